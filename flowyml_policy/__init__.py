@@ -1,0 +1,1 @@
+"""Policy as code for ML execution stacks, judged by the Open Policy Agent."""

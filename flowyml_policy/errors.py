@@ -1,0 +1,262 @@
+"""Every error that leaves flowyml_policy, in one tree.
+
+Rules of this room:
+- A message reads `what happened: where; what to do`; `advice` is the last part on its own.
+- A leaf exists because its *advice* or its exit code differs, not because its cause does.
+- Foreign exceptions are chained as the cause and never reach a caller.
+- `exit_code` follows the command line contract: 1 denied, 2 usage, 3 could not decide.
+- None of these is an ImportError, which FlowyML swallows around its own policy step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from flowyml_policy.records import Decision, Location, Result
+
+
+class FlowymlPolicyError(Exception):
+    """The root of the tree: something kept this program from deciding.
+
+    `code` is stable and machine-readable, `message` says what and where in one sentence, `advice` says
+    what to do next, `exit_code` is what a command that ends with this error exits with.
+    """
+
+    code: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = 3
+    default_advice: ClassVar[str] = "run `flowyml-policy doctor` to see what is installed and configured"
+
+    def __init__(self, message: str, *, advice: str | None = None) -> None:
+        self.message = message
+        self.advice = self.default_advice if advice is None else advice
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.advice}" if self.advice else self.message
+
+
+class InternalError(FlowymlPolicyError):
+    """A fault of this program itself; never an allow."""
+
+    code = "internal_error"
+    default_advice = "run the command again with --debug and report what it prints"
+
+
+class UsageError(FlowymlPolicyError):
+    """The call itself is wrong: an argument is missing, contradicts another, or names nothing."""
+
+    code = "usage"
+    exit_code = 2
+    default_advice = "see --help"
+
+
+# Definitions and where they come from
+
+
+class DefinitionProblem:
+    """One thing wrong with one document: what the finding `definition.*` is made from."""
+
+    __slots__ = ("code", "fix", "location", "message", "path")
+
+    def __init__(
+        self, code: str, message: str, *, fix: str, location: Location, path: Sequence[str | int] = ()
+    ) -> None:
+        self.code = code
+        self.message = message
+        self.fix = fix
+        self.location = location
+        self.path = tuple(path)
+
+    def __str__(self) -> str:
+        return f"{self.location}: {self.message}; {self.fix}" if self.fix else f"{self.location}: {self.message}"
+
+    def __repr__(self) -> str:
+        return f"DefinitionProblem({self.code!r}, {str(self)!r})"
+
+
+class DefinitionInvalid(FlowymlPolicyError):
+    """A document is not a stack definition. `problems` holds every one found, in file order, at least one.
+
+    `stack_name` and `stack_version` are the document's own metadata where they could be read.
+    """
+
+    code = "definition_invalid"
+    exit_code = 1
+    default_advice = ""
+
+    def __init__(
+        self,
+        problems: Sequence[DefinitionProblem],
+        *,
+        stack_name: str | None = None,
+        stack_version: str | None = None,
+    ) -> None:
+        if not problems:
+            raise ValueError("an invalid definition needs at least one problem")
+        self.problems = tuple(problems)
+        self.stack_name = stack_name
+        self.stack_version = stack_version
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class SourceUnreadable(FlowymlPolicyError):
+    """A file or folder that should hold definitions cannot be read."""
+
+    code = "source_unreadable"
+    default_advice = "check that the file exists and that this user may read it"
+
+
+class NoStacksFound(FlowymlPolicyError):
+    """A folder was named and no stack definition is in it."""
+
+    code = "no_stacks"
+    default_advice = "name a folder that holds *.yaml or *.yml stack definitions"
+
+
+# Settings
+
+
+class SettingsInvalid(FlowymlPolicyError):
+    """flowyml.yaml or the platform settings cannot be used as written."""
+
+    code = "settings_invalid"
+    default_advice = "correct the file; `flowyml-policy schema settings` prints what may stand there"
+
+
+class EnvironmentUnknown(FlowymlPolicyError):
+    """An environment was asked for that the settings do not name."""
+
+    code = "environment_unknown"
+    default_advice = "name one of the environments of flowyml.yaml, or add it there"
+
+
+class FeatureUnavailable(FlowymlPolicyError):
+    """A setting is valid, but this version cannot honour it yet, and what it asks for would be skipped."""
+
+    code = "feature_unavailable"
+    default_advice = "take the setting out, or use a version of flowyml-policy that supports it"
+
+
+# OPA
+
+
+class OpaError(FlowymlPolicyError):
+    """OPA gave no usable decision. What it means is always: undecided."""
+
+    code = "opa_error"
+
+
+class OpaUnavailable(OpaError):
+    """There is no OPA to ask: library missing, unloadable or of another version, closed, or dead after fork."""
+
+    code = "opa_unavailable"
+    default_advice = "reinstall flowyml-policy; `flowyml-policy doctor` says what it found"
+
+
+class OpaStartFailed(OpaError):
+    """OPA could not start or could not activate a bundle; the message carries OPA's own reason."""
+
+    code = "opa_start_failed"
+    default_advice = "correct policy.opa.config, or the bundle that it names"
+
+
+class PolicyInvalid(OpaError):
+    """A bundle or a project's rules break a rule of this program: roots, conventions, globs, missing rules."""
+
+    code = "policy_invalid"
+    default_advice = "correct the policy; `flowyml-policy policy list` shows what is loaded"
+
+
+class OpaDeadlineExceeded(OpaError):
+    """A decision took longer than `policy.opa.deadline`."""
+
+    code = "opa_deadline_exceeded"
+    default_advice = "raise policy.opa.deadline, or profile the policy with `flowyml-policy opa bench`"
+
+
+class OpaEvaluationFailed(OpaError):
+    """A rule failed while it was evaluated (builtin error, conflict, refused builtin, panic)."""
+
+    code = "opa_evaluation_failed"
+    default_advice = "correct the rule that OPA names"
+
+
+class OpaUndefined(OpaError):
+    """The decision is undefined: no loaded bundle defines it."""
+
+    code = "opa_undefined"
+    default_advice = "load a bundle that defines data.flowyml.main.decision"
+
+
+class OpaAnswerInvalid(OpaError):
+    """OPA answered, but not with a decision of the agreed shape, or without a bundle that must have judged."""
+
+    code = "opa_answer_invalid"
+    default_advice = "load the policy bundle that belongs to this version of flowyml-policy"
+
+
+# Audit
+
+
+class AuditError(FlowymlPolicyError):
+    """The audit cannot be used, so no decision can be given: it would not be recorded."""
+
+    code = "audit_error"
+    default_advice = "point policy.audit.path of flowyml.yaml at a writable file on a local disk"
+
+
+class AuditUnwritable(AuditError):
+    """The audit file cannot be created or appended to (read-only, full, locked, in memory)."""
+
+    code = "audit_unwritable"
+
+
+class AuditUnreadable(AuditError):
+    """The audit file is missing where it is asked for, or is no audit of this program."""
+
+    code = "audit_unreadable"
+    default_advice = "name the project with --project DIR; nothing is recorded before the first decision"
+
+
+class AuditCorrupt(AuditError):
+    """The audit file is damaged, or its chain does not verify."""
+
+    code = "audit_corrupt"
+    default_advice = "keep the file as evidence, and move it aside so that a new audit can be started"
+
+
+class AuditTooNew(AuditError):
+    """A newer version of flowyml-policy has written this audit file."""
+
+    code = "audit_too_new"
+    default_advice = "use the flowyml-policy version that wrote it, or a newer one"
+
+
+# Answers that stop the caller
+
+
+class PolicyDenied(FlowymlPolicyError):
+    """Raised only by calls whose point is to stop: the stack was judged and denied. Carries the decision."""
+
+    code = "policy_denied"
+    exit_code = 1
+    default_advice = "correct what the findings name"
+
+    def __init__(self, decision: Decision, result: Result) -> None:
+        self.decision = decision
+        self.result = result
+        reasons = "; ".join(f"{finding.code}: {finding.message}" for finding in decision.denials)
+        super().__init__(f"stack {result.stack.name!r} is denied: {reasons}")
+
+
+class PolicyUndecided(FlowymlPolicyError):
+    """There is no decision; nothing may run. `result` carries what was recorded, the cause is chained."""
+
+    code = "policy_undecided"
+
+    def __init__(self, result: Result) -> None:
+        self.result = result
+        error = result.error
+        super().__init__(error.message if error else "no decision was reached", advice=error.advice if error else None)

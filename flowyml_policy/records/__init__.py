@@ -1,0 +1,84 @@
+"""Frozen values that several rooms share, and the protocols between rooms.
+
+Rules of this room:
+- Values only: no I/O, no clock, no import of another room but `errors` and `canonical`.
+- A value from outside is validated once, by constructing its record; afterwards it is trusted.
+- Questions about a value are properties of it (`decision.allowed`, `result.exit_code`).
+"""
+
+from flowyml_policy.records.decision import (
+    Decision,
+    Enforcement,
+    Finding,
+    Override,
+    Severity,
+    Waived,
+    Waivers,
+)
+from flowyml_policy.records.events import Event, PolicyChecked, StackApplied, StackValidated, typed_event
+from flowyml_policy.records.location import Location
+from flowyml_policy.records.policy_input import (
+    SCHEMA_VERSION,
+    Actor,
+    ImageFacts,
+    ImagePolicy,
+    LockFacts,
+    PlatformFacts,
+    PolicyInput,
+    Project,
+    ProjectPolicies,
+    RunFacts,
+    Source,
+    Stack,
+    SuspectedSecret,
+)
+from flowyml_policy.records.protocols import Evaluator, GlobProblem, Judgement, Recorder
+from flowyml_policy.records.result import (
+    DecisionRecord,
+    ErrorReport,
+    EvaluatorName,
+    LocatedFinding,
+    Result,
+    StackName,
+    Summary,
+)
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Actor",
+    "Decision",
+    "DecisionRecord",
+    "Enforcement",
+    "ErrorReport",
+    "Evaluator",
+    "EvaluatorName",
+    "Event",
+    "Finding",
+    "GlobProblem",
+    "ImageFacts",
+    "ImagePolicy",
+    "Judgement",
+    "LocatedFinding",
+    "Location",
+    "LockFacts",
+    "Override",
+    "PlatformFacts",
+    "PolicyChecked",
+    "PolicyInput",
+    "Project",
+    "ProjectPolicies",
+    "Recorder",
+    "Result",
+    "RunFacts",
+    "Severity",
+    "Source",
+    "Stack",
+    "StackApplied",
+    "StackName",
+    "StackValidated",
+    "Summary",
+    "SuspectedSecret",
+    "Waived",
+    "Waivers",
+    "typed_event",
+]

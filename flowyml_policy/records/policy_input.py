@@ -1,0 +1,161 @@
+"""PolicyInput, schema version 1: the one document that OPA judges and that the audit keeps.
+
+It is masked when it is built, and serialised once: `encoded` is byte for byte what the evaluator is given
+and what is recorded. Every key is always present; what is not known is null, never left out, so that Rego
+meets one shape. New optional keys keep version 1.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Final, Literal
+
+from pydantic import Field
+
+from flowyml_policy.records.decision import Enforcement
+from flowyml_policy.records.record import Json, KeyPath, Record, Sha256
+
+SCHEMA_VERSION: Final = 1
+
+
+class Actor(Record):
+    """Who asks, by the operating system or the platform settings; `claimed` is what CI variables say of it."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    claimed: dict[str, str] = Field(default_factory=dict)
+
+
+class ImagePolicy(Record):
+    """The project's own demands on images; null means that it says nothing, an empty list that nothing passes."""
+
+    allowed_registries: tuple[str, ...] | None = None
+    required_labels: tuple[str, ...] | None = None
+
+
+class ProjectPolicies(Record):
+    """`policies` of flowyml.yaml. It can only tighten what shipped and company policy demand."""
+
+    allowed_stacks: tuple[str, ...] | None = None
+    required_labels: tuple[str, ...] | None = None
+    image_policy: ImagePolicy = ImagePolicy()
+    levels: dict[str, Enforcement] = Field(default_factory=dict)
+    rule_data: dict[str, dict[str, Json]] = Field(default_factory=dict)
+
+
+class Project(Record):
+    """The project that asks, with what it says of policy."""
+
+    name: str | None = None
+    org: str | None = None
+    policies: ProjectPolicies = ProjectPolicies()
+    waivers: dict[str, Json] = Field(default_factory=dict)
+    overrides: tuple[dict[str, Json], ...] = ()
+
+
+class SuspectedSecret(Record):
+    """A value of the definition that looks like a secret; the value itself is masked everywhere."""
+
+    path: KeyPath
+    detector: str
+
+
+class Stack(Record):
+    """The definition under judgement: typed parts, and the document as its author wrote it."""
+
+    name: str
+    version: str | None
+    labels: dict[str, str]
+    spec: dict[str, dict[str, Json]]
+    document: dict[str, Json]
+    definition_digest: Sha256
+    suspected_secrets: tuple[SuspectedSecret, ...] = ()
+
+
+class Source(Record):
+    """Where a definition came from. `digest` is that of the bytes read; `pinned` says it could not have moved."""
+
+    kind: Literal["builtin", "object", "local", "stdin", "git", "github", "gitlab", "http", "registry"]
+    uri: str
+    ref: str | None = None
+    commit: str | None = None
+    digest: Sha256 | None = None
+    pinned: bool = False
+
+
+class LockFacts(Record):
+    """What the lockfile pins for this stack."""
+
+    commit: str | None = None
+    definition_digest: Sha256
+    images: dict[str, str] = Field(default_factory=dict)
+    bundles: dict[str, str] = Field(default_factory=dict)
+
+
+class RunFacts(Record):
+    """What a pipeline run asks for beside the stack."""
+
+    pipeline: str
+    orchestrator: str | None = None
+    docker_config: dict[str, Json] | None = None
+    resources: dict[str, Json] | None = None
+    packages: tuple[str, ...] = ()
+
+
+class PlatformFacts(Record):
+    """One platform of an image. `created` is an RFC 3339 instant, `size` counts bytes."""
+
+    platform: str
+    digest: Sha256 | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    user: str | None = None
+    created: str | None = None
+    size: int | None = None
+    base: str | None = None
+
+
+class ImageFacts(Record):
+    """One image that the stack names, normalised as Docker reads it, and what inspection found.
+
+    `paths` leads to every place of the definition that names it. `registry` and `repository` are null for a
+    reference that Docker would refuse; `error` then says why, as it does for a failed inspection. `via` is
+    how it was inspected, "off" where the settings switch inspection off.
+    """
+
+    ref: str
+    registry: str | None
+    repository: str | None
+    tag: str | None = None
+    digest: str | None = None
+    paths: tuple[KeyPath, ...] = ()
+    inspected: bool = False
+    via: Literal["daemon", "registry", "off"] | None = None
+    error: str | None = None
+    platforms: tuple[PlatformFacts, ...] = ()
+
+
+class PolicyInput(Record):
+    """Everything that policy may look at, at one instant. Rego does no I/O and reads no clock.
+
+    `evaluated_at` is an RFC 3339 instant in UTC, taken once for a command. `environments` names every
+    environment that applies. `authority` says who owns the settings.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    operation: Literal["validate", "apply", "run"]
+    evaluated_at: str
+    hypothetical: bool = False
+    authority: Literal["project", "platform"]
+    environments: tuple[str, ...] = ()
+    actor: Actor
+    project: Project
+    stack: Stack
+    source: Source
+    lock: LockFacts | None = None
+    run: RunFacts | None = None
+    images: tuple[ImageFacts, ...] = ()
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """This document as compact UTF-8 JSON, keys in schema order: the bytes judged and the bytes recorded."""
+        return self.model_dump_json().encode()

@@ -1,0 +1,25 @@
+"""The one configuration that every record shares."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Key: TypeAlias = str | int
+"""One step into a document: a mapping key or a sequence index."""
+
+KeyPath: TypeAlias = tuple[Key, ...]
+"""Keys from the root of a document to a value, `("spec", "runtime", "docker_image")`."""
+
+Json: TypeAlias = Any
+"""A JSON value: None, bool, int, float, str, list of Json, dict of str to Json."""
+
+Sha256: TypeAlias = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+"""A digest as `sha256:` and 64 lower-case hex digits."""
+
+
+class Record(BaseModel):
+    """A frozen value. Unknown keys and values of another type are refused, never coerced."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

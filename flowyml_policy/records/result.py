@@ -1,0 +1,148 @@
+"""What one judged stack came to: the shape of `--format json`, and what the audit records of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, TypeAlias
+
+from flowyml_policy.records.decision import Decision, Enforcement, Override, Severity
+from flowyml_policy.records.location import Location
+from flowyml_policy.records.policy_input import ImageFacts, Source
+from flowyml_policy.records.record import KeyPath, Record, Sha256
+
+Outcome: TypeAlias = Literal["allow", "deny", "error"]
+
+EXIT_ALLOWED = 0
+EXIT_DENIED = 1
+EXIT_USAGE = 2
+EXIT_UNDECIDED = 3
+
+
+class StackName(Record):
+    """Name and version as far as they could be read; null for a document that has none."""
+
+    name: str | None
+    version: str | None
+
+
+class EvaluatorName(Record):
+    """Which evaluator judged (`embedded`, `sidecar`), and its OPA's version."""
+
+    name: str
+    version: str
+
+
+class LocatedFinding(Record):
+    """A finding with its place in the file as written."""
+
+    code: str
+    severity: Severity
+    enforcement: Enforcement
+    subject: str
+    message: str
+    fix: str
+    path: KeyPath
+    location: Location | None
+    waiver: str | None = None
+    override: Override | None = None
+    effective_on: str | None = None
+
+    @property
+    def denies(self) -> bool:
+        return self.severity == "deny"
+
+
+class ErrorReport(Record):
+    """Why there is no decision: a stable code, what happened, what to do."""
+
+    code: str
+    message: str
+    advice: str
+
+
+class Result(Record):
+    """The answer for one stack. `outcome` is `error` wherever policy was not asked or did not answer.
+
+    `bundles` maps each bundle that judged to its revision; `evaluator` is null for a definition that was
+    denied before OPA was asked. `file` is null for a stack that is no file.
+    """
+
+    stack: StackName
+    source: Source
+    outcome: Outcome
+    decision_id: str | None
+    authority: Literal["project", "platform"]
+    environments: tuple[str, ...]
+    hypothetical: bool
+    bundles: dict[str, str]
+    evaluator: EvaluatorName | None
+    findings: tuple[LocatedFinding, ...]
+    images: tuple[ImageFacts, ...]
+    error: ErrorReport | None
+
+    @property
+    def allowed(self) -> bool:
+        return self.outcome == "allow"
+
+    @property
+    def denials(self) -> tuple[LocatedFinding, ...]:
+        return tuple(finding for finding in self.findings if finding.denies)
+
+    @property
+    def warnings(self) -> tuple[LocatedFinding, ...]:
+        return tuple(finding for finding in self.findings if not finding.denies)
+
+    def exit_code(self, *, fail_on_warn: bool = False) -> int:
+        """0 allowed, 1 denied (or warned, where that counts), 3 undecided."""
+        if self.outcome == "error":
+            return EXIT_UNDECIDED
+        if self.outcome == "deny" or (fail_on_warn and self.warnings):
+            return EXIT_DENIED
+        return EXIT_ALLOWED
+
+
+class Summary(Record):
+    """Counts over a run: `warnings` counts findings, the others count stacks."""
+
+    stacks: int = 0
+    allowed: int = 0
+    denied: int = 0
+    errors: int = 0
+    warnings: int = 0
+
+    def including(self, results: Iterable[Result]) -> Summary:
+        """These counts with `results` added."""
+        counts = self.model_dump()
+        names = {"allow": "allowed", "deny": "denied", "error": "errors"}
+        for result in results:
+            counts["stacks"] += 1
+            counts[names[result.outcome]] += 1
+            counts["warnings"] += len(result.warnings)
+        return Summary(**counts)
+
+    def exit_code(self, *, fail_on_warn: bool = False) -> int:
+        """The worst of all: 3 when one is undecided (or there is none at all), else 1, else 0."""
+        if self.errors or not self.stacks:
+            return EXIT_UNDECIDED
+        if self.denied or (fail_on_warn and self.warnings):
+            return EXIT_DENIED
+        return EXIT_ALLOWED
+
+
+class DecisionRecord(Record):
+    """What the audit keeps of one decision. Everything in it is masked already.
+
+    `at` is an RFC 3339 instant in UTC. `input` is PolicyInput's `encoded`, absent for a definition that was
+    never judged; `decision` is null then, and wherever no decision was reached. `duration_ns` is the time
+    the evaluator took.
+    """
+
+    decision_id: str
+    at: str
+    operation: Literal["validate", "apply", "run"]
+    actor: str
+    result: Result
+    input: bytes | None
+    decision: Decision | None
+    definition_digest: Sha256 | None
+    duration_ns: int
