@@ -6,6 +6,7 @@ Rules of this room:
 - Questions about a value are properties of it (`decision.allowed`, `result.exit_code`).
 """
 
+from flowyml_policy.records.catalogue import CatalogueEntry, RuleLink
 from flowyml_policy.records.decision import (
     Decision,
     Enforcement,
@@ -46,6 +47,7 @@ from flowyml_policy.records.result import (
 __all__ = [
     "SCHEMA_VERSION",
     "Actor",
+    "CatalogueEntry",
     "Decision",
     "DecisionRecord",
     "Enforcement",
@@ -69,6 +71,7 @@ __all__ = [
     "ProjectPolicies",
     "Recorder",
     "Result",
+    "RuleLink",
     "RunFacts",
     "Severity",
     "Source",
