@@ -7,7 +7,7 @@ from typing import Protocol
 
 from flowyml_policy.records.decision import Decision
 from flowyml_policy.records.policy_input import PolicyInput
-from flowyml_policy.records.record import Record
+from flowyml_policy.records.record import Json, Record
 from flowyml_policy.records.result import DecisionRecord, EvaluatorName
 
 
@@ -35,6 +35,9 @@ class Evaluator(Protocol):
 
     def evaluate(self, document: PolicyInput) -> Decision:
         """The decision alone."""
+
+    def query(self, path: str, document: Json) -> Json:
+        """The value at `path` (`flowyml/main/catalogue`) for `document`: for side questions, never for a decision."""
 
     def check_globs(self, patterns: Sequence[str]) -> tuple[GlobProblem, ...]:
         """Those of `patterns` that `glob.match` with delimiters null refuses."""

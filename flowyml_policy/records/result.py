@@ -132,9 +132,9 @@ class Summary(Record):
 class DecisionRecord(Record):
     """What the audit keeps of one decision. Everything in it is masked already.
 
-    `at` is an RFC 3339 instant in UTC. `input` is PolicyInput's `encoded`, absent for a definition that was
-    never judged; `decision` is null then, and wherever no decision was reached. `duration_ns` is the time
-    the evaluator took.
+    `at` is an RFC 3339 instant in UTC. `input` is PolicyInput's `encoded`, null for what never came that far.
+    `decision` is null wherever none was reached; that of an invalid definition was made without OPA, and its
+    result names no evaluator. `duration_ns` is the time the evaluator took.
     """
 
     decision_id: str
