@@ -1,0 +1,1 @@
+"""Where this program is joined to others. Each file is the only importer of what it joins."""

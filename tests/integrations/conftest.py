@@ -1,0 +1,64 @@
+"""The real FlowyML lives in an environment of its own: `FLOWYML_PYTHON` names its Python (`make flowyml-env`)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+QUIET = {"NO_COLOR": "1", "PYTHONWARNINGS": "ignore", "COLUMNS": "100"}
+
+
+@pytest.fixture(scope="session")
+def run() -> Run:
+    """Runs a command without the settings of whoever runs the tests, stdout and stderr apart."""
+
+    def run_process(*command: str | Path, cwd: Path, **extra: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(part) for part in command],
+            cwd=cwd,
+            env={"PATH": os.environ["PATH"], "HOME": str(cwd), **QUIET, **extra},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run_process
+
+
+@pytest.fixture(scope="session")
+def flowyml_python(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with FlowyML and this package. Once it is named it must work: only its absence skips."""
+    named = os.environ.get("FLOWYML_PYTHON")
+    if not named:
+        pytest.skip("FLOWYML_PYTHON names no environment with FlowyML; `make flowyml-env` makes one")
+    python = Path(named).absolute()
+    probe = run(python, "-c", "import flowyml; print(flowyml.__version__)", cwd=tmp_path_factory.mktemp("probe"))
+    assert (probe.returncode, probe.stdout.strip()) == (0, "2.2.1"), probe.stderr
+    return python
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with one allowed and one denied stack; no image is inspected."""
+    (tmp_path / "flowyml.yaml").write_text(
+        "project: {name: fraud-detection, org: fintech-corp}\n"
+        "policies: {allowed_stacks: [prod-*], required_labels: [team]}\n"
+        "policy: {images: {inspect: 'off'}}\n"
+    )
+    stacks = tmp_path / "stacks"
+    stacks.mkdir()
+    for name in ("prod-cpu", "toy-cpu"):
+        (stacks / f"{name}.yaml").write_text(
+            "apiVersion: flowyml/v1\n"
+            "kind: StackDefinition\n"
+            f'metadata: {{name: {name}, version: "1.0.0", labels: {{team: ml}}}}\n'
+            "spec: {compute: {backend: kubernetes}}\n"
+        )
+    return tmp_path
