@@ -1,0 +1,25 @@
+"""The command line `flowyml-policy`.
+
+Rules of this room:
+- A command is a few lines: settings, one call, render, exit. It decides nothing that the library does not.
+- One handler, in `ending`, stands between every command and the user: no traceback without --debug, and an exit
+  code by the contract: 0 allowed or fine, 1 denied, 2 usage, 3 could not decide, 130 interrupted.
+- `--help` loads click and this room only. Each group is a module that is imported when it is used, and a command
+  imports what it works with inside its body.
+- stdout is the result, stderr everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flowyml_policy.cli.ending import ended
+from flowyml_policy.cli.tree import Session, root
+
+PROG_NAME = "flowyml-policy"
+
+
+def main(args: Sequence[str] | None = None, *, prog_name: str = PROG_NAME) -> int:
+    """Run one command line and answer its exit code; `args` are those of the process unless given."""
+    session = Session()
+    return ended(session, lambda: root.run(args, prog_name=prog_name, session=session))

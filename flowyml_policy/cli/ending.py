@@ -1,0 +1,128 @@
+"""How a command ends: every exception becomes one line on stderr and an exit code.
+
+A line reads `error: what; where; what to do`. Tracebacks are for --debug. Output that cannot be written is an
+error like any other: a result that nobody could read is no allow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Callable
+from typing import Final
+
+import click
+
+from flowyml_policy.cli.tree import HelpWanted, Session
+from flowyml_policy.errors import FlowymlPolicyError, InternalError
+
+LONGEST_FAULT: Final = 200
+"""Characters of a foreign exception's text that are shown."""
+
+EXIT_UNDECIDED: Final = 3
+EXIT_INTERRUPTED: Final = 130
+EXIT_BROKEN_PIPE: Final = 141
+"""128 + SIGPIPE, what a shell reports of a program whose reader went away."""
+
+
+_UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EBADF})
+
+
+def ended(session: Session, command: Callable[[], int]) -> int:
+    """Run `command`; answer its exit code, or the one of the exception that ended it, after saying why."""
+    if sys.stdout is None:
+        return _told(_unwritable("standard output is closed"), session)
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+    try:
+        try:
+            code = command()
+        finally:
+            sys.stdout.flush()
+    except BaseException as error:  # noqa: BLE001  the last stop before the user
+        return _told(error, session)
+    return code
+
+
+def _told(error: BaseException, session: Session) -> int:
+    """Say on stderr why the command ended, and answer the exit code."""
+    if isinstance(error, SystemExit):
+        raise error
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        _drop_output()
+        return EXIT_INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        _drop_output()
+        return EXIT_BROKEN_PIPE
+    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+        _drop_output()
+        error = _unwritable(error.strerror)
+    with contextlib.suppress(OSError):  # a stderr that nobody reads must not change the exit code
+        if session.debug:
+            _show_traceback(error)
+        _say(error)
+    return _exit_code(error)
+
+
+def _exit_code(error: BaseException) -> int:
+    if isinstance(error, FlowymlPolicyError | click.ClickException):
+        return error.exit_code
+    return EXIT_UNDECIDED
+
+
+def _show_traceback(error: BaseException) -> None:
+    from traceback import format_exception  # noqa: PLC0415
+
+    click.echo("".join(format_exception(error)), err=True)
+
+
+def _say(error: BaseException) -> None:
+    if isinstance(error, HelpWanted) and error.ctx is not None:
+        click.echo(error.ctx.get_help(), err=True)
+        return
+    from flowyml_policy.outputs.screen import Screen, printable  # noqa: PLC0415  for errors only, as below
+
+    colour = Screen.of(sys.stderr).colour
+    label = click.style("error:", fg="red", bold=True) if colour else "error:"
+    for line in _text(error).splitlines():
+        click.echo(f"{label} {printable(line)}", err=True, color=colour)
+
+
+def _text(error: BaseException) -> str:
+    if isinstance(error, FlowymlPolicyError):
+        return str(error)
+    if isinstance(error, click.ClickException):
+        return _usage(error)
+    return str(InternalError(f"unexpected {type(error).__name__}: {_masked(str(error))[:LONGEST_FAULT]}"))
+
+
+def _masked(text: str) -> str:
+    """`text` without secrets; without anything where the mask itself cannot be had."""
+    try:
+        from flowyml_policy.mask import mask_text  # noqa: PLC0415
+    except ImportError:
+        return "the installation is incomplete"
+    return mask_text(text)[0]
+
+
+def _usage(error: click.ClickException) -> str:
+    message = error.format_message().rstrip(".")
+    message = message[:1].lower() + message[1:]
+    ctx = getattr(error, "ctx", None)
+    return f"{message}; see `{ctx.command_path} --help`" if ctx else message
+
+
+def _unwritable(reason: str | None) -> FlowymlPolicyError:
+    return FlowymlPolicyError(f"the result could not be written: {reason}", advice="see where stdout goes")
+
+
+def _drop_output() -> None:
+    """Send what is still buffered nowhere, so that the interpreter does not fail over it once more at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

@@ -1,0 +1,51 @@
+"""`flowyml-policy schema`: the JSON Schema of what this program reads and writes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from flowyml_policy.cli.tree import Command
+
+
+def _stack() -> dict[str, Any]:
+    from flowyml_policy.definitions import stack_json_schema  # noqa: PLC0415  each schema loads its own room only
+
+    return stack_json_schema()
+
+
+def _input() -> dict[str, Any]:
+    from flowyml_policy.records import PolicyInput  # noqa: PLC0415
+
+    return PolicyInput.model_json_schema()
+
+
+def _decision() -> dict[str, Any]:
+    from flowyml_policy.records import Decision  # noqa: PLC0415
+
+    return Decision.model_json_schema()
+
+
+def _settings() -> dict[str, Any]:
+    from flowyml_policy.settings import settings_json_schema  # noqa: PLC0415
+
+    return settings_json_schema()
+
+
+_SCHEMAS = {"stack": _stack, "input": _input, "decision": _decision, "settings": _settings}
+
+
+@click.command(
+    cls=Command,
+    examples=["{prog} schema stack > stack.schema.json", "{prog} schema settings", "{prog} schema input"],
+)
+@click.argument("name", metavar="stack|input|decision|settings", type=click.Choice(list(_SCHEMAS)))
+def schema(name: str) -> None:
+    """Print a JSON Schema.
+
+    stack: a stack definition. settings: flowyml.yaml. input: the document that policy judges.
+    decision: the answer that policy gives.
+    """
+    click.echo(json.dumps(_SCHEMAS[name](), indent=2, ensure_ascii=False))

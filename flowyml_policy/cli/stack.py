@@ -1,0 +1,74 @@
+"""`flowyml-policy stack`: whether a stack may run."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+import click
+
+from flowyml_policy.cli.options import format_option, policy_option, project_option
+from flowyml_policy.cli.tree import Group
+from flowyml_policy.outputs import open_output, show
+from flowyml_policy.outputs.screen import Screen
+
+STDIN: Final = "-"
+
+
+@click.group(cls=Group, help="Judge stack definitions.")
+def stack() -> None:
+    """The group; its commands do the work."""
+
+
+@stack.command(
+    examples=[
+        "{prog} stack validate stacks/",
+        "{prog} stack validate stacks/prod-gpu-large.yaml --format json",
+        "{prog} stack validate - --environment production < stack.yaml",
+    ]
+)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@format_option("table", "json")
+@click.option("--environment", metavar="NAME", help="Judge as for this environment of flowyml.yaml.")
+@project_option
+@policy_option
+@click.option("--fail-on", type=click.Choice(["deny", "warn"]), default="deny", show_default=True, help="What exits 1.")
+@click.pass_context
+def validate(
+    ctx: click.Context,
+    paths: tuple[str, ...],
+    output_format: str,
+    environment: str | None,
+    project: str | None,
+    rules: tuple[str, ...],
+    fail_on: str,
+) -> None:
+    """Judge every stack in PATH, record the decisions, and exit by the worst.
+
+    PATH is a file, a folder (all *.yaml and *.yml in it) or - for standard input. Nothing runs and nothing
+    is registered. Exit: 0 all allowed, 1 one is denied or invalid, 3 one could not be decided.
+    """
+    from flowyml_policy.policy_engine import PolicyEngine  # noqa: PLC0415  loads pydantic and OPA
+
+    fail_on_warn = fail_on == "warn"
+    notes = [f"audit: {_audit_list(ctx, project)}"]
+    output = open_output(output_format, Screen.of(sys.stdout), notes=notes, fail_on_warn=fail_on_warn)
+    with PolicyEngine.from_project(project, rules=rules) as engine:
+        results = engine.validate(paths, environment=environment, stdin=_stdin(paths))
+        summary = show(results, output)
+    ctx.exit(summary.exit_code(fail_on_warn=fail_on_warn))
+
+
+def _audit_list(ctx: click.Context, project: str | None) -> str:
+    """The command that shows what was just recorded."""
+    where = f" --project {project}" if project else ""
+    return f"{ctx.find_root().command_path} audit list{where}"
+
+
+def _stdin(paths: tuple[str, ...]) -> bytes | None:
+    """Standard input, if it is asked for; no more of it than the reader of definitions may take."""
+    if STDIN not in paths:
+        return None
+    from flowyml_policy.strict_yaml import Limits  # noqa: PLC0415  loads yaml
+
+    return click.get_binary_stream("stdin").read(Limits().size + 1)
