@@ -52,16 +52,40 @@ class UsageError(FlowymlPolicyError):
     default_advice = "see --help"
 
 
+# YAML, for definitions and settings alike
+
+
+class YamlInvalid(FlowymlPolicyError):
+    """A file is not the YAML that this program reads. `problem` says what, `location` where, `fix` what to write."""
+
+    code = "yaml_invalid"
+
+    def __init__(self, problem: str, *, location: Location, fix: str) -> None:
+        self.problem = problem
+        self.location = location
+        self.fix = fix
+        super().__init__(f"{location}: {problem}", advice=fix)
+
+
+class YamlTooLarge(YamlInvalid):
+    """A file is larger, deeper or longer, with its aliases written out, than this program reads."""
+
+    code = "yaml_too_large"
+
+
 # Definitions and where they come from
 
 
 class DefinitionProblem:
-    """One thing wrong with one document: what the finding `definition.*` is made from."""
+    """One thing wrong with one document: what the finding `definition.*` is made from.
+
+    `location` is null for a definition that no file holds.
+    """
 
     __slots__ = ("code", "fix", "location", "message", "path")
 
     def __init__(
-        self, code: str, message: str, *, fix: str, location: Location, path: Sequence[str | int] = ()
+        self, code: str, message: str, *, fix: str, location: Location | None, path: Sequence[str | int] = ()
     ) -> None:
         self.code = code
         self.message = message
@@ -70,7 +94,8 @@ class DefinitionProblem:
         self.path = tuple(path)
 
     def __str__(self) -> str:
-        return f"{self.location}: {self.message}; {self.fix}" if self.fix else f"{self.location}: {self.message}"
+        where = f"{self.location}: " if self.location else ""
+        return f"{where}{self.message}; {self.fix}" if self.fix else f"{where}{self.message}"
 
     def __repr__(self) -> str:
         return f"DefinitionProblem({self.code!r}, {str(self)!r})"
@@ -118,11 +143,48 @@ class NoStacksFound(FlowymlPolicyError):
 # Settings
 
 
+class SettingsProblem:
+    """One thing wrong with one settings file: what, where, and what to write instead."""
+
+    __slots__ = ("fix", "location", "what")
+
+    def __init__(self, what: str, *, location: Location, fix: str) -> None:
+        self.what = what
+        self.location = location
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.location}; {self.fix}"
+
+    def __repr__(self) -> str:
+        return f"SettingsProblem({str(self)!r})"
+
+
 class SettingsInvalid(FlowymlPolicyError):
-    """flowyml.yaml or the platform settings cannot be used as written."""
+    """flowyml.yaml or the platform settings cannot be used as written.
+
+    `problems` holds everything that was found in the files, in their order; it is empty where a file as a
+    whole is the problem. Several problems stand in `message` a line each.
+    """
 
     code = "settings_invalid"
     default_advice = "correct the file; `flowyml-policy schema settings` prints what may stand there"
+
+    def __init__(self, message: str, *, advice: str | None = None, problems: Sequence[SettingsProblem] = ()) -> None:
+        self.problems = tuple(problems)
+        super().__init__(message, advice=advice)
+
+    @classmethod
+    def found(cls, problems: Sequence[SettingsProblem]) -> SettingsInvalid:
+        """The error for `problems`, of which there is at least one."""
+        if not problems:
+            raise ValueError("invalid settings need at least one problem")
+        if len(problems) > 1:
+            return cls("\n".join(str(problem) for problem in problems), problems=problems)
+        return cls(f"{problems[0].what}: {problems[0].location}", advice=problems[0].fix, problems=problems)
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.advice}" if len(self.problems) > 1 else super().__str__()
 
 
 class EnvironmentUnknown(FlowymlPolicyError):
