@@ -246,7 +246,7 @@ def _package_folders(package: str) -> Iterator[Path]:
 
 def build_environment(target: Target, toolchain: Toolchain) -> dict[str, str]:
     """Return the environment in which Go compiles: the caller's, less what would change the library by accident."""
-    environment = {key: value for key, value in os.environ.items() if key not in {"GOROOT", "GOBIN", "GOENV"}}
+    environment = {key: value for key, value in os.environ.items() if key not in {"GOROOT", "GOBIN"}}
     environment.setdefault("HOME", str(Path.home()))
     environment |= {
         "CC": " ".join(f"'{part}'" if " " in part else part for part in toolchain.compiler.command),

@@ -1,0 +1,74 @@
+# `make` lists the targets; `make demo` and `make test` work on a machine with Python 3.10 or newer and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+PYTEST_ARGS ?=
+CODE := flowyml_policy tests scripts benchmarks libopa/build.py hatch_build.py
+
+# A change in any of these asks for a new install; Go itself compiles only what it must.
+BUILD_INPUTS := pyproject.toml hatch_build.py flowyml_policy/version.py libopa/build.py libopa/go.mod libopa/go.sum \
+	$(shell find libopa -name '*.go' ! -name '*_test.go')
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install demo test slow lint format types rego go pytest bench docs clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## install into .venv, with all that development needs
+
+$(INSTALLED): $(BUILD_INPUTS)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+		echo "error: $(PYTHON) cannot make a virtual environment: install its venv module (Debian: python3-venv)," \
+			"or name another Python with PYTHON=" >&2; rm -rf $(VENV); exit 1; }
+	@echo "Installing into $(VENV); compiling OPA takes a minute or two the first time."
+	@$(BIN)/python -m pip install --quiet 'pip>=23.1'
+	@$(BIN)/python libopa/build.py requirements > $(VENV)/build-requirements.txt
+	@$(BIN)/python -m pip install --quiet --requirement $(VENV)/build-requirements.txt
+	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: install ## validate the example stacks, then show the audit
+	@$(BIN)/python scripts/demo.py
+
+test: lint types rego go pytest ## everything that must hold
+
+lint: install ## style of the code
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+
+format: install ## put the code into its style
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix-only $(CODE)
+	$(BIN)/flowyml-policy opa fmt --write rego
+
+types: install ## types of the code
+	$(BIN)/mypy
+
+rego: install ## the gates on the shipped policy
+	$(BIN)/python scripts/rego_gates.py
+
+go: install ## vet and test the OPA library
+	$(BIN)/python libopa/build.py go vet ./...
+	$(BIN)/python libopa/build.py go test ./...
+
+pytest: install
+	$(BIN)/pytest -m 'not slow' $(PYTEST_ARGS)
+
+slow: install ## what takes minutes: the slow tests, and an install without compilers
+	$(BIN)/pytest -m slow $(PYTEST_ARGS)
+	$(BIN)/python scripts/check_install.py
+
+bench: install ## measure side by side against what one would use instead
+	$(BIN)/python benchmarks/run.py
+
+docs: install ## generate what a program can print: the rule catalogue, the command reference
+	$(BIN)/python scripts/generate_docs.py
+
+clean: ## remove what was built and installed
+	rm -rf $(VENV) build dist flowyml_policy/opa/_lib flowyml_policy/opa/_bundle
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .flowyml
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
