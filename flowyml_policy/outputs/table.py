@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from flowyml_policy.outputs.screen import Screen, columns, plural, printable
 
 if TYPE_CHECKING:
-    from flowyml_policy.records import LocatedFinding, Result, Summary
+    from flowyml_policy.records import ErrorReport, LocatedFinding, Result, Summary
 
 LONGEST: Final = 200
 
@@ -36,7 +36,7 @@ class TableOutput:
         self._fail_on_warn = fail_on_warn
         self._count = 0
         self._authorities: set[str] = set()
-        self._undecided: list[list[str]] = []
+        self._undecided: dict[ErrorReport, list[tuple[str, ...]]] = {}
         self._denied: list[list[str]] = []
         self._warnings: dict[tuple[str, str], list[tuple[str, str]]] = {}
         self._allowed: list[tuple[str, ...]] = []
@@ -55,9 +55,10 @@ class TableOutput:
         if result.allowed:
             self._allowed.append(("allowed", _title(result), printable(result.source.uri)))
         elif result.outcome == "deny":
-            self._denied.append(self._block("DENIED", result))
-        else:
-            self._undecided.append(self._block("UNDECIDED", result))
+            self._denied.append(self._denial(result))
+        elif result.error is not None:
+            stacks = self._undecided.setdefault(result.error, [])
+            stacks.append(("UNDECIDED", _title(result), printable(result.source.uri)))
         for finding in result.warnings:
             places = self._warnings.setdefault((finding.code, finding.fix), [])
             places.append((_place(finding, result), printable(finding.message)))
@@ -74,14 +75,17 @@ class TableOutput:
         self._screen.line(self._summary(summary))
 
     def _in_blocks(self) -> Iterator[str]:
-        for block in (*self._undecided, *self._denied):
+        for error, stacks in self._undecided.items():
+            yield from self._undecided_for(error, stacks)
+            yield ""
+        for block in self._denied:
             yield from block
             yield ""
         for (code, fix), places in self._warnings.items():
-            yield from self._warning(printable(code), printable(fix), places)
+            yield from self._warning(printable(code), fix, places)
             yield ""
         for line in self._screen.table(self._allowed):
-            yield self._screen.style("allowed", **_LOOKS["allowed"]) + line.removeprefix("allowed")
+            yield self._led_by("allowed", line)
         if self._allowed:
             yield ""
 
@@ -91,22 +95,26 @@ class TableOutput:
         if rows:
             yield ""
 
-    def _block(self, word: str, result: Result) -> list[str]:
+    def _undecided_for(self, error: ErrorReport, stacks: list[tuple[str, ...]]) -> Iterator[str]:
+        """One reason for no decision, below all the stacks that it keeps waiting."""
+        for line in self._screen.table(stacks):
+            yield self._led_by("UNDECIDED", line)
+        yield f"  {self._screen.style(printable(error.code), fg='red')}"
+        yield from self._screen.wrap(printable(error.message), indent=4)
+        yield from self._advice(error.advice)
+
+    def _denial(self, result: Result) -> list[str]:
         """A stack that may not run: every reason, its place and its fix."""
-        lines = [f"{self._screen.style(word, **_LOOKS[word])}  {self._screen.style(_title(result), bold=True)}"]
-        if result.error is not None:
-            lines += self._headed(printable(result.source.uri), result.error.code)
-            lines += self._screen.wrap(printable(result.error.message), indent=4)
-            lines += self._advice(printable(result.error.advice))
+        lines = [self._led_by("DENIED", f"DENIED  {self._screen.style(_title(result), bold=True)}")]
         for finding in result.denials:
             lines += self._headed(_place(finding, result), printable(finding.code))
             lines += self._screen.wrap(printable(finding.message), indent=4)
-            lines += self._advice(printable(finding.fix))
+            lines += self._advice(finding.fix)
         return lines
 
     def _warning(self, code: str, fix: str, places: list[tuple[str, str]]) -> Iterator[str]:
         """One code's warnings: every place, the message under the last place that it speaks of, the fix once."""
-        yield f"{self._screen.style('warning', **_LOOKS['warning'])}  {self._screen.style(code, bold=True)}"
+        yield self._led_by("warning", f"warning  {self._screen.style(code, bold=True)}")
         following = [message for _, message in places[1:]] + [""]
         for (place, message), after in zip(places, following, strict=True):
             yield f"  {place}"
@@ -121,7 +129,11 @@ class TableOutput:
         return [f"  {place}", f"    {styled}"]
 
     def _advice(self, advice: str) -> list[str]:
-        return self._screen.wrap(advice, indent=4, first="fix: ") if advice else []
+        return self._screen.wrap(printable(advice), indent=4, first="fix: ") if advice else []
+
+    def _led_by(self, word: str, line: str) -> str:
+        """`line`, its first word in the looks of that word."""
+        return self._screen.style(word, **_LOOKS[word]) + line.removeprefix(word)
 
     def _authority_notes(self) -> Iterator[str]:
         if "project" in self._authorities:
