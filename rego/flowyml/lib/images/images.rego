@@ -1,0 +1,12 @@
+# METADATA
+# title: Images
+# description: What more than one rule asks about an image that the stack names.
+package flowyml.lib.images
+
+# METADATA
+# description: |
+#   The paths of the places that name an image, so that each gets a finding of its own; the whole definition where none
+#   is known, so that a finding is never lost.
+places(image) := image.paths if count(image.paths) > 0
+
+places(image) := [[]] if count(image.paths) == 0

@@ -1,0 +1,164 @@
+# METADATA
+# title: Registries of images
+# description: Every image that a stack names comes from a registry that is allowed.
+package flowyml.rules.images_registry
+
+import data.flowyml.lib.images
+import data.flowyml.lib.rule_data
+import data.flowyml.lib.text
+
+# METADATA
+# title: The image reference can be read
+# description: |
+#   Every image that the stack names is a reference as the Docker Engine reads it: an optional registry, a path in lower
+#   case, an optional tag, an optional digest.
+# related_resources:
+#   - ref: https://github.com/distribution/reference
+#     description: The grammar of references
+# custom:
+#   code: images_registry.reference
+#   enforcement: hard
+#   why: |
+#     Tools read an odd reference in different ways. The registry that was checked would not be the one that is pulled
+#     from.
+findings contains finding if {
+	some image in input.images
+	image.registry == null
+	some path in images.places(image)
+	finding := {
+		"code": "images_registry.reference",
+		"subject": image.ref,
+		"path": path,
+		"message": sprintf("%q is not an image reference%s", [image.ref, _reason(image.error)]),
+		"fix": "write it as registry/path:tag in lower case, for example `myregistry.azurecr.io/team/train:1.4.0`",
+	}
+}
+
+# METADATA
+# title: The image comes from an allowed registry
+# description: |
+#   The registry and path of every image are in every list of allowed registries that is set: the company's
+#   (rule_data.images_registry.allowed_registries) and the project's (policies.image_policy.allowed_registries). An entry
+#   is a host or host/path; it allows that path and what lies below it. `*.` before a host stands for exactly one label.
+#   An image without a registry is Docker Hub's, `docker.io/library/...`. An empty list allows no image.
+# related_resources:
+#   - ref: https://csrc.nist.gov/pubs/sp/800/190/final
+#     description: NIST SP 800-190 on registries of container images
+# custom:
+#   code: images_registry.not_allowed
+#   enforcement: hard
+#   why: |
+#     An image is code that runs with the stack's data and secrets. Registries that the company does not keep can change
+#     what stands behind a name at any time.
+findings contains finding if {
+	some image in input.images
+	image.registry != null
+	some source in rule_data.lists("images_registry", "allowed_registries", input.project.policies.image_policy.allowed_registries)
+	not _allowed(image, source.values)
+	some path in images.places(image)
+	finding := {
+		"code": "images_registry.not_allowed",
+		"subject": image.ref,
+		"path": path,
+		"message": sprintf("the image %q comes from %s/%s, but %s allows %s", [
+			image.ref,
+			image.registry,
+			image.repository,
+			rule_data.owner(source.place, "images_registry", "allowed_registries", "image_policy.allowed_registries"),
+			text.listing(source.values),
+		]),
+		"fix": _advice(image, source.values),
+	}
+}
+
+# METADATA
+# title: The data of this rule can be used
+# description: What the company or the project gives as rule_data.images_registry has keys and values that the rule reads.
+# related_resources:
+#   - ref: https://github.com/distribution/reference
+#     description: The grammar of references
+# custom:
+#   code: images_registry.rule_data
+#   enforcement: hard
+#   why: Data that cannot be read is a demand that cannot be checked.
+findings contains finding if {
+	some problem in rule_data.problems("images_registry", {"allowed_registries": {
+		"pattern": _entry,
+		"wanted": "a list of registries, each as `host` or `host/path` without scheme, tag or digest",
+	}})
+	finding := {
+		"code": "images_registry.rule_data",
+		"subject": problem.subject,
+		"path": [],
+		"message": problem.message,
+		"fix": problem.fix,
+	}
+}
+
+# What a list may hold: a host as a reference would take it for one (a dot, a port, or localhost), then a path.
+_entry := concat("", [
+	`^(`,
+	`(\*\.)?[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)+(:[0-9]+)?`,
+	`|[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?:[0-9]+`,
+	`|localhost`,
+	`|\[[0-9A-Fa-f:]+\](:[0-9]+)?`,
+	`)`,
+	`(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*`,
+	`(/|/\*|/\*\*)?$`,
+])
+
+# The list is looked up for every way to write an entry that would allow the image, so that entries are compared as
+# a whole: nothing that merely begins like one passes.
+_allowed(image, entries) if {
+	some host in _hosts(image.registry)
+	some path in _paths(image.repository)
+	some ending in ["", "/", "/*", "/**"]
+	concat("", [host, path, ending]) in entries
+}
+
+_hosts(registry) := ({registry} | _wildcard(registry)) | _alias(registry)
+
+# `*.` for the first label, where there is one.
+_wildcard(registry) := {concat("", ["*", substring(registry, dot, -1)])} if {
+	dot := indexof(registry, ".")
+	dot > 0
+} else := set()
+
+# Docker Hub's other name, which references lose when they are normalised but an entry may still have.
+_alias("docker.io") := {"index.docker.io"}
+
+_alias(registry) := set() if registry != "docker.io"
+
+# The path and every path above it, each with its leading slash; "" for the whole registry.
+_paths(repository) := {path |
+	segments := split(repository, "/")
+	some length in numbers.range(0, count(segments))
+	path := concat("", [joined | some segment in array.slice(segments, 0, length); joined := concat("", ["/", segment])])
+}
+
+_reason(null) := ""
+
+_reason(error) := sprintf(": %s", [error]) if is_string(error)
+
+_advice(_, []) := "use a stack without this image, or have a registry added to the list"
+
+_advice(image, entries) := sprintf("use an image from there%s, or have its registry added to the list", [_example(image, entries)]) if {
+	count(entries) > 0
+}
+
+# The same image where it would be allowed. It has to be copied there first, which only the user can know.
+default _example(_, _) := ""
+
+_example(image, entries) := sprintf(", for example `%s/%s%s`", [place, name, _ending(image)]) if {
+	place := min({bare |
+		some entry in entries
+		not startswith(entry, "*")
+		bare := trim_right(entry, "/*")
+	})
+	segments := split(image.repository, "/")
+	name := segments[count(segments) - 1]
+}
+
+default _ending(_) := ""
+
+_ending(image) := concat("", [":", image.tag]) if is_string(image.tag)
