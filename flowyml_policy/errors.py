@@ -73,6 +73,23 @@ class YamlTooLarge(YamlInvalid):
     code = "yaml_too_large"
 
 
+# Values of floor 0
+
+
+class NotCanonical(FlowymlPolicyError):
+    """A value has no canonical JSON (RFC 8785), so it cannot be digested: it is not JSON, or ambiguous JSON."""
+
+    code = "not_canonical"
+    default_advice = "use text, whole numbers up to 2**53 - 1, finite numbers, booleans, null, lists and mappings only"
+
+
+class ReferenceInvalid(FlowymlPolicyError):
+    """Text is no image reference that Docker would take, or no entry of a list of allowed registries."""
+
+    code = "reference_invalid"
+    default_advice = "write it as registry/path:tag or registry/path@sha256:digest"
+
+
 # Definitions and where they come from
 
 

@@ -1,0 +1,32 @@
+"""Stack definitions: from bytes to a typed StackDefinition whose every value knows its line.
+
+Rules of this room:
+- Reading is strict: an unknown key, a value of another type, a second meaning is a problem, never a guess.
+- A document that is no stack is a problem too (`definition.kind`); nothing that was named is passed over.
+- All problems of a document are reported, in file order, each with what, where and how to write it.
+- Names that are unsafe are no matter of form: the rule `naming` judges them.
+- Everything raised is a leaf of `errors`; pydantic's and PyYAML's exceptions are chained as causes.
+"""
+
+from flowyml_policy.definitions.builtin import LOCAL_STACK
+from flowyml_policy.definitions.files import find_files, local_source, read_file
+from flowyml_policy.definitions.json_schema import stack_json_schema
+from flowyml_policy.definitions.model import Compute, Metadata, Runtime, Secrets, Spec, Storage, Tracking
+from flowyml_policy.definitions.stack import StackDefinition, read_definitions
+
+__all__ = [
+    "LOCAL_STACK",
+    "Compute",
+    "Metadata",
+    "Runtime",
+    "Secrets",
+    "Spec",
+    "StackDefinition",
+    "Storage",
+    "Tracking",
+    "find_files",
+    "local_source",
+    "read_definitions",
+    "read_file",
+    "stack_json_schema",
+]

@@ -1,0 +1,106 @@
+"""Finding and reading the files that hold definitions.
+
+A folder stands for every definition below it: nothing that shows is left out silently, and a folder that
+cannot be listed is an error. Only regular files are opened, so that no pipe or device holds a check up.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Final
+
+from flowyml_policy.canonical import digest
+from flowyml_policy.errors import NoStacksFound, SourceUnreadable
+from flowyml_policy.records.policy_input import Source
+from flowyml_policy.strict_yaml import Limits
+
+_SUFFIXES: Final = (".yaml", ".yml")
+_SETTINGS_FILE: Final = "flowyml.yaml"
+
+
+def find_files(path: Path, *, skip: Collection[Path] = ()) -> list[Path]:
+    """The files below a folder that may hold definitions, sorted; for a file, that file.
+
+    `*.yaml` and `*.yml` in all folders below, except hidden files and folders, flowyml.yaml, links that leave
+    the folder, and what `skip` names (the project's waivers). A folder that is met twice through a link is
+    listed once. Raises NoStacksFound for a folder without any, SourceUnreadable for what cannot be listed.
+    """
+    if not _is_folder(path):
+        if not os.path.lexists(path):
+            raise SourceUnreadable(f"no such file or folder can be reached: {display_path(path)}")
+        return [path]
+    skipped = {os.path.realpath(one) for one in skip}
+    root = os.path.realpath(path)
+    names = [name for name in _walk(str(path), root) if os.path.realpath(name) not in skipped]
+    if not names:
+        raise NoStacksFound(f"no *.yaml or *.yml file is in the folder {display_path(path)}")
+    return [Path(name) for name in sorted(names)]
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a regular file; of one that is too large, as many as show that it is. Raises SourceUnreadable."""
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+        try:
+            if stat.S_ISREG(os.fstat(handle).st_mode):
+                with os.fdopen(handle, "rb", closefd=False) as file:
+                    return file.read(Limits().size + 1)
+        finally:
+            os.close(handle)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise SourceUnreadable(f"cannot read {display_path(path)}: {reason}") from error
+    raise SourceUnreadable(f"not a regular file: {display_path(path)}", advice="name a file that holds YAML")
+
+
+def local_source(path: Path, data: bytes) -> Source:
+    """The source of what `read_file` read; without a digest where that was not all of it."""
+    return Source(kind="local", uri=display_path(path), digest=digest(data) if len(data) <= Limits().size else None)
+
+
+def display_path(path: Path) -> str:
+    """`path` as people and records see it: forward slashes, and bytes that are no UTF-8 written out."""
+    return os.fsencode(path.as_posix()).decode(errors="backslashreplace")
+
+
+def _walk(top: str, root: str) -> Iterator[str]:
+    """Paths of definition files below `top`, each folder once: by its own name before any link to it."""
+    visited: set[str] = set()
+    waiting = [top]
+    linked: list[str] = []
+    while waiting or linked:
+        folder = waiting.pop() if waiting else linked.pop(0)
+        real = os.path.realpath(folder)
+        if real in visited:
+            continue
+        visited.add(real)
+        for entry in _entries(folder):
+            if entry.name.startswith("."):
+                continue
+            if entry.is_symlink() and not _is_inside(os.path.realpath(entry.path), root):
+                continue
+            if _is_folder(entry):
+                (linked if entry.is_symlink() else waiting).append(entry.path)
+            elif entry.name.lower().endswith(_SUFFIXES) and entry.name != _SETTINGS_FILE:
+                yield entry.path
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        shown = display_path(Path(folder))
+        raise SourceUnreadable(f"cannot list the folder {shown}: {error.strerror or error}") from error
+
+
+def _is_folder(path: Path | os.DirEntry[str]) -> bool:
+    """As os.path.isdir, which takes a link that leads nowhere, or in circles, for no folder and does not raise."""
+    return os.path.isdir(path)  # noqa: PTH112  Path.is_dir raises for some of them
+
+
+def _is_inside(real: str, root: str) -> bool:
+    return real == root or real.startswith(root.rstrip(os.sep) + os.sep)

@@ -1,0 +1,232 @@
+"""What is wrong with a document, in words its author can act on: where, what, and how to write it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from flowyml_policy.definitions.hints import unknown_key_fix
+from flowyml_policy.definitions.model import API_VERSION, KIND, KNOWN_KEYS, LONGEST_NAME
+from flowyml_policy.errors import DefinitionInvalid, DefinitionProblem, YamlInvalid, YamlTooLarge
+from flowyml_policy.records.location import Location
+from flowyml_policy.records.record import Json, Key, KeyPath
+from flowyml_policy.strict_yaml import Document
+
+_KEY_ERROR: Final = "[key]"
+_SHORT: Final = 80
+_PLAIN_KEY = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,15}")
+_OTHER_SCHEMA: Final = "flowyml.io/"
+_OTHER_SCHEMA_FIX: Final = (
+    f"write `apiVersion: {API_VERSION}` and `kind: {KIND}`, and the keys of that schema: "
+    "spec.backend is spec.compute.backend, minInstances is min_nodes, baseImage is docker_image, "
+    "pythonVersion is python_version, artifactStore is artifact_store"
+)
+_WANTED: Final = {  # pydantic's error type: what should stand there
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "dict_type": "a mapping",
+    "mapping_type": "a mapping",
+}
+
+
+def no_stack(value: Json, document: Document | None) -> DefinitionProblem | None:
+    """The problem of a document that is something else than a schema A stack: looking further would mislead."""
+    where = document.location() if document else None
+    if not isinstance(value, dict):
+        message = f"the document is {_described(value)}, no stack definition"
+        fix = "take it out" if value is None else f"begin it with `apiVersion: {API_VERSION}` and `kind: {KIND}`"
+        return DefinitionProblem("definition.kind", message, fix=fix, location=where)
+    version, kind = value.get("apiVersion"), value.get("kind")
+    if isinstance(version, str) and version.startswith(_OTHER_SCHEMA):
+        message = f"apiVersion {version[:_SHORT]!r} is FlowyML's own schema, which this version does not read"
+        location = document.location(("apiVersion",)) if document else None
+        return DefinitionProblem(
+            "definition.api_version", message, fix=_OTHER_SCHEMA_FIX, location=location, path=("apiVersion",)
+        )
+    if version == API_VERSION or kind == KIND:
+        return None
+    fix = f"write `apiVersion: {API_VERSION}` and `kind: {KIND}`, or keep the file elsewhere"
+    if "kind" not in value:
+        return DefinitionProblem("definition.kind", "the document is no stack definition", fix=fix, location=where)
+    shown = repr(kind[:_SHORT]) if isinstance(kind, str) else _described(kind)
+    location = document.location(("kind",)) if document else None
+    message = f"the document is no stack definition: its kind is {shown}"
+    return DefinitionProblem("definition.kind", message, fix=fix, location=location, path=("kind",))
+
+
+def not_one_document(file: str, documents: Sequence[Document]) -> DefinitionInvalid:
+    """For a file that must hold a definition and holds no document, or must hold one and holds several."""
+    if documents:
+        location = documents[1].location()
+        message = f"the file holds {len(documents)} documents where one definition is expected"
+        problem = DefinitionProblem("definition.kind", message, fix="keep one", location=location)
+    else:
+        fix = f"write a definition, which begins with `apiVersion: {API_VERSION}`, or take the file away"
+        where = Location(file=file, line=1, column=1)
+        problem = DefinitionProblem("definition.kind", "the file holds no document", fix=fix, location=where)
+    return DefinitionInvalid([problem])
+
+
+def explain_yaml(error: YamlInvalid) -> DefinitionInvalid:
+    """A file that could not be read as YAML, as a definition that is invalid."""
+    code = "definition.size" if isinstance(error, YamlTooLarge) else "definition.yaml"
+    return DefinitionInvalid([DefinitionProblem(code, error.problem, fix=error.fix, location=error.location)])
+
+
+def name_and_version(value: Json) -> tuple[str | None, str | None]:
+    """The document's own name and version, as far as they are text."""
+    metadata = value.get("metadata") if isinstance(value, dict) else None
+    if not isinstance(metadata, dict):
+        return None, None
+    name, version = metadata.get("name"), metadata.get("version")
+    return (
+        name[:LONGEST_NAME] if isinstance(name, str) else None,
+        version[:LONGEST_NAME] if isinstance(version, str) else None,
+    )
+
+
+def explain_validation(error: ValidationError, value: Json, document: Document | None) -> list[DefinitionProblem]:
+    """Every problem that pydantic found in the mapping `value`, in the order in which they stand in the file."""
+    problems = [_problem(detail, value, document) for detail in error.errors(include_url=False)]
+    if document is not None:
+        problems.sort(key=lambda one: (one.location.line, one.location.column) if one.location else (0, 0))
+    return problems
+
+
+def _problem(detail: Any, value: Json, document: Document | None) -> DefinitionProblem:
+    kind, path, given = detail["type"], tuple(detail["loc"]), detail["input"]
+    if kind == "missing":
+        return _missing(path, document)
+    if kind == "extra_forbidden":
+        return _unknown(path, value, document)
+    if kind == "invalid_key" or (len(path) > 1 and path[-1] == _KEY_ERROR):
+        return _bad_key(path, given, document)
+    location = document.location(path) if document else None
+    if kind == "literal_error":
+        return _other_header(path, given, location)
+    if kind in _WANTED:
+        return _wrong_type(path, given, _WANTED[kind], document)
+    message, fix = _bad_value(kind, dotted(path), given, detail.get("ctx") or {})
+    if kind == "nodes_order":
+        path = (*path, "min_nodes")
+        location = document.location(path) if document else None
+    return DefinitionProblem("definition.value", message, fix=fix, location=location, path=path)
+
+
+def _missing(path: KeyPath, document: Document | None) -> DefinitionProblem:
+    location = document.location(path) if document else None
+    fix = {"apiVersion": f"write `apiVersion: {API_VERSION}`", "kind": f"write `kind: {KIND}`"}.get(
+        str(path[-1]), "write `spec: {}` if it has none" if path[-1] == "spec" else f"add `{path[-1]}:`"
+    )
+    return DefinitionProblem(
+        "definition.missing_key", f"{dotted(path)} is missing", fix=fix, location=location, path=path
+    )
+
+
+def _unknown(path: KeyPath, value: Json, document: Document | None) -> DefinitionProblem:
+    location = document.key_location(path) if document else None
+    parent = tuple(str(step) for step in path[:-1])
+    level: Any = value
+    for step in parent:
+        level = level[step]
+    taken = frozenset(level) if isinstance(level, Mapping) else frozenset()
+    message = f"{dotted(path)} is no key of a stack definition"
+    fix = unknown_key_fix(str(path[-1]), parent, KNOWN_KEYS, taken)
+    return DefinitionProblem("definition.unknown_key", message, fix=fix, location=location, path=path)
+
+
+def _bad_key(path: KeyPath, given: Any, document: Document | None) -> DefinitionProblem:
+    place = path[:-2] if path[-1] == _KEY_ERROR else path[:-1]
+    location = document.location(place) if document else None
+    where = dotted(place) if place else "the definition"
+    message = f"{where} has a key that is {_described(given)}, not text"
+    return DefinitionProblem("definition.type", message, fix="use text as the key", location=location, path=place)
+
+
+def _other_header(path: KeyPath, given: Any, location: Location | None) -> DefinitionProblem:
+    wanted = API_VERSION if path == ("apiVersion",) else KIND
+    code = "definition.api_version" if path == ("apiVersion",) else "definition.kind"
+    if not isinstance(given, str):
+        code = "definition.type"
+    shown = repr(given[:_SHORT]) if isinstance(given, str) else _described(given)
+    message = f"{dotted(path)} is {shown}, not {wanted}"
+    return DefinitionProblem(code, message, fix=f"write `{path[-1]}: {wanted}`", location=location, path=path)
+
+
+def _wrong_type(path: KeyPath, given: Any, wanted: str, document: Document | None) -> DefinitionProblem:
+    name, location = dotted(path), document.location(path) if document else None
+    fix = f"write {wanted}"
+    if given is None:
+        message = f"{name} is empty"
+        below = "write its keys below it" if path == ("metadata",) else "write its keys below it, or `{}`"
+        fix = below if wanted == "a mapping" else f"write {wanted} after it, or take the key out"
+    else:
+        is_scalar = isinstance(given, bool | int | float)
+        written = (document.written(path) if document else str(given)) if is_scalar else ""
+        described = _described(given)
+        shown = f"the {described.removeprefix('a ')} {written}" if written else described
+        message = f"{name} is {shown}, not {wanted}"
+        if wanted == "text" and written:
+            fix = f'put it in quotes: "{written}"'
+        elif wanted == "a whole number" and isinstance(given, str) and _WHOLE_NUMBER.fullmatch(given):
+            fix = f"write {int(given)} without quotes"
+    return DefinitionProblem("definition.type", message, fix=fix, location=location, path=path)
+
+
+def _bad_value(kind: str, name: str, given: Any, context: Mapping[str, Any]) -> tuple[str, str]:
+    """What is wrong with a value of the right type, and what to write."""
+    message, fix = _BAD_VALUES.get(kind, ("{name} cannot be used", "write another value"))
+    known = {"name": name, "given": given, "length": len(given) if isinstance(given, str) else 0, **context}
+    return message.format_map(known), fix.format_map(known)
+
+
+_BAD_VALUES: Final = {  # pydantic's error type: what is wrong, what to do
+    "string_too_short": ("{name} is an empty text", "write a value, or take the key out"),
+    "string_too_long": ("{name} has {length} characters, more than {max_length}", "shorten it"),
+    "greater_than_equal": ("{name} is less than {ge}", "write {ge} or more"),
+    "less_than_equal": ("{name} is more than {le}", "write a smaller number"),
+    "nodes_order": (
+        "{name}: min_nodes {given[min_nodes]} is more than max_nodes {given[max_nodes]}",
+        "raise max_nodes, or lower min_nodes",
+    ),
+    "string_unicode": ("{name} is text that UTF-8 cannot hold", "take the lone surrogates out"),
+}
+
+
+def dotted(path: Sequence[Key]) -> str:
+    """`spec.compute.min_nodes`; a key that would not read well so is quoted in brackets."""
+    shown = ""
+    for step in path:
+        if isinstance(step, str) and _PLAIN_KEY.fullmatch(step):
+            shown += f".{step}" if shown else step
+        else:
+            shown += f"[{step if isinstance(step, int) else _clipped(step)}]"
+    return shown
+
+
+def _clipped(key: str) -> str:
+    return repr(key if len(key) <= _SHORT else f"{key[:_SHORT]}...")
+
+
+def _described(value: Any) -> str:
+    """What kind of thing `value` is, without saying it."""
+    for kind, name in _KINDS:
+        if isinstance(value, kind):
+            return name
+    return "empty" if value is None else f"a {type(value).__name__}"
+
+
+_KINDS: Final[tuple[tuple[Any, str], ...]] = (
+    (bool, "a boolean"),
+    (int | float, "a number"),
+    (str, "text"),
+    (dict, "a mapping"),
+    (list | tuple, "a list"),
+)

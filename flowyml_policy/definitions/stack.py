@@ -1,0 +1,153 @@
+"""StackDefinition: a definition that was read, and where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import PrivateAttr, ValidationError
+from typing_extensions import Self
+
+from flowyml_policy.canonical import canonical_digest
+from flowyml_policy.definitions.files import display_path, local_source, read_file
+from flowyml_policy.definitions.model import Definition
+from flowyml_policy.definitions.problems import (
+    explain_validation,
+    explain_yaml,
+    name_and_version,
+    no_stack,
+    not_one_document,
+)
+from flowyml_policy.errors import DefinitionInvalid, DefinitionProblem, YamlInvalid
+from flowyml_policy.records.location import Location
+from flowyml_policy.records.policy_input import Source
+from flowyml_policy.records.record import Json, Key
+from flowyml_policy.strict_yaml import Document, load_documents
+
+_AN_OBJECT = Source(kind="object", uri="object")
+
+
+class StackDefinition(Definition):
+    """A stack definition in schema A. Make one with `from_yaml`, `from_file` or `from_dict`.
+
+    Those raise DefinitionInvalid with every problem of the document (`from_file` also SourceUnreadable).
+    Two are equal when their authors set the same keys to the same values, whatever file they stand in.
+    """
+
+    _document: dict[str, Json] | None = PrivateAttr(default=None)
+    _positions: Document | None = PrivateAttr(default=None)
+    _source: Source = PrivateAttr(default=_AN_OBJECT)
+
+    @classmethod
+    def from_yaml(cls, text: str | bytes, file: str = "<text>", *, source: Source | None = None) -> Self:
+        """The one definition that `text` holds; `file` is what its locations are called by."""
+        data = text if isinstance(text, bytes) else text.encode(errors="surrogatepass")
+        try:
+            documents = load_documents(data, file)
+        except YamlInvalid as error:
+            raise explain_yaml(error) from error
+        if len(documents) != 1:
+            raise not_one_document(file, documents)
+        return cls._from_document(documents[0], source or _AN_OBJECT)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Self:
+        """The one definition that a file holds. Raises SourceUnreadable if it cannot be read."""
+        path = Path(path)
+        data = read_file(path)
+        return cls.from_yaml(data, display_path(path), source=local_source(path, data))
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Json], *, source: Source | None = None) -> Self:
+        """The definition that a mapping in schema A's spelling holds. Later changes to `value` do not reach it."""
+        given = dict(value) if isinstance(value, Mapping) else value
+        return cls._validated(given, None, source or _AN_OBJECT)
+
+    @classmethod
+    def _from_document(cls, document: Document, source: Source) -> Self:
+        return cls._validated(document.value, document, source)
+
+    @classmethod
+    def _validated(cls, value: Json, document: Document | None, source: Source) -> Self:
+        problem = no_stack(value, document)
+        if problem is not None:
+            raise _invalid([problem], value)
+        try:
+            definition = cls.model_validate(value)
+        except ValidationError as error:
+            raise _invalid(explain_validation(error, value, document), value) from error
+        definition._keep(document, source)  # noqa: SLF001  this class's own
+        return definition
+
+    def _keep(self, document: Document | None, source: Source) -> None:
+        self._source = source
+        if document is not None:
+            self._positions = document
+            self._document = document.value
+
+    @property
+    def document(self) -> dict[str, Json]:
+        """The document as its author wrote it. Treat it as read-only."""
+        if self._document is None:
+            self._document = self.model_dump(by_alias=True, exclude_unset=True)
+        return self._document
+
+    def set_values(self) -> dict[str, Json]:
+        """The keys that the author set, in schema A's spelling, without defaults. Treat it as read-only."""
+        return self.document
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of the canonical JSON of `set_values()`: what identifies this definition, wherever it stands."""
+        return canonical_digest(self.set_values())
+
+    @property
+    def source(self) -> Source:
+        return self._source
+
+    @property
+    def file(self) -> str | None:
+        """The file it stands in, as locations call it; None for a definition that no file holds."""
+        return self._positions.file if self._positions else None
+
+    def location(self, path: Sequence[Key] = ()) -> Location | None:
+        """Where the value at `path` stands, or its nearest existing parent; None if no file holds it."""
+        return self._positions.location(path) if self._positions else None
+
+    def __eq__(self, other: object) -> bool:
+        return self.set_values() == other.set_values() if isinstance(other, StackDefinition) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+
+def read_definitions(data: bytes, file: str, source: Source) -> Iterator[StackDefinition | DefinitionInvalid]:
+    """One item for each document of a file, in order: the definition, or why it is none.
+
+    Never raises for what the bytes hold. A file that is no YAML, or has no document, gives one DefinitionInvalid.
+    """
+    try:
+        documents = load_documents(data, file)
+    except YamlInvalid as error:
+        invalid = explain_yaml(error)
+        invalid.__cause__ = error
+        yield invalid
+        return
+    if not documents:
+        yield not_one_document(file, documents)
+    for document in documents:
+        yield _read(document, source)
+
+
+def _read(document: Document, source: Source) -> StackDefinition | DefinitionInvalid:
+    try:
+        return StackDefinition._from_document(document, source)  # noqa: SLF001  this module's own class
+    except DefinitionInvalid as invalid:
+        return invalid
+
+
+def _invalid(problems: Sequence[DefinitionProblem], value: Any) -> DefinitionInvalid:
+    name, version = name_and_version(cast("Any", value))
+    return DefinitionInvalid(problems, stack_name=name, stack_version=version)
