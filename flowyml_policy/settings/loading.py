@@ -1,0 +1,146 @@
+"""Loads the settings: finds the files, reads and checks them, and puts them together.
+
+Rules of this room:
+- Everything wrong in both files is said at once.
+- What the platform sets, the project cannot; what neither sets has the default of this version.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, TypeVar
+
+from flowyml_policy.errors import SettingsInvalid, SettingsProblem
+from flowyml_policy.records.record import KeyPath
+from flowyml_policy.settings.effective import Origins, Settings, resolved
+from flowyml_policy.settings.places import ENVIRONMENT_VARIABLE, PLATFORM_FILE, user_audit_file
+from flowyml_policy.settings.platform import conflicts, merged
+from flowyml_policy.settings.reading import ReadFile, find_platform_file, find_project, read_settings_file
+from flowyml_policy.settings.variables import Expansion
+from flowyml_policy.settings.written import PlatformFile, PoliciesSection, ProjectFile, ProjectIdentity
+
+_CONFIG: Final[KeyPath] = ("policy", "opa", "config")
+_RULES: Final[KeyPath] = ("policy", "rules")
+_WAIVERS: Final[KeyPath] = ("policy", "waivers")
+_AUDIT: Final[KeyPath] = ("policy", "audit", "path")
+
+_File = TypeVar("_File", PlatformFile, ProjectFile)
+
+
+def load_settings(
+    start: Path | None = None,
+    *,
+    project: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    system_file: Path = PLATFORM_FILE,
+) -> Settings:
+    """The settings for the project in folder `project`, or for the one around `start` (the working directory).
+
+    Without a flowyml.yaml everything has its default, and `root` is the folder itself. `environ` stands for the
+    process's environment, `system_file` for where the platform's settings lie. Raises SettingsInvalid with all
+    that is wrong, and UsageError for a folder that does not exist.
+    """
+    environ = os.environ if environ is None else environ
+    place = find_project(start, project)
+    platform_path = find_platform_file(environ, system_file)
+    gathered = _Problems()
+    platform = gathered.read(platform_path, str(platform_path), PlatformFile, environ)
+    own = gathered.read(place.file, place.shown, ProjectFile, environ)
+    gathered.raise_any()
+    if own is not None:
+        gathered.found += _both_policies(own)
+        if platform is not None:
+            gathered.found += conflicts(platform.values.policy, platform.document, own.values.policy, own.document)
+    gathered.raise_any()
+    return _settings(place.root, own, platform, environ)
+
+
+class _Problems:
+    """What is wrong with the files that were read so far."""
+
+    def __init__(self) -> None:
+        self.found: list[SettingsProblem] = []
+
+    def read(
+        self, path: Path | None, shown: str, model: type[_File], environ: Mapping[str, str]
+    ) -> ReadFile[_File] | None:
+        """The file at `path`, its variables expanded; null where there is none or where it has problems."""
+        if path is None:
+            return None
+        try:
+            file = read_settings_file(path, shown, model)
+        except SettingsInvalid as error:
+            if not error.problems:
+                raise
+            self.found += error.problems
+            return None
+        config = file.values.policy.opa.config
+        if config is None:
+            return file
+        expansion = Expansion(environ, file.document)
+        opa = file.values.policy.opa.model_copy(update={"config": expansion.expanded(config, _CONFIG)})
+        self.found += expansion.problems
+        policy = file.values.policy.model_copy(update={"opa": opa})
+        return file._replace(values=file.values.model_copy(update={"policy": policy}))
+
+    def raise_any(self) -> None:
+        if self.found:
+            raise SettingsInvalid.found(self.found)
+
+
+def _both_policies(own: ReadFile[ProjectFile]) -> list[SettingsProblem]:
+    """The project's policies stand in one place."""
+    if own.values.policies is None or own.values.project.policies is None:
+        return []
+    first, second = sorted(
+        (own.document.key_location(path) for path in (("policies",), ("project", "policies"))),
+        key=lambda location: (location.line, location.column),
+    )
+    return [
+        SettingsProblem(
+            f"`policies` stands twice, here and at {first}", location=second, fix="keep one: `policies` at the top"
+        )
+    ]
+
+
+def _settings(
+    root: Path, own: ReadFile[ProjectFile] | None, platform: ReadFile[PlatformFile] | None, environ: Mapping[str, str]
+) -> Settings:
+    """The settings that two valid files come to."""
+    values = own.values if own else ProjectFile()
+    inner = values.project.policies
+    origins = Origins(own and own.document, platform and platform.document, inner_policies=inner is not None)
+    policy = merged(platform.values.policy, values.policy) if platform else values.policy
+    platform_file = None if platform is None else platform.path.absolute()
+
+    def absolute(path: KeyPath, value: str) -> Path:
+        return resolved(root, platform_file, origins, path, value)
+
+    has_audit_place = own is not None or "path" in policy.audit.model_fields_set
+    waivers = absolute(_WAIVERS, policy.waivers)
+    return Settings.made_from(
+        origins,
+        root=root,
+        file=None if own is None else own.path,
+        platform_file=platform_file,
+        project=_identity(values.project),
+        policies=values.policies or inner or PoliciesSection(),
+        environments=values.environments,
+        active_stack=values.active_stack,
+        default_stack=values.defaults.stack,
+        fallback_environment=environ.get(ENVIRONMENT_VARIABLE),
+        stacks=values.stacks,
+        policy=policy,
+        rule_folders=tuple(absolute(_RULES, folder) for folder in policy.rules),
+        waivers_path=waivers,
+        has_waivers="waivers" in policy.model_fields_set or os.path.lexists(waivers),
+        audit_path=absolute(_AUDIT, policy.audit.path) if has_audit_place else user_audit_file(environ),
+    )
+
+
+def _identity(section: ProjectIdentity) -> ProjectIdentity:
+    """The keys of `project` that say whose it is, without its policies."""
+    said = {name: getattr(section, name) for name in ProjectIdentity.model_fields}
+    return ProjectIdentity(**{name: value for name, value in said.items() if value is not None})

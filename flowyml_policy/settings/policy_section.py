@@ -1,0 +1,132 @@
+"""The section `policy`: the settings of this program itself, the same in flowyml.yaml and the platform's file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal, TypeAlias
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from flowyml_policy.records.record import Json
+from flowyml_policy.settings.scalars import (
+    AuditFile,
+    BadValue,
+    Duration,
+    FilePath,
+    Host,
+    Listing,
+    RegistryEntry,
+    Text,
+    Timeout,
+    Url,
+    VariableName,
+    WhenSet,
+)
+from flowyml_policy.settings.section import Section
+
+DEFAULT_AUDIT_FILE: Final = ".flowyml/policy.db"
+DAY: Final = 86400.0
+
+Enforce: TypeAlias = Literal["block", "observe", "none"]
+InspectMode: TypeAlias = Literal["auto", "daemon", "registry", "off"]
+
+
+class SidecarSettings(Section):
+    """The OPA server to ask where `mode` is sidecar."""
+
+    url: Url = Field(default="https://localhost:8181", description="Its address; https, or http on this machine.")
+    token_env: VariableName | None = Field(default=None, description="Environment variable that holds its token.")
+    ca: FilePath | None = Field(default=None, description="CA certificates, a PEM file.")
+
+
+class OpaSettings(Section):
+    """How OPA is run, and what it must prove of itself."""
+
+    mode: Literal["embedded", "sidecar"] = Field(default="embedded", description="OPA in this process, or a server.")
+    config: Annotated[dict[str, Json] | None, WhenSet] = Field(
+        default=None,
+        repr=False,
+        description="OPA's own configuration, whose bundles are then the whole policy. `${NAME}` stands for an "
+        "environment variable, `$${` for `${` itself; `resource: shipped` for the packaged policy.",
+    )
+    sidecar: SidecarSettings = Field(default=SidecarSettings(), description="The server to ask in mode sidecar.")
+    start_timeout: Timeout = Field(
+        default=10.0, description="How long the first decision waits for OPA.", json_schema_extra={"default": "10s"}
+    )
+    deadline: Timeout = Field(
+        default=2.0, description="How long one decision may take.", json_schema_extra={"default": "2s"}
+    )
+    max_age: Timeout = Field(
+        default=7 * DAY,
+        description="How old a kept copy of a remote bundle may be.",
+        json_schema_extra={"default": "7d"},
+    )
+    require_signed: bool = Field(default=False, description="Refuse bundles that are not signed.")
+    require_revision: Text | None = Field(default=None, description="The one bundle revision that may decide.")
+    allow_hosts: Listing[Host] = Field(default=(), description="Hosts that rules may reach; none by default.")
+
+
+class RegistryCredential(Section):
+    """How to log in to one registry; secrets are named by variable, never written down."""
+
+    username: Annotated[Text | None, WhenSet] = Field(default=None, description="User name, with `password_env`.")
+    password_env: Annotated[VariableName | None, WhenSet] = Field(
+        default=None, description="Environment variable that holds the password."
+    )
+    token_env: Annotated[VariableName | None, WhenSet] = Field(
+        default=None, description="Environment variable that holds a bearer token, in place of the two."
+    )
+
+    @model_validator(mode="after")
+    def _says_how(self) -> Self:
+        by_password = self.username is not None and self.password_env is not None
+        by_half = (self.username is None) != (self.password_env is None)
+        if by_half or by_password == (self.token_env is not None):
+            raise BadValue("does not say how to log in", "write `username` and `password_env`, or `token_env` alone")
+        return self
+
+
+class ImagesSettings(Section):
+    """How images are inspected."""
+
+    inspect: InspectMode = Field(default="auto", description="Ask the local daemon, the registry, both, or nobody.")
+    insecure: Listing[Host] = Field(default=(), description="Registries that are spoken to without TLS.")
+    allow_local: Listing[Text] = Field(default=(), description="Globs of images that may exist in the daemon alone.")
+    credentials: dict[Host, RegistryCredential] = Field(default={}, description="Logins by registry host.")
+    mirrors: dict[Host, Listing[RegistryEntry]] = Field(default={}, description="Mirrors by registry host, in order.")
+    ca: FilePath | None = Field(default=None, description="CA certificates, a PEM file.")
+    cosign_keys: dict[RegistryEntry, FilePath] = Field(default={}, description="Public keys by registry, PEM files.")
+    concurrency: int = Field(default=8, ge=1, le=64, description="How many images are looked at at once.")
+    tag_ttl: Duration = Field(
+        default=300.0, description="How long a tag's digest is remembered.", json_schema_extra={"default": "5m"}
+    )
+
+
+class StackRegistrySettings(Section):
+    """The company's stack registry; absent, it is the project's own file."""
+
+    url: Url | None = Field(default=None, description="Its address; https, or http on this machine.")
+    token_env: VariableName | None = Field(default=None, description="Environment variable that holds its token.")
+
+
+class AuditSettings(Section):
+    """Where decisions are recorded."""
+
+    path: AuditFile = Field(
+        default=DEFAULT_AUDIT_FILE, description="The audit file, relative to the folder of the file that names it."
+    )
+    report_to: Url | None = Field(default=None, description="A server that takes decision logs.")
+
+
+class PolicySection(Section):
+    """`policy`: the settings of this program itself."""
+
+    enforce: Enforce = Field(
+        default="block", description="Of runs: block a denied one, observe (record it and let go), or none."
+    )
+    rules: Listing[FilePath] = Field(default=(), description="Folders with Rego rules of the project's own.")
+    waivers: FilePath = Field(default="waivers.yaml", description="The project's waivers.")
+    opa: OpaSettings = Field(default=OpaSettings(), description="How OPA is run.")
+    images: ImagesSettings = Field(default=ImagesSettings(), description="How images are inspected.")
+    registry: StackRegistrySettings = Field(default=StackRegistrySettings(), description="The stack registry.")
+    audit: AuditSettings = Field(default=AuditSettings(), description="Where decisions are recorded.")

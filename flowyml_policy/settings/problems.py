@@ -1,0 +1,173 @@
+"""What pydantic says of a settings file, in the words and places of the one who wrote it.
+
+Rules of this room:
+- Every problem names the key as it is written, the line that it stands on, and what to write instead.
+- Values of `policy.opa.config` and addresses never appear: they may carry secrets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from flowyml_policy.errors import SettingsProblem
+from flowyml_policy.records.record import Json, Key, KeyPath
+from flowyml_policy.settings.hints import hint_for_choice, refused_key
+from flowyml_policy.settings.scalars import BadValue, shown
+from flowyml_policy.settings.section import Section
+from flowyml_policy.strict_yaml import Document
+
+_DICT_KEY: Final = "[key]"
+_STACK_TAG: Final = 2
+"""Where pydantic puts the kind of a stack's source into a path: after `stacks` and the stack's name."""
+
+_WANTED: Final = {
+    "string_type": "a string",
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}
+
+_SIDES: Final = {"greater_than_equal": "at least", "less_than_equal": "at most"}
+_YES: Final = frozenset({"true", "yes", "on", "1"})
+_NO: Final = frozenset({"false", "no", "off", "0"})
+
+
+def problems_of(error: ValidationError, document: Document, model: type[Section]) -> list[SettingsProblem]:
+    """Every problem that `error` found in `document`, which should be a `model`, in the order of the file."""
+    found = [_problem(detail, document, model) for detail in error.errors(include_url=False)]
+    return in_file_order(found)
+
+
+def in_file_order(problems: Sequence[SettingsProblem]) -> list[SettingsProblem]:
+    """`problems` of one file by line and column."""
+    return sorted(problems, key=lambda problem: (problem.location.line, problem.location.column))
+
+
+def dotted(path: Sequence[Key]) -> str:
+    """A path as messages write it: `policies.allowed_stacks[0]`."""
+    written = ""
+    for step in path:
+        if isinstance(step, int):
+            written += f"[{step}]"
+        else:
+            plain = step and all(character.isalnum() or character in "_-" for character in step)
+            written += f"[{shown(step)}]" if not plain else f".{step}" if written else step
+    return written
+
+
+def _problem(detail: ErrorDetails, document: Document, model: type[Section]) -> SettingsProblem:
+    path, is_key = _written_path(detail["loc"])
+    kind = detail["type"]
+    if kind == "extra_forbidden":
+        what, fix = refused_key(model, path[:-1], str(path[-1]), document.value)
+        return SettingsProblem(f"{what} `{dotted(path)}`", location=document.key_location(path), fix=fix)
+    if kind == "missing":
+        return SettingsProblem(
+            f"`{dotted(path)}` is missing",
+            location=document.key_location(path[:-1]),
+            fix=f"add `{path[-1]}: ...`",
+        )
+    if kind == "union_tag_invalid":
+        path = (*path, "source")
+    what, fix = _complaint(detail, document, path)
+    if is_key:
+        return SettingsProblem(f"the key `{dotted(path)}` {what}", location=document.key_location(path), fix=fix)
+    subject = f"`{dotted(path)}`" if path else "the file"
+    return SettingsProblem(f"{subject} {what}", location=document.location(path), fix=fix)
+
+
+def _written_path(loc: tuple[int | str, ...]) -> tuple[KeyPath, bool]:
+    """`loc` without pydantic's own steps, and whether it means the key itself rather than its value."""
+    path = list(loc)
+    is_key = bool(path) and path[-1] == _DICT_KEY
+    if is_key:
+        path.pop()
+    if path[:1] == ["stacks"] and len(path) > _STACK_TAG:
+        del path[_STACK_TAG]
+    return tuple(path), is_key
+
+
+def _complaint(detail: ErrorDetails, document: Document, path: KeyPath) -> tuple[str, str]:
+    """What is wrong with the value at `path`, and what to write."""
+    kind, value = detail["type"], detail["input"]
+    context = detail.get("ctx", {})
+    cause = context.get("error")
+    if isinstance(cause, BadValue):
+        return cause.what, cause.fix
+    if value is None:
+        return "has no value", "write one, or take the key out"
+    if kind in _WANTED:
+        return f"must be {_WANTED[kind]}, not {kind_of(value)}", _retyped(kind, document, path, value)
+    return _outside(kind, value, context, detail["msg"])
+
+
+def _outside(kind: str, value: Json, context: Mapping[str, Any], message: str) -> tuple[str, str]:
+    """The same for a value of the right type that is none of those it may be."""
+    if kind == "literal_error":
+        return _choice(value, str(context["expected"]))
+    if kind == "union_tag_invalid":
+        return _choice(value["source"], str(context["expected_tags"]))
+    if kind == "union_tag_not_found":
+        return "does not say where it is kept", "add `source:` local, github, gitlab, git, http or registry"
+    if kind in _SIDES:
+        side = f"{_SIDES[kind]} {context.get('ge', context.get('le'))}"
+        return f"must be {side}", f"write a number that is {side}"
+    return f"is not valid: {message}", "`flowyml-policy schema settings` prints what may stand there"
+
+
+def _choice(value: Json, expected: str) -> tuple[str, str]:
+    choices = [choice.strip("' ") for choice in expected.replace(" or ", ", ").split(",")]
+    words = f"{', '.join(choices[:-1])} or {choices[-1]}"
+    given = shown(value) if isinstance(value, str) else kind_of(value)
+    return f"must be {words}, not {given}", hint_for_choice(value, choices)
+
+
+def _retyped(kind: str, document: Document, path: KeyPath, value: Json) -> str:
+    """How the same value is written in the type that is wanted."""
+    if kind == "tuple_type":
+        return _as_list(value)
+    if kind == "string_type":
+        return _as_text(value, document.written(path))
+    if kind == "bool_type":
+        return _as_boolean(value)
+    return f"write {_WANTED[kind]}"
+
+
+def _as_list(value: Json) -> str:
+    whole = isinstance(value, str) and value and shown(value) == repr(value)
+    return f"write [{value}]" if whole else "write a list: [...]"
+
+
+def _as_text(value: Json, written: str) -> str:
+    if isinstance(value, bool | int | float):
+        return f'put it in quotes: "{written}"'
+    if isinstance(value, dict) and len(value) == 1:
+        ((name, wanted),) = value.items()
+        if isinstance(wanted, str | bool):
+            return f"write {name}={str(wanted).lower() if isinstance(wanted, bool) else wanted}"
+    return "write a string"
+
+
+def _as_boolean(value: Json) -> str:
+    word = str(value).lower()
+    return "write true" if word in _YES else "write false" if word in _NO else "write true or false"
+
+
+def kind_of(value: Json) -> str:
+    """What a value is, in the words of YAML."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, str):
+        return "a string"
+    if isinstance(value, list):
+        return "a list"
+    return "a mapping" if isinstance(value, dict) else "a number"

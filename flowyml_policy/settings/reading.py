@@ -1,0 +1,163 @@
+"""Finds the settings files and reads each into its model, with every value's place kept.
+
+Rules of this room:
+- Only "there is no such file" means that there is none. A file that exists and cannot be read is an error.
+- A file that says nothing is an error too: a truncated flowyml.yaml must not pass for one without policies.
+- Reading never blocks: what is no regular file is refused unread.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from pydantic import ValidationError
+
+from flowyml_policy.errors import SettingsInvalid, SettingsProblem, UsageError, YamlInvalid
+from flowyml_policy.settings.places import PLATFORM_VARIABLE, PROJECT_FILE
+from flowyml_policy.settings.problems import kind_of, problems_of
+from flowyml_policy.settings.section import Section
+from flowyml_policy.strict_yaml import Document, Limits, load_documents
+
+MISNAMED_FILE: Final = "flowyml.yml"
+
+_Model = TypeVar("_Model", bound=Section)
+
+
+class ProjectPlace(NamedTuple):
+    """The project's folder, its flowyml.yaml if there is one, and how messages call that."""
+
+    root: Path
+    file: Path | None
+    shown: str
+
+
+class ReadFile(NamedTuple, Generic[_Model]):
+    """A settings file that was read: where it is, what it says, and where in it each value stands."""
+
+    path: Path
+    document: Document
+    values: _Model
+
+
+def find_project(start: Path | None, project: Path | None) -> ProjectPlace:
+    """The project in folder `project`, or the one around `start` (the working directory where that is null).
+
+    Raises UsageError for a folder that does not exist, SettingsInvalid where it cannot be told.
+    """
+    if project is not None:
+        folder = _folder(project)
+        return _place(folder, project)
+    first = _folder(Path() if start is None else start)
+    for folder in (first, *first.parents):
+        if _holds_project(folder):
+            return _place(folder, (start or Path()) if folder == first else folder)
+    return ProjectPlace(first, None, "")
+
+
+def find_platform_file(environ: Mapping[str, str], system_file: Path) -> Path | None:
+    """The platform's settings: `system_file`, or, where that does not exist, the file that a variable names."""
+    if _exists(system_file):
+        return system_file
+    named = environ.get(PLATFORM_VARIABLE, "")
+    if not named:
+        return None
+    if "\0" in named or not _exists(Path(named)):
+        raise SettingsInvalid(
+            f"there are no platform settings: {named!r}", advice=f"correct {PLATFORM_VARIABLE}, or take it away"
+        )
+    return Path(named)
+
+
+def read_settings_file(path: Path, shown: str, model: type[_Model]) -> ReadFile[_Model]:
+    """The file at `path`, called `shown` in messages, as a `model`. Raises SettingsInvalid with all that is wrong."""
+    try:
+        documents = load_documents(_read(path, shown), shown)
+    except YamlInvalid as error:
+        raise SettingsInvalid.found([SettingsProblem(error.problem, location=error.location, fix=error.fix)]) from error
+    if not documents or documents[0].value is None:
+        raise SettingsInvalid(f"the file says nothing: {shown}", advice="write settings into it, or remove it")
+    document = documents[0]
+    if len(documents) > 1:
+        second = SettingsProblem(
+            "a second document starts", location=documents[1].location(), fix="keep one: take out the `---` line"
+        )
+        raise SettingsInvalid.found([second])
+    if not isinstance(document.value, dict):
+        scalar = SettingsProblem(
+            f"the file must hold keys and values, not {kind_of(document.value)}",
+            location=document.location(),
+            fix=f"write {', '.join(list(model.model_fields)[:3])} as `key: value`",
+        )
+        raise SettingsInvalid.found([scalar])
+    try:
+        return ReadFile(path, document, model.model_validate(document.value))
+    except ValidationError as error:
+        raise SettingsInvalid.found(problems_of(error, document, model)) from error
+
+
+def _place(root: Path, shown: Path) -> ProjectPlace:
+    file = root / PROJECT_FILE
+    return ProjectPlace(root, file if _holds_project(root) else None, (shown / PROJECT_FILE).as_posix())
+
+
+def _folder(folder: Path) -> Path:
+    """`folder`, absolute; it must be one."""
+    try:
+        absolute = Path(os.path.abspath(folder))  # noqa: PTH100  resolve() would follow links out of the project
+        if absolute.is_dir():
+            return absolute
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"the folder cannot be looked at: {str(folder)!r}", advice="name an existing folder"
+        ) from error
+    if absolute.is_file():
+        raise UsageError(f"this is a file: {folder}", advice=f"name the folder that holds {PROJECT_FILE}")
+    raise UsageError(f"there is no such folder: {folder}", advice="name an existing folder")
+
+
+def _holds_project(folder: Path) -> bool:
+    if _exists(folder / PROJECT_FILE):
+        return True
+    if _exists(folder / MISNAMED_FILE):
+        raise SettingsInvalid(
+            f"settings stand in a file that is not read: {folder / MISNAMED_FILE}",
+            advice=f"rename it to {PROJECT_FILE}",
+        )
+    return False
+
+
+def _exists(path: Path) -> bool:
+    """Whether anything stands at `path`, a dangling link included. What cannot be told is an error."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise _unreadable(str(path), error) from error
+    return True
+
+
+def _read(path: Path, shown: str) -> bytes:
+    """The bytes of a regular file, one more at most than YAML may have."""
+    try:
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise SettingsInvalid(f"this is no regular file: {shown}", advice="write the settings into a file")
+            return file.read(Limits().size + 1)
+    except OSError as error:
+        raise _unreadable(shown, error) from error
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _unreadable(shown: str, error: OSError) -> SettingsInvalid:
+    reason = error.strerror or type(error).__name__
+    return SettingsInvalid(
+        f"the settings cannot be read: {shown} ({reason})", advice="check that the file exists and that you may read it"
+    )
