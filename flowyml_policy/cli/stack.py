@@ -71,4 +71,4 @@ def _stdin(paths: tuple[str, ...]) -> bytes | None:
         return None
     from flowyml_policy.strict_yaml import Limits  # noqa: PLC0415  loads yaml
 
-    return click.get_binary_stream("stdin").read(Limits().size + 1)
+    return b"" if sys.stdin is None else sys.stdin.buffer.read(Limits().size + 1)

@@ -12,19 +12,13 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from flowyml_policy.outputs.screen import Screen, columns, plural, printable
+from flowyml_policy.outputs.blocks import error_lines, finding_lines, fix_lines, led_by, place, title, word
+from flowyml_policy.outputs.screen import Screen, plural, printable
 
 if TYPE_CHECKING:
-    from flowyml_policy.records import ErrorReport, LocatedFinding, Result, Summary
+    from flowyml_policy.records import ErrorReport, Result, Summary
 
 LONGEST: Final = 200
-
-_LOOKS: Final[dict[str, dict[str, bool | str]]] = {
-    "UNDECIDED": {"fg": "white", "bg": "red", "bold": True},
-    "DENIED": {"fg": "red", "bold": True},
-    "warning": {"fg": "yellow", "bold": True},
-    "allowed": {"fg": "green"},
-}
 
 
 class TableOutput:
@@ -53,15 +47,15 @@ class TableOutput:
         if self._count > LONGEST:
             return
         if result.allowed:
-            self._allowed.append(("allowed", _title(result), printable(result.source.uri)))
+            self._allowed.append(("allowed", title(result.stack), printable(result.source.uri)))
         elif result.outcome == "deny":
             self._denied.append(self._denial(result))
         elif result.error is not None:
             stacks = self._undecided.setdefault(result.error, [])
-            stacks.append(("UNDECIDED", _title(result), printable(result.source.uri)))
+            stacks.append(("UNDECIDED", title(result.stack), printable(result.source.uri)))
         for finding in result.warnings:
             places = self._warnings.setdefault((finding.code, finding.fix), [])
-            places.append((_place(finding, result), printable(finding.message)))
+            places.append((place(finding, result.source), printable(finding.message)))
 
     def end(self, summary: Summary | None) -> None:
         for line in self._in_columns() if self._count > LONGEST else self._in_blocks():
@@ -85,7 +79,7 @@ class TableOutput:
             yield from self._warning(printable(code), fix, places)
             yield ""
         for line in self._screen.table(self._allowed):
-            yield self._led_by("allowed", line)
+            yield led_by(self._screen, "allowed", line)
         if self._allowed:
             yield ""
 
@@ -98,42 +92,25 @@ class TableOutput:
     def _undecided_for(self, error: ErrorReport, stacks: list[tuple[str, ...]]) -> Iterator[str]:
         """One reason for no decision, below all the stacks that it keeps waiting."""
         for line in self._screen.table(stacks):
-            yield self._led_by("UNDECIDED", line)
-        yield f"  {self._screen.style(printable(error.code), fg='red')}"
-        yield from self._screen.wrap(printable(error.message), indent=4)
-        yield from self._advice(error.advice)
+            yield led_by(self._screen, "UNDECIDED", line)
+        yield from error_lines(self._screen, error)
 
     def _denial(self, result: Result) -> list[str]:
         """A stack that may not run: every reason, its place and its fix."""
-        lines = [self._led_by("DENIED", f"DENIED  {self._screen.style(_title(result), bold=True)}")]
+        lines = [f"{word(self._screen, 'DENIED')}  {self._screen.style(title(result.stack), bold=True)}"]
         for finding in result.denials:
-            lines += self._headed(_place(finding, result), printable(finding.code))
-            lines += self._screen.wrap(printable(finding.message), indent=4)
-            lines += self._advice(finding.fix)
+            lines += finding_lines(self._screen, finding, result.source)
         return lines
 
     def _warning(self, code: str, fix: str, places: list[tuple[str, str]]) -> Iterator[str]:
         """One code's warnings: every place, the message under the last place that it speaks of, the fix once."""
-        yield self._led_by("warning", f"warning  {self._screen.style(code, bold=True)}")
+        yield f"{word(self._screen, 'warning')}  {self._screen.style(code, bold=True)}"
         following = [message for _, message in places[1:]] + [""]
-        for (place, message), after in zip(places, following, strict=True):
-            yield f"  {place}"
+        for (where, message), after in zip(places, following, strict=True):
+            yield f"  {where}"
             if message != after:
                 yield from self._screen.wrap(message, indent=4)
-        yield from self._advice(fix)
-
-    def _headed(self, place: str, code: str) -> list[str]:
-        styled = self._screen.style(code, fg="red")
-        if 4 + columns(place) + columns(code) <= self._screen.width:
-            return [f"  {place}  {styled}"]
-        return [f"  {place}", f"    {styled}"]
-
-    def _advice(self, advice: str) -> list[str]:
-        return self._screen.wrap(printable(advice), indent=4, first="fix: ") if advice else []
-
-    def _led_by(self, word: str, line: str) -> str:
-        """`line`, its first word in the looks of that word."""
-        return self._screen.style(word, **_LOOKS[word]) + line.removeprefix(word)
+        yield from fix_lines(self._screen, fix)
 
     def _authority_notes(self) -> Iterator[str]:
         if "project" in self._authorities:
@@ -142,22 +119,13 @@ class TableOutput:
     def _summary(self, summary: Summary) -> str:
         parts = [f"{summary.allowed:,} allowed"]
         if summary.denied:
-            parts.append(self._screen.style(f"{summary.denied:,} denied", **_LOOKS["DENIED"]))
+            parts.append(word(self._screen, "DENIED", f"{summary.denied:,} denied"))
         if summary.errors:
-            parts.append(self._screen.style(f"{summary.errors:,} undecided", **_LOOKS["UNDECIDED"]))
+            parts.append(word(self._screen, "UNDECIDED", f"{summary.errors:,} undecided"))
         if summary.warnings:
             counts = " (which --fail-on warn refuses)" if self._fail_on_warn else ""
-            parts.append(self._screen.style(plural(summary.warnings, "warning"), **_LOOKS["warning"]) + counts)
+            parts.append(word(self._screen, "warning", plural(summary.warnings, "warning")) + counts)
         return f"{self._screen.style(plural(summary.stacks, 'stack'), bold=True)}: {', '.join(parts)}"
-
-
-def _title(result: Result) -> str:
-    name = result.stack.name or "(no name)"
-    return printable(f"{name} {result.stack.version}" if result.stack.version else name)
-
-
-def _place(finding: LocatedFinding, result: Result) -> str:
-    return printable(str(finding.location) if finding.location else result.source.uri)
 
 
 def _column_rows(result: Result) -> Iterator[tuple[str, ...]]:
@@ -165,5 +133,5 @@ def _column_rows(result: Result) -> Iterator[tuple[str, ...]]:
     if result.error is not None:
         yield "UNDECIDED", printable(result.source.uri), sys.intern(result.error.code), printable(result.error.message)
     for finding in result.findings:
-        word = "DENIED" if finding.denies else "warning"
-        yield word, _place(finding, result), sys.intern(printable(finding.code)), printable(finding.message)
+        severity = "DENIED" if finding.denies else "warning"
+        yield severity, place(finding, result.source), sys.intern(printable(finding.code)), printable(finding.message)

@@ -1,0 +1,66 @@
+"""A few lines about one thing, as every screen for people shows it: a headline, a place, what is wrong, the fix."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from flowyml_policy.outputs.screen import Screen, columns, printable
+
+if TYPE_CHECKING:
+    from flowyml_policy.records import ErrorReport, LocatedFinding, Source, StackName
+
+_LOOKS: Final[dict[str, dict[str, bool | str]]] = {
+    "UNDECIDED": {"fg": "white", "bg": "red", "bold": True},
+    "BROKEN": {"fg": "white", "bg": "red", "bold": True},
+    "DENIED": {"fg": "red", "bold": True},
+    "warning": {"fg": "yellow", "bold": True},
+    "allowed": {"fg": "green"},
+    "ok": {"fg": "green"},
+}
+
+
+def word(screen: Screen, name: str, text: str | None = None) -> str:
+    """`text`, or `name` itself, in the looks that `name` has on every screen."""
+    return screen.style(name if text is None else text, **_LOOKS[name])
+
+
+def led_by(screen: Screen, name: str, line: str) -> str:
+    """`line`, which begins with the word `name`, with that word in its looks."""
+    return word(screen, name) + line.removeprefix(name)
+
+
+def title(stack: StackName) -> str:
+    """A stack's name and version, as far as they are known."""
+    name = stack.name or "(no name)"
+    return printable(f"{name} {stack.version}" if stack.version else name)
+
+
+def place(finding: LocatedFinding, source: Source) -> str:
+    """Where a finding is: `file:line:column`, or where the stack came from."""
+    return printable(str(finding.location) if finding.location else source.uri)
+
+
+def finding_lines(screen: Screen, finding: LocatedFinding, source: Source) -> list[str]:
+    """One finding: its place and code, its message, its fix."""
+    where, code = place(finding, source), printable(finding.code)
+    styled = word(screen, "DENIED" if finding.denies else "warning", code)
+    fits = 4 + columns(where) + columns(code) <= screen.width
+    return [
+        *([f"  {where}  {styled}"] if fits else [f"  {where}", f"    {styled}"]),
+        *screen.wrap(printable(finding.message), indent=4),
+        *fix_lines(screen, finding.fix),
+    ]
+
+
+def error_lines(screen: Screen, error: ErrorReport) -> list[str]:
+    """Why there is no decision: its code, its message, what to do."""
+    return [
+        f"  {word(screen, 'DENIED', printable(error.code))}",
+        *screen.wrap(printable(error.message), indent=4),
+        *fix_lines(screen, error.advice),
+    ]
+
+
+def fix_lines(screen: Screen, fix: str) -> list[str]:
+    """What to do, if anything is known."""
+    return screen.wrap(printable(fix), indent=4, first="fix: ") if fix else []

@@ -1,0 +1,157 @@
+"""Runs the whole program as a process, in a folder of its own, and compares what it said with what is kept.
+
+Kept screens are rewritten with `FLOWYML_POLICY_GOLDEN=write pytest tests/cli`; read the diff before you commit
+it. What differs from run to run is replaced by zeros of the same length, so that columns stay where they are.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pty
+import re
+import select
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fcntl import ioctl
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+REPOSITORY: Final = Path(__file__).parents[2]
+PROGRAM: Final = [sys.executable, "-c", "import sys; from flowyml_policy.cli import main; sys.exit(main())"]
+WRITE: Final = os.environ.get("FLOWYML_POLICY_GOLDEN") == "write"
+
+_PR_CAPBSET_DROP: Final = 24
+_CAP_DAC_OVERRIDE: Final = 1
+_CAP_DAC_READ_SEARCH: Final = 2
+
+_VOLATILE: Final = (
+    re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),  # ids
+    re.compile(r"\b[0-9a-f]{64}\b"),  # digests and hashes
+    re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?"),  # instants
+    re.compile(r"(?<=/tmp/flowyml-)\w{8}"),  # this run's folder
+    re.compile(r"\b\d+(?:\.\d+)? ms\b"),  # durations
+    re.compile(r'(?<="evaluator":\{"name":"embedded","version":")[^"]*|(?<="bundles":\{"flowyml":")[^"]*'),
+)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run of the program came to."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    def __str__(self) -> str:
+        return f"exit {self.exit_code}\n--- stdout\n{self.stdout}--- stderr\n{self.stderr}"
+
+
+@dataclass(frozen=True)
+class Program:
+    """The program in the folder `here`, as a user's shell would start it."""
+
+    here: Path
+
+    def run(
+        self, *args: str, stdin: bytes = b"", environ: Mapping[str, str] | None = None, timeout: float = 120
+    ) -> Ran:
+        done = subprocess.run(
+            [*PROGRAM, *args],
+            cwd=self.here,
+            env={**self.environ, **(environ or {})},
+            input=stdin,
+            capture_output=True,
+            check=False,
+            timeout=timeout,
+            preexec_fn=_obey_file_modes,
+        )
+        return Ran(done.returncode, _steady(done.stdout), _steady(done.stderr))
+
+    def on_terminal(self, *args: str, columns: int = 80, environ: Mapping[str, str] | None = None) -> Ran:
+        """As `run`, on a terminal of its own; what it shows, colours included, is `stdout`."""
+        leader, follower = pty.openpty()
+        ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        environ = {**self.environ, "TERM": "xterm-256color", **(environ or {})}
+        with subprocess.Popen(
+            [*PROGRAM, *args], cwd=self.here, env=environ, stdin=follower, stdout=follower, stderr=follower
+        ) as process:
+            os.close(follower)
+            shown = b"".join(_read(leader))
+            code = process.wait(timeout=60)
+        os.close(leader)
+        return Ran(code, _steady(shown.replace(b"\r\n", b"\n")), "")
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.here / ".home"),
+            "LC_ALL": "C.UTF-8",
+            "PYTHONPATH": str(REPOSITORY),
+            "USER": "somebody",
+            "LOGNAME": "somebody",
+        }
+
+
+@pytest.fixture
+def program() -> Iterator[Program]:
+    """The program in an empty folder whose path is always equally long."""
+    here = Path(tempfile.mkdtemp(prefix="flowyml-", dir="/tmp"))  # noqa: S108  the name is random, the length is not
+    yield Program(here)
+    for folder, names, _ in os.walk(here):
+        for name in names:
+            (Path(folder) / name).chmod(0o700)
+    shutil.rmtree(here)
+
+
+@pytest.fixture
+def examples(program: Program) -> Program:
+    """The program in a copy of this repository's example project."""
+    shutil.copytree(REPOSITORY / "stacks", program.here / "stacks")
+    shutil.copy(REPOSITORY / "flowyml.yaml", program.here)
+    return program
+
+
+def assert_kept(kept: Path, said: str) -> None:
+    """`said` is what `kept` holds; or, when asked to, becomes it."""
+    if WRITE:
+        kept.write_text(said, encoding="utf-8")
+    assert said == kept.read_text(encoding="utf-8"), f"differs from {kept.relative_to(REPOSITORY)}"
+
+
+def _obey_file_modes() -> None:
+    """Let file modes hold for root too, as they do for everybody else; does nothing where it may not."""
+    if os.geteuid() == 0 and sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        for capability in (_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH):
+            libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+
+
+def _steady(output: bytes) -> str:
+    text = output.decode("utf-8")
+    for volatile in _VOLATILE:
+        text = volatile.sub(lambda match: re.sub(r"[0-9A-Za-z]", "0", match.group()), text)
+    return text
+
+
+def _read(leader: int) -> Iterator[bytes]:
+    while select.select([leader], [], [], 60)[0]:
+        try:
+            data = os.read(leader, 65536)
+        except OSError:  # Linux says EIO when the last writer closes
+            return
+        if not data:
+            return
+        yield data
+
+
+__all__: Sequence[str] = ["Program", "Ran", "assert_kept"]
