@@ -1,0 +1,128 @@
+"""Reads `policy.opa.config`: OPA's own configuration, as far as this version honours it.
+
+Rules:
+- A key that would be passed over is refused: one that OPA does not know, and one whose feature comes later.
+- Its bundles are the whole policy; `resource: shipped` stands for the packaged one. Without a configuration the
+  packaged one is the policy.
+- Which roots a bundle may own is decided here, and checked by the library before any decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from flowyml_policy.errors import FeatureUnavailable, OpaStartFailed, PolicyInvalid
+from flowyml_policy.records.record import Json
+
+SHIPPED: Final = "shipped"
+SHIPPED_BUNDLE: Final = "flowyml"
+PROJECT_BUNDLE: Final = "project"
+
+CONFIGURED_ROOTS: Final = ("flowyml", "org", "system/log")
+"""What a configured bundle may own."""
+
+PROJECT_ROOTS: Final = ("project",)
+"""What the rules of a project may own."""
+
+_HONOURED: Final = frozenset({"bundles", "keys", "labels"})
+_LATER: Final = frozenset(
+    {
+        "services",
+        "persistence_directory",
+        "discovery",
+        "decision_logs",
+        "status",
+        "plugins",
+        "caching",
+        "distributed_tracing",
+        "metrics",
+        "nd_builtin_cache",
+        "server",
+        "storage",
+        "bundle",
+        "default_decision",
+        "default_authorization_decision",
+    }
+)
+_SOURCE_HONOURED: Final = frozenset({"resource", "signing", "size_limit_bytes"})
+_SOURCE_LATER: Final = frozenset({"service", "persist", "polling", "trigger"})
+
+
+@dataclass(frozen=True)
+class BundleSource:
+    """One bundle of the policy. `place` is its file or folder, None for the packaged one.
+
+    `options` are OPA's own keys beside `resource`.
+    """
+
+    name: str
+    place: Path | None
+    options: Mapping[str, Json] = field(default_factory=dict)
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether OPA checks a signature, which covers the files exactly as they are."""
+        return "signing" in self.options
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The bundles of the policy, and the rest of OPA's configuration."""
+
+    sources: tuple[BundleSource, ...]
+    rest: Mapping[str, Json] = field(default_factory=dict)
+
+
+def read_configuration(config: Mapping[str, Json] | None, root: Path) -> Configuration:
+    """Read the configuration; relative resources start at `root`. Raises OpaError or FeatureUnavailable."""
+    if config is None:
+        return Configuration((BundleSource(SHIPPED_BUNDLE, None),))
+    _check_keys("policy.opa.config", config, _HONOURED, _LATER)
+    bundles = config.get("bundles")
+    if not isinstance(bundles, Mapping) or not bundles:
+        raise PolicyInvalid(
+            "policy.opa.config names no bundles, and its bundles are the whole policy",
+            advice=f"add `bundles: {{{SHIPPED_BUNDLE}: {{resource: {SHIPPED}}}}}`, or take policy.opa.config out",
+        )
+    sources = tuple(_source(str(name), source, root) for name, source in bundles.items())
+    return Configuration(sources, {key: value for key, value in config.items() if key != "bundles"})
+
+
+def _source(name: str, source: Json, root: Path) -> BundleSource:
+    place = f"policy.opa.config.bundles.{name}"
+    if name == PROJECT_BUNDLE:
+        raise PolicyInvalid(
+            f"the name `{name}` is kept for the project's own rules: {place}", advice="give the bundle another name"
+        )
+    if not isinstance(source, Mapping):
+        raise OpaStartFailed(f"a bundle is a mapping with `resource`: {place}")
+    _check_keys(place, source, _SOURCE_HONOURED, _SOURCE_LATER)
+    resource = source.get("resource")
+    if not isinstance(resource, str) or not resource:
+        raise OpaStartFailed(f"a bundle needs `resource`, a file, a folder or `{SHIPPED}`: {place}")
+    options = {key: value for key, value in source.items() if key != "resource"}
+    return BundleSource(name, None if resource == SHIPPED else _local(place, resource, root), options)
+
+
+def _local(place: str, resource: str, root: Path) -> Path:
+    """The path that a resource names: a `file:` address, or a path of its own."""
+    address = urlsplit(resource)
+    if address.scheme not in {"", "file"}:
+        raise FeatureUnavailable(
+            f"bundles from {address.scheme} addresses are not available yet: {place}.resource",
+            advice="name a local folder or .tar.gz file",
+        )
+    path = unquote(f"{address.netloc}{address.path}") if address.scheme else resource
+    return root / path
+
+
+def _check_keys(place: str, value: Mapping[str, Json], honoured: frozenset[str], later: frozenset[str]) -> None:
+    for key in value:
+        if key in later:
+            raise FeatureUnavailable(f"this version does not support it: {place}.{key}")
+        if key not in honoured:
+            raise OpaStartFailed(f"OPA has no such setting: {place}.{key}")

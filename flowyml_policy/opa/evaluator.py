@@ -1,0 +1,147 @@
+"""The seam of every evaluator: what is public is final, catches everything, and checks what it lets out.
+
+Rules:
+- Only OpaError leaves leave, with the cause chained.
+- An answer counts only if it has the whole shape of a decision and carries a revision of every bundle that
+  must have judged. It is parsed once, from the bytes that OPA gave.
+- A subclass writes the private hooks and nothing else; it joins the contract suite in tests/contract.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from time import perf_counter_ns
+from typing import ClassVar, Final, TypeVar, final
+
+from pydantic import ValidationError
+from typing_extensions import Self
+
+from flowyml_policy.errors import OpaAnswerInvalid, OpaError, OpaEvaluationFailed, OpaUnavailable
+from flowyml_policy.records import Decision, EvaluatorName, GlobProblem, Judgement, PolicyInput
+from flowyml_policy.records.record import Json, Record
+
+DECISION_PATH: Final = "flowyml/main/decision"
+"""The only entry point of policy."""
+
+
+class Judged(Record):
+    """A decision as OPA answers it, with the revision of every bundle that was active in that evaluation."""
+
+    result: Decision
+    bundles: dict[str, str]
+
+
+class Answered(Record):
+    """Any other value as OPA answers it."""
+
+    result: Json
+    bundles: dict[str, str]
+
+
+_Answer = TypeVar("_Answer", Judged, Answered)
+
+
+class OpaEvaluator(ABC):
+    """Judges policy inputs by OPA. Safe from many threads; a context manager that closes itself.
+
+    `bundles` names every bundle whose revision each answer must carry.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, *, bundles: Collection[str], version: str) -> None:
+        self._bundles = frozenset(bundles)
+        self._title = EvaluatorName(name=self.name, version=version)
+        self._closed = False
+
+    @final
+    def judge(self, document: PolicyInput) -> Judgement:
+        """The decision and its provenance. Raises only OpaError."""
+        with self._only_opa_errors():
+            encoded = document.encoded
+            started = perf_counter_ns()
+            raw = self._query(None, encoded)
+            duration = perf_counter_ns() - started
+            judged = self._checked(Judged, raw)
+            return Judgement(
+                decision=judged.result, bundles=judged.bundles, evaluator=self._title, duration_ns=duration
+            )
+
+    @final
+    def evaluate(self, document: PolicyInput) -> Decision:
+        """The decision alone. Raises only OpaError, and never returns a decision that it could not check."""
+        return self.judge(document).decision
+
+    @final
+    def query(self, path: str, document: Json) -> Json:
+        """The value at `path` (`flowyml/main/catalogue`) for `document`. Raises only OpaError."""
+        with self._only_opa_errors():
+            raw = self._query(path, json.dumps(document, allow_nan=False).encode())
+            return self._checked(Answered, raw).result
+
+    @final
+    def check_globs(self, patterns: Sequence[str]) -> tuple[GlobProblem, ...]:
+        """Those of `patterns` that `glob.match` with delimiters null refuses, in their order. Raises only OpaError."""
+        with self._only_opa_errors():
+            return self._check_globs(patterns)
+
+    @final
+    def close(self) -> None:
+        """Release everything; later calls raise OpaUnavailable. Closing twice is fine. Raises only OpaError."""
+        if self._closed:
+            return
+        with self._only_opa_errors():
+            self._closed = True
+            self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def _query(self, path: str | None, document: bytes) -> bytes:
+        """Ask OPA for `path`, or for the decision: JSON `{"result": ..., "bundles": {name: revision}}`."""
+
+    @abstractmethod
+    def _check_globs(self, patterns: Sequence[str]) -> tuple[GlobProblem, ...]:
+        """Ask OPA which patterns it refuses."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Release what the subclass holds. Called once."""
+
+    @contextmanager
+    def _only_opa_errors(self) -> Iterator[None]:
+        if self._closed:
+            raise OpaUnavailable(f"the {self.name} evaluator is closed", advice="make a new PolicyEngine")
+        try:
+            yield
+        except OpaError:
+            raise
+        except Exception as error:
+            raise OpaEvaluationFailed(
+                f"the {self.name} evaluator failed: {type(error).__name__}: {error}",
+                advice="run the command again with --debug and report what it prints",
+            ) from error
+
+    def _checked(self, shape: type[_Answer], raw: bytes) -> _Answer:
+        try:
+            answer = shape.model_validate_json(raw)
+        except ValidationError as error:
+            raise OpaAnswerInvalid(f"OPA's answer has not the agreed shape: {_first_problem(error)}") from error
+        missing = self._bundles.difference(answer.bundles)
+        if missing:
+            raise OpaAnswerInvalid(f"OPA answered without the bundle {', '.join(sorted(missing))}")
+        return answer
+
+
+def _first_problem(error: ValidationError) -> str:
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    place = ".".join(str(step) for step in problems[0]["loc"]) or "the answer"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{place}: {problems[0]['msg']}{more}"

@@ -1,0 +1,209 @@
+"""The OPA library, called through ctypes. The only module that knows of C.
+
+Rules:
+- An answer is copied and its memory given back before anything looks at it.
+- The library belongs to this very version of the package, or it is not used.
+- The Go runtime does not survive a fork: in a child of the process that loaded the library every call raises
+  at once, and nothing is called while objects are cleaned up there.
+- Every call runs without the GIL.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from flowyml_policy.errors import (
+    OpaDeadlineExceeded,
+    OpaError,
+    OpaEvaluationFailed,
+    OpaStartFailed,
+    OpaUnavailable,
+    OpaUndefined,
+    PolicyInvalid,
+)
+from flowyml_policy.records.record import Json
+from flowyml_policy.version import VERSION
+
+_SUFFIX: Final = "dylib" if sys.platform == "darwin" else "so"
+
+LIBRARY_FILE: Final = Path(__file__).parent / "_lib" / f"libflowyml_opa.{_SUFFIX}"
+"""Where the build puts the library."""
+
+SIDECAR_ADVICE: Final = "run OPA as a server and set `policy.opa.mode: sidecar`"
+FORK_ADVICE: Final = (
+    "start workers with the `spawn` method, or make the PolicyEngine in the worker before anything else"
+)
+
+_ERRORS: Final[Mapping[str, type[OpaError]]] = {
+    "closed": OpaUnavailable,
+    "start": OpaStartFailed,
+    "policy": PolicyInvalid,
+    "undefined": OpaUndefined,
+    "deadline": OpaDeadlineExceeded,
+}
+"""The library's codes that have a leaf of their own; every other one is an evaluation that failed."""
+
+_OK: Final = b'{"ok":'
+
+
+class Library:
+    """A loaded OPA library. Use `load`, which loads each file once."""
+
+    def __init__(self, file: Path, *, version: str = VERSION) -> None:
+        self.file = file
+        self._process = os.getpid()
+        self._functions = _open(file)
+        self._release = self._functions.flowyml_opa_release
+        self._decide = self._functions.flowyml_opa_decide
+        try:
+            self.versions: Mapping[str, str] = json.loads(self._answer(self._functions.flowyml_opa_version()))
+        except (ValueError, OpaError) as error:
+            raise OpaUnavailable(f"the OPA library does not say its version: {file}") from error
+        if self.versions["library"] != version:
+            raise OpaUnavailable(
+                f"the OPA library is of version {self.versions['library']}, this program of version {version}: {file}"
+            )
+
+    @property
+    def opa_version(self) -> str:
+        """The version of the OPA inside."""
+        return self.versions["opa"]
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether this process may call it: it is the one that loaded it."""
+        return os.getpid() == self._process
+
+    def start(self, settings: Mapping[str, Json]) -> dict[str, Json]:
+        """Start an evaluator. Raises OpaStartFailed or PolicyInvalid with OPA's own reason."""
+        self._check_process()
+        text = json.dumps(settings).encode()
+        started: dict[str, Json] = json.loads(self._answer(self._functions.flowyml_opa_start(text, len(text))))
+        return started
+
+    def decide(self, handle: int, path: bytes | None, document: bytes, deadline_ns: int) -> bytes:
+        """Evaluate `path`, or the decision for None: JSON `{"result": ..., "bundles": {name: revision}}`."""
+        if os.getpid() != self._process:
+            self._check_process()
+        return self._answer(self._decide(handle, path, document, len(document), deadline_ns))
+
+    def status(self, handle: int, deadline_ns: int) -> dict[str, Json]:
+        """What is active, and why anything is not: `{"bundles": {...}, "failures": {...}}`."""
+        self._check_process()
+        status: dict[str, Json] = json.loads(self._answer(self._functions.flowyml_opa_status(handle, deadline_ns)))
+        return status
+
+    def stop(self, handle: int, deadline_ns: int) -> None:
+        """Stop an evaluator; stopping twice is fine."""
+        self._check_process()
+        self._answer(self._functions.flowyml_opa_stop(handle, deadline_ns))
+
+    def check_globs(self, patterns: Sequence[str], deadline_ns: int) -> list[dict[str, str]]:
+        """Those patterns that `glob.match` refuses: `[{"pattern", "reason"}]`."""
+        self._check_process()
+        text = json.dumps(list(patterns)).encode()
+        answer = self._functions.flowyml_opa_check_globs(text, len(text), deadline_ns)
+        problems: list[dict[str, str]] = json.loads(self._answer(answer))
+        return problems
+
+    def inspect(self, files: Sequence[Path], deadline_ns: int) -> dict[str, Json]:
+        """Packages, rules and annotations of Rego files: `{"modules": [...], "problems": [...]}`."""
+        self._check_process()
+        text = json.dumps([str(file) for file in files]).encode()
+        answer = self._functions.flowyml_opa_inspect(text, len(text), deadline_ns)
+        inspection: dict[str, Json] = json.loads(self._answer(answer))
+        return inspection
+
+    def command(self, argv: Sequence[str]) -> int:
+        """Run OPA's command line on this process's streams. Some commands end the process themselves."""
+        self._check_process()
+        text = json.dumps(list(argv)).encode()
+        return int(self._answer(self._functions.flowyml_opa_command(text, len(text))))
+
+    def _answer(self, address: int | None) -> bytes:
+        if not address:
+            raise OpaEvaluationFailed("the OPA library gave no answer")
+        try:
+            answer = ctypes.string_at(address)
+        finally:
+            self._release(address)
+        if answer.startswith(_OK):
+            return answer[len(_OK) : -1]
+        error = json.loads(answer)["error"]
+        raise _ERRORS.get(error["code"], OpaEvaluationFailed)(error["message"])
+
+    def _check_process(self) -> None:
+        if not self.is_usable:
+            raise OpaUnavailable(
+                f"OPA was loaded by process {self._process}, and does not live on in its forked child {os.getpid()}",
+                advice=FORK_ADVICE,
+            )
+
+
+def _open(file: Path) -> ctypes.CDLL:
+    """Load the file and declare its functions (libopa/main.go)."""
+    if _is_musl():
+        raise OpaUnavailable("the OPA library needs glibc, this system has musl", advice=SIDECAR_ADVICE)
+    if not file.is_file():
+        raise OpaUnavailable(f"the OPA library is missing: {file}")
+    try:
+        functions = ctypes.CDLL(str(file))
+        text, size, duration, handle = ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int64, ctypes.c_uint64
+        for name, arguments in {
+            "version": [],
+            "start": [text, size],
+            "decide": [handle, text, text, size, duration],
+            "status": [handle, duration],
+            "stop": [handle, duration],
+            "check_globs": [text, size, duration],
+            "inspect": [text, size, duration],
+            "command": [text, size],
+        }.items():
+            function = getattr(functions, f"flowyml_opa_{name}")
+            function.argtypes = arguments
+            function.restype = ctypes.c_void_p
+        functions.flowyml_opa_release.argtypes = [ctypes.c_void_p]
+        functions.flowyml_opa_release.restype = None
+    except (OSError, AttributeError) as error:
+        raise OpaUnavailable(f"the OPA library cannot be loaded: {file}: {error}") from error
+    return functions
+
+
+def _is_musl() -> bool:
+    """Whether the C library is musl, where loading a Go library ends the process."""
+    if sys.platform != "linux":
+        return False
+    try:
+        return not os.confstr("CS_GNU_LIBC_VERSION")
+    except (ValueError, OSError):
+        return True
+
+
+_libraries: dict[Path, Library] = {}
+_lock = threading.Lock()
+
+
+def load(file: Path = LIBRARY_FILE) -> Library:
+    """The library in `file`, loaded on first use. Raises OpaUnavailable."""
+    library = _libraries.get(file)
+    if library is None:
+        with _lock:
+            library = _libraries.get(file) or Library(file)
+            _libraries[file] = library
+    library._check_process()  # noqa: SLF001  a friend of this module
+    return library
+
+
+def _renew_lock() -> None:
+    global _lock  # noqa: PLW0603  a lock held by another thread at the fork is held for ever in the child
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)

@@ -1,0 +1,100 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"sync"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/bundle"
+	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/storage"
+
+	"github.com/flowyml/flowyml-policy/libopa/internal/answer"
+)
+
+type bundleManifest = bundle.Manifest
+
+// view is what one state of the store means for decisions: the compiled policy, the bundles it came from, and the
+// queries prepared on it so far.
+type view struct {
+	compiler  *ast.Compiler
+	manifests map[string]bundleManifest
+	revisions json.RawMessage // bundle name to revision, as every answer carries it
+	fault     error           // why this state may not decide
+	queries   sync.Map        // path to *rego.PreparedEvalQuery
+}
+
+func (evaluator *Evaluator) newView(ctx context.Context, txn storage.Transaction) (*view, error) {
+	manifests, err := readManifests(ctx, evaluator.store, txn)
+	if err != nil {
+		return nil, err
+	}
+	revisions := make(map[string]string, len(manifests))
+	for name, manifest := range manifests {
+		revisions[name] = manifest.Revision
+	}
+	encoded, err := json.Marshal(revisions)
+	if err != nil {
+		return nil, err
+	}
+	return &view{
+		compiler:  evaluator.manager.GetCompiler(),
+		manifests: manifests,
+		revisions: encoded,
+		fault:     evaluator.manifestFault(manifests),
+	}, nil
+}
+
+// manifestFault is nil where each configured bundle is active and keeps to what it may own.
+func (evaluator *Evaluator) manifestFault(manifests map[string]bundleManifest) error {
+	for name, expected := range evaluator.settings.Bundles {
+		manifest, found := manifests[name]
+		if !found {
+			return answer.Faultf(answer.Policy, "bundle %q is not active", name)
+		}
+		if err := checkManifest(name, expected, evaluator.settings.InputSchema, manifest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prepared is the query for path on this view's policy. Two threads may prepare the same one; one of the two is kept.
+func (evaluator *Evaluator) prepared(
+	ctx context.Context, txn storage.Transaction, current *view, path string,
+) (*rego.PreparedEvalQuery, error) {
+	if found, ok := current.queries.Load(path); ok {
+		return found.(*rego.PreparedEvalQuery), nil
+	}
+	query, err := dataQuery(path)
+	if err != nil {
+		return nil, err
+	}
+	fresh, err := rego.New(
+		rego.ParsedQuery(query),
+		rego.Compiler(current.compiler),
+		rego.Store(evaluator.store),
+		rego.Transaction(txn),
+		rego.Runtime(evaluator.manager.Info),
+		rego.StrictBuiltinErrors(true),
+	).PrepareForEval(ctx)
+	if err != nil {
+		return nil, answer.Faultf(answer.Evaluation, "%v", err)
+	}
+	kept, _ := current.queries.LoadOrStore(path, &fresh)
+	return kept.(*rego.PreparedEvalQuery), nil
+}
+
+// dataQuery is the query for a path below data, `flowyml/main/decision`; no path is taken for any other Rego.
+func dataQuery(path string) (ast.Body, error) {
+	ref := ast.DefaultRootRef.Copy()
+	for step := range strings.SplitSeq(path, "/") {
+		if step == "" {
+			return nil, answer.Faultf(answer.Usage, "%q is no path below data", path)
+		}
+		ref = ref.Append(ast.StringTerm(step))
+	}
+	return ast.NewBody(ast.NewExpr(ast.NewTerm(ref))), nil
+}
