@@ -74,7 +74,7 @@ slow: install ## what takes minutes: the slow tests, and an install without comp
 
 bench: install flowyml ## measure side by side against what one would use instead
 	@$(BIN)/python -m pip install --quiet --editable '.[bench]'
-	FLOWYML_PYTHON=$(FLOWYML_ENV)/bin/python $(BIN)/python benchmarks/run.py
+	FLOWYML_PYTHON=$(FLOWYML_ENV)/bin/python $(BIN)/python -m benchmarks.run
 
 docs: install ## generate what a program can print: the rule catalogue, the command reference
 	$(BIN)/python scripts/generate_docs.py

@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import tempfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,6 +41,7 @@ class LibopaBuildHook(BuildHookInterface[BuilderConfig]):
     """Compiles libopa and stages the shipped policy for wheels and editable installs."""
 
     PLUGIN_NAME = "custom"
+    _staged: tempfile.TemporaryDirectory[str] | None = None
 
     def dependencies(self) -> list[str]:
         """Return the compilers that this machine lacks, as packages to install before the build."""
@@ -54,27 +56,40 @@ class LibopaBuildHook(BuildHookInterface[BuilderConfig]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build the library, and for a standard wheel name what it carries and the platform it is for."""
-        editable = version == "editable"
-        if not editable:
-            bundle = self._build_bundle()
-            build_data["force_include"][str(bundle)] = BUNDLE
-        if self._sidecar_only():
-            return
-        libopa = self._libopa()
+        carried: dict[str, str] = {} if version == "editable" else {str(self._stage_policy()): BUNDLE}
+        if not self._sidecar_only():
+            libopa = self._libopa()
+            try:
+                target = libopa.find_target()
+                toolchain = libopa.find_toolchain(target)
+                library = libopa.build_library(target, toolchain)
+            except libopa.BuildError as error:
+                self._abort(error)
+                raise
+            if version != "editable":
+                carried[str(library)] = f"{LIBRARY_FOLDER}/{library.name}"
+                build_data["pure_python"] = False
+                build_data["tag"] = f"py3-none-{libopa.wheel_platform(target, toolchain)}"
+        build_data["force_include"].update(carried)
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Remove what was only staged: left in the tree it would outlive the `rego/` that it was made from."""
+        del version, build_data, artifact_path
+        if self._staged is not None:
+            self._staged.cleanup()
+
+    def _stage_policy(self) -> Path:
+        """Make the bundle of the shipped policy; return its file."""
+        bundle_files = load_by_path(Path(self.root), "flowyml_policy/opa/bundle_files.py")
+        self._staged = tempfile.TemporaryDirectory(prefix="flowyml-policy-bundle-")
+        bundle = Path(self._staged.name) / Path(BUNDLE).name
+        folder = Path(self.root) / "rego"
         try:
-            target = libopa.find_target()
-            toolchain = libopa.find_toolchain(target)
-            library = libopa.build_library(target, toolchain)
-        except libopa.BuildError as error:
+            bundle_files.stage(folder, bundle, roots=["flowyml"], version=self.metadata.version, only=["flowyml"])
+        except bundle_files.BundleFilesInvalid as error:
             self._abort(error)
             raise
-        if not editable:
-            build_data["pure_python"] = False
-            build_data["tag"] = f"py3-none-{libopa.wheel_platform(target, toolchain)}"
-            build_data["force_include"][str(library)] = f"{LIBRARY_FOLDER}/{library.name}"
-
-    def _build_bundle(self) -> Path:
-        raise NotImplementedError
+        return bundle
 
     def _libopa(self) -> ModuleType:
         return load_by_path(Path(self.root), "libopa/build.py")
