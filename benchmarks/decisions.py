@@ -33,7 +33,7 @@ from benchmarks.stacks import StackProject, must_be_denied
 from flowyml_policy.actor import current_actor
 from flowyml_policy.definitions import StackDefinition
 from flowyml_policy.normaliser import Normaliser
-from flowyml_policy.opa import EmbeddedEvaluator
+from flowyml_policy.opa.embedded import EmbeddedEvaluator
 from flowyml_policy.records import PolicyInput
 from flowyml_policy.settings import load_settings
 

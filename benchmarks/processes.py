@@ -105,7 +105,7 @@ def measure_upstream(
     (folder / "stacks").mkdir(parents=True, exist_ok=True)
     (folder / "stacks" / "prod-gpu-large.yaml").write_text(UPSTREAM_STACK, "utf-8")
     (folder / "flowyml.yaml").write_text(UPSTREAM_SETTINGS, "utf-8")
-    check = [environment.upstream, "policy", "check", "--stack", "prod-gpu-large"]
+    check: list[str | Path] = [environment.upstream, "policy", "check", "--stack", "prod-gpu-large"]
     upstream = Process(check, folder, environment={"HOME": str(folder)})
     if "Policy check PASSED" not in upstream.read():
         raise CannotMeasure(f"{upstream} did not pass")

@@ -15,7 +15,7 @@ LIBRARY_FOLDER = ROOT / "flowyml_policy" / "opa" / "_lib"
 
 READY = """
 import time
-from flowyml_policy.opa import EmbeddedEvaluator
+from flowyml_policy.opa.embedded import EmbeddedEvaluator
 from pathlib import Path
 start = time.perf_counter()
 evaluator = EmbeddedEvaluator(root=Path.cwd())
