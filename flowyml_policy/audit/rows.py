@@ -1,0 +1,220 @@
+"""How one recorded decision becomes rows: its decision, its findings, and the events of the journal.
+
+Rules of this room:
+- Everything but the place in the chain is made here, before the database is locked.
+- A decision's PolicyChecked event carries the digests of its decision row and of its findings.
+- What is handed over is masked already; texts that people and sources wrote are looked at once more.
+- Text that UTF-8 cannot hold (a file name of other bytes) is kept with its odd bytes escaped.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from pydantic_core import PydanticSerializationError
+
+from flowyml_policy.audit.chain import Cell, rows_digest, text_digest
+from flowyml_policy.mask import holds_secret, mask_text
+from flowyml_policy.records import (
+    Decision,
+    DecisionRecord,
+    Finding,
+    LocatedFinding,
+    PolicyChecked,
+    Result,
+    StackValidated,
+)
+from flowyml_policy.records.record import Json
+
+_compact: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+_AnyFinding = TypeVar("_AnyFinding", Finding, LocatedFinding)
+
+
+@dataclass(frozen=True)
+class NewEvent:
+    """An event before it has its place in the chain; `payload` is the JSON text to be stored."""
+
+    id: str
+    at: str
+    type: str
+    stack_name: str | None
+    decision_id: str | None
+    actor: str
+    payload: str
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The columns `id` to `payload`."""
+        return (self.id, self.at, self.type, self.stack_name, self.decision_id, self.actor, self.payload)
+
+
+@dataclass(frozen=True)
+class DecisionRows:
+    """All rows of one decision, in the order in which they are appended. `checked` is its first event."""
+
+    checked: NewEvent
+    others: tuple[NewEvent, ...]
+    decision: tuple[Cell, ...]
+    findings: tuple[tuple[Cell, ...], ...]
+
+
+def rows_of(record: DecisionRecord) -> DecisionRows:
+    """The rows of `record`. Raises UnicodeDecodeError for an input that is not UTF-8."""
+    if holds_secret("\n".join(_texts(record.result, record.decision))):
+        record = _masked(record)
+    try:
+        return _rows(record)
+    except (UnicodeEncodeError, PydanticSerializationError):
+        return _rows(_encodable(record))
+
+
+def _rows(record: DecisionRecord) -> DecisionRows:
+    findings = tuple(_finding_cells(position, finding) for position, finding in enumerate(record.result.findings))
+    stored_input = None if record.input is None else record.input.decode()
+    decision = _decision_cells(record)
+    checked = _event(record, PolicyChecked.TYPE, _checked_payload(record, decision, findings))
+    others = () if record.operation == "run" else (_event(record, StackValidated.TYPE, _validated_payload(record)),)
+    return DecisionRows(checked, others, (*decision, stored_input), findings)
+
+
+def _decision_cells(record: DecisionRecord) -> tuple[Cell, ...]:
+    """The cells of schema.DECISION_COLUMNS."""
+    result = record.result
+    evaluator = result.evaluator
+    return (
+        record.decision_id,
+        record.at,
+        record.operation,
+        record.actor,
+        result.outcome,
+        result.stack.name,
+        result.stack.version,
+        result.source.model_dump_json(),
+        result.authority,
+        _compact(result.environments),
+        int(result.hypothetical),
+        _compact(result.bundles),
+        None if evaluator is None else evaluator.name,
+        None if evaluator is None else evaluator.version,
+        record.duration_ns,
+        record.definition_digest,
+        None if record.decision is None else record.decision.model_dump_json(),
+        None if result.error is None else result.error.model_dump_json(),
+        None if record.input is None else text_digest(record.input),
+    )
+
+
+def _finding_cells(position: int, finding: LocatedFinding) -> tuple[Cell, ...]:
+    """The cells of schema.FINDING_COLUMNS."""
+    location = finding.location
+    return (
+        position,
+        finding.code,
+        finding.severity,
+        finding.enforcement,
+        finding.subject,
+        finding.message,
+        finding.fix,
+        _compact(finding.path),
+        None if location is None else location.file,
+        None if location is None else location.line,
+        None if location is None else location.column,
+        finding.waiver,
+        None if finding.override is None else finding.override.model_dump_json(),
+        finding.effective_on,
+    )
+
+
+def _event(record: DecisionRecord, type_name: str, payload: dict[str, Json]) -> NewEvent:
+    return NewEvent(
+        id=str(uuid.uuid4()),
+        at=record.at,
+        type=type_name,
+        stack_name=record.result.stack.name,
+        decision_id=record.decision_id,
+        actor=record.actor,
+        payload=_compact(payload),
+    )
+
+
+def _checked_payload(
+    record: DecisionRecord, decision: tuple[Cell, ...], findings: tuple[tuple[Cell, ...], ...]
+) -> dict[str, Json]:
+    result = record.result
+    return {
+        "outcome": result.outcome,
+        "operation": record.operation,
+        "stack_version": result.stack.version,
+        "hypothetical": result.hypothetical,
+        "bundles": result.bundles,
+        "denials": sorted({finding.code for finding in result.denials}),
+        "error": None if result.error is None else result.error.code,
+        "decision_sha256": rows_digest(decision),
+        "findings_sha256": rows_digest(findings),
+    }
+
+
+def _validated_payload(record: DecisionRecord) -> dict[str, Json]:
+    result = record.result
+    return {
+        "outcome": result.outcome,
+        "stack_version": result.stack.version,
+        "source": result.source.uri,
+        "definition_digest": record.definition_digest,
+    }
+
+
+def _texts(result: Result, decision: Decision | None) -> Iterator[str]:
+    """The texts that a secret could have slipped into on its way here."""
+    yield result.source.uri
+    if result.error is not None:
+        yield result.error.message
+    judged: tuple[Finding | LocatedFinding, ...] = () if decision is None else decision.findings
+    for finding in (*result.findings, *judged):
+        yield finding.subject
+        yield finding.message
+        yield finding.fix
+
+
+def _masked(record: DecisionRecord) -> DecisionRecord:
+    result, decision = record.result, record.decision
+    source = result.source.model_copy(update={"uri": _mask(result.source.uri)})
+    error = result.error
+    changes: dict[str, Json] = {
+        "source": source,
+        "error": None if error is None else error.model_copy(update={"message": _mask(error.message)}),
+        "findings": tuple(_masked_finding(finding) for finding in result.findings),
+    }
+    if decision is not None:
+        judged = tuple(_masked_finding(finding) for finding in decision.findings)
+        decision = decision.model_copy(update={"findings": judged})
+    return record.model_copy(update={"result": result.model_copy(update=changes), "decision": decision})
+
+
+def _masked_finding(finding: _AnyFinding) -> _AnyFinding:
+    texts = {name: _mask(getattr(finding, name)) for name in ("subject", "message", "fix")}
+    return finding.model_copy(update=texts)
+
+
+def _mask(text: str) -> str:
+    return mask_text(text)[0]
+
+
+def _encodable(record: DecisionRecord) -> DecisionRecord:
+    return DecisionRecord.model_validate(_escaped(record.model_dump()))
+
+
+def _escaped(value: Json) -> Json:
+    """`value` with the hex of every lone surrogate written out. Only as deep as a DecisionRecord is."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_escaped(key): _escaped(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_escaped(item) for item in value)
+    return value
