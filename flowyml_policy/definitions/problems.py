@@ -41,7 +41,11 @@ def no_stack(value: Json, document: Document | None) -> DefinitionProblem | None
     where = document.location() if document else None
     if not isinstance(value, dict):
         message = f"the document is {_described(value)}, no stack definition"
-        fix = "take it out" if value is None else f"begin it with `apiVersion: {API_VERSION}` and `kind: {KIND}`"
+        fix = f"begin it with `apiVersion: {API_VERSION}` and `kind: {KIND}`"
+        if value is None:
+            fix = "take it out"
+        elif isinstance(value, str) and ":" in value:
+            fix = "put a blank after each colon"
         return DefinitionProblem("definition.kind", message, fix=fix, location=where)
     version, kind = value.get("apiVersion"), value.get("kind")
     if isinstance(version, str) and version.startswith(_OTHER_SCHEMA):

@@ -13,10 +13,13 @@ _NO_BLANK_AFTER_COLON = re.compile(r"\s*(?:- +)?([A-Za-z_][\w.-]*):(?=[^\s:/])(?
 _TWO_COLONS = re.compile(r"\s*(?:- +)?[^\s:#]+:\s+[^\s\"'\[{#&*!|>].*:(?:\s|$)")
 _LINE_END = re.compile("\r\n|\r|\n")
 _SHORT: Final = 80
+_LONGEST_LINE: Final = 400  # beyond it the patterns above are not tried: some cost the square of a line's length
 
+_NO_CONTENT: Final = "a key or value is missing, or begins with a character that YAML reserves"
 _MEANINGS: Final = (  # words of PyYAML's message, what they mean, what to do, whether the place is where it began
     ("escape", "double quotes hold a backslash that begins no escape YAML knows", "use single quotes", False),
     ("quoted scalar", "a quote is opened here and never closed", "close it, and double a quote inside quotes", True),
+    ("expected node content", _NO_CONTENT, "write it, in quotes", False),
     ("flow sequence", "the bracket that opens here is not closed as it should be", "close it, or add a comma", True),
     ("flow mapping", "the brace that opens here is not closed as it should be", "close it, or add a comma", True),
     ("scanning an alias", "a value begins with *", "put the value in quotes", True),
@@ -51,7 +54,7 @@ def explain_syntax(error: Exception, text: str) -> Mistake:
     if mark is None:
         return Mistake(f"the file is not YAML: {_first_line(error)}", "write it again as YAML 1.2", 0, 0)
     context_mark = getattr(error, "context_mark", None) or mark
-    lines = _LINE_END.split(text)
+    lines = [line[:_LONGEST_LINE] for line in _LINE_END.split(text)]
     nearby = _nearby(lines, context_mark.line, mark.line)
     return (
         _tab(nearby)
