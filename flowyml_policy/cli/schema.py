@@ -43,9 +43,9 @@ _SCHEMAS = {"stack": _stack, "input": _input, "decision": _decision, "settings":
 )
 @click.argument("name", metavar="stack|input|decision|settings", type=click.Choice(list(_SCHEMAS)))
 def schema(name: str) -> None:
-    """Print a JSON Schema.
+    """Print a JSON Schema: stack, input, decision or settings.
 
-    stack: a stack definition. settings: flowyml.yaml. input: the document that policy judges.
-    decision: the answer that policy gives.
+    stack is a definition, input the document that policy judges, decision the answer that it gives,
+    and settings flowyml.yaml.
     """
     click.echo(json.dumps(_SCHEMAS[name](), indent=2, ensure_ascii=False))

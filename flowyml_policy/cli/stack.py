@@ -43,10 +43,12 @@ def validate(
     rules: tuple[str, ...],
     fail_on: str,
 ) -> None:
-    """Judge every stack in PATH, record the decisions, and exit by the worst.
+    """Judge every stack in PATH and record the decisions.
 
-    PATH is a file, a folder (all *.yaml and *.yml in it) or - for standard input. Nothing runs and nothing
-    is registered. Exit: 0 all allowed, 1 one is denied or invalid, 3 one could not be decided.
+    PATH is a file, a folder (all *.yaml and *.yml in it and below) or - for standard input. Nothing runs and
+    nothing is registered.
+
+    Exit: 0 all are allowed, 1 one is denied or invalid, 3 one could not be decided.
     """
     from flowyml_policy.policy_engine import PolicyEngine  # noqa: PLC0415  loads pydantic and OPA
 

@@ -17,11 +17,11 @@ import subprocess
 import sys
 import tempfile
 import termios
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fcntl import ioctl
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import pytest
 
@@ -45,14 +45,14 @@ _VOLATILE: Final = (
 
 @dataclass(frozen=True)
 class Ran:
-    """What a run of the program came to."""
+    """What a run of the program came to, as it was; `str` of it is what is kept of it, the same on every run."""
 
     exit_code: int
     stdout: str
     stderr: str
 
     def __str__(self) -> str:
-        return f"exit {self.exit_code}\n--- stdout\n{self.stdout}--- stderr\n{self.stderr}"
+        return _steady(f"exit {self.exit_code}\n--- stdout\n{self.stdout}--- stderr\n{self.stderr}")
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,23 @@ class Program:
     def run(
         self, *args: str, stdin: bytes = b"", environ: Mapping[str, str] | None = None, timeout: float = 120
     ) -> Ran:
-        done = subprocess.run(
+        with self.start(*args, environ=environ) as process:
+            stdout, stderr = process.communicate(stdin, timeout=timeout)
+        return Ran(process.returncode, stdout.decode(), stderr.decode())
+
+    def start(
+        self, *args: str, environ: Mapping[str, str] | None = None, stdout: int | IO[bytes] = subprocess.PIPE
+    ) -> subprocess.Popen[bytes]:
+        """The program, started: standard input and error are pipes, and so is the output unless given."""
+        return subprocess.Popen(
             [*PROGRAM, *args],
             cwd=self.here,
             env={**self.environ, **(environ or {})},
-            input=stdin,
-            capture_output=True,
-            check=False,
-            timeout=timeout,
-            preexec_fn=_obey_file_modes,
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            preexec_fn=_obey_file_modes,  # noqa: PLW1509  the tests start no threads
         )
-        return Ran(done.returncode, _steady(done.stdout), _steady(done.stderr))
 
     def on_terminal(self, *args: str, columns: int = 80, environ: Mapping[str, str] | None = None) -> Ran:
         """As `run`, on a terminal of its own; what it shows, colours included, is `stdout`."""
@@ -88,7 +94,7 @@ class Program:
             shown = b"".join(_read(leader))
             code = process.wait(timeout=60)
         os.close(leader)
-        return Ran(code, _steady(shown.replace(b"\r\n", b"\n")), "")
+        return Ran(code, shown.decode().replace("\r\n", "\n"), "")
 
     @property
     def environ(self) -> dict[str, str]:
@@ -105,7 +111,7 @@ class Program:
 @pytest.fixture
 def program() -> Iterator[Program]:
     """The program in an empty folder whose path is always equally long."""
-    here = Path(tempfile.mkdtemp(prefix="flowyml-", dir="/tmp"))  # noqa: S108  the name is random, the length is not
+    here = Path(tempfile.mkdtemp(prefix="flowyml-", dir="/tmp"))
     yield Program(here)
     for folder, names, _ in os.walk(here):
         for name in names:
@@ -121,11 +127,17 @@ def examples(program: Program) -> Program:
     return program
 
 
-def assert_kept(kept: Path, said: str) -> None:
-    """`said` is what `kept` holds; or, when asked to, becomes it."""
-    if WRITE:
-        kept.write_text(said, encoding="utf-8")
-    assert said == kept.read_text(encoding="utf-8"), f"differs from {kept.relative_to(REPOSITORY)}"
+@pytest.fixture
+def kept() -> Callable[[Path, str], None]:
+    """Compares what was said with what is kept in a file; or, when asked to, keeps it."""
+
+    def compare(file: Path, said: str) -> None:
+        if WRITE:
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(said, encoding="utf-8")
+        assert said == file.read_text(encoding="utf-8"), f"differs from {file.relative_to(REPOSITORY)}"
+
+    return compare
 
 
 def _obey_file_modes() -> None:
@@ -136,8 +148,7 @@ def _obey_file_modes() -> None:
             libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
 
 
-def _steady(output: bytes) -> str:
-    text = output.decode("utf-8")
+def _steady(text: str) -> str:
     for volatile in _VOLATILE:
         text = volatile.sub(lambda match: re.sub(r"[0-9A-Za-z]", "0", match.group()), text)
     return text
@@ -152,6 +163,3 @@ def _read(leader: int) -> Iterator[bytes]:
         if not data:
             return
         yield data
-
-
-__all__: Sequence[str] = ["Program", "Ran", "assert_kept"]

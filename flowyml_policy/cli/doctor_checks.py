@@ -1,0 +1,231 @@
+"""What `doctor` looks at, each a check that either is ok or says what to do.
+
+A check that cannot be made because an earlier one failed is not made: the earlier one says what to do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from flowyml_policy.errors import FlowymlPolicyError
+from flowyml_policy.outputs.blocks import word
+from flowyml_policy.outputs.screen import Screen, plural, printable
+from flowyml_policy.version import VERSION
+
+if TYPE_CHECKING:
+    from flowyml_policy.opa.evaluator import OpaEvaluator
+    from flowyml_policy.settings import Settings
+
+OLDEST_PYTHON: Final = (3, 10)
+LARGEST_QUICK_AUDIT: Final = 64 * 2**20
+"""Bytes of an audit that is verified here; a larger one takes longer than anybody waits for a doctor."""
+
+BRIDGES: Final = "flowyml.bridges"
+"""FlowyML's entry-point group, through which `flowyml enterprise` is joined."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line: what was looked at, what was found, and, unless that is ok, what to do."""
+
+    name: str
+    found: str
+    todo: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return not self.todo
+
+
+def examine(project: str | None) -> Iterator[Check]:
+    """Every check, for the project in folder `project` or for the one around the working directory."""
+    yield _python()
+    yield Check("package", f"flowyml-policy {VERSION}")
+    yield _library()
+    settings, check = _settings(project)
+    yield check
+    if settings is not None:
+        yield _authority(settings)
+        yield _platform(settings)
+        yield from _unsupported(settings)
+        yield from _policy(settings)
+        yield _audit(settings)
+    yield _flowyml()
+
+
+def _python() -> Check:
+    found = f"{platform.python_version()}, {sys.executable}"
+    todo = "" if sys.version_info >= OLDEST_PYTHON else "install flowyml-policy into Python 3.10 or newer"
+    return Check("python", found, todo)
+
+
+def _library() -> Check:
+    try:
+        from flowyml_policy.opa.library import load  # noqa: PLC0415  each check loads what it looks at
+
+        library = load()
+    except FlowymlPolicyError as error:
+        return _failed("opa", error)
+    return Check("opa", f"OPA {library.opa_version}, {library.file}")
+
+
+def _settings(project: str | None) -> tuple[Settings | None, Check]:
+    from flowyml_policy.settings import load_settings  # noqa: PLC0415
+
+    try:
+        settings = load_settings(project=None if project is None else Path(project))
+    except FlowymlPolicyError as error:
+        return None, _failed("settings", error)
+    return settings, Check("settings", str(settings.file or f"none from {settings.root} upwards: the defaults hold"))
+
+
+def _authority(settings: Settings) -> Check:
+    if settings.authority == "platform":
+        return Check("authority", "platform: its settings own what they set")
+    return Check("authority", "project: it decides for itself, and every decision says so")
+
+
+def _platform(settings: Settings) -> Check:
+    from flowyml_policy.settings import PLATFORM_FILE  # noqa: PLC0415
+
+    return Check("platform", str(settings.platform_file or f"no settings at {PLATFORM_FILE}"))
+
+
+def _unsupported(settings: Settings) -> Iterator[Check]:
+    for missing in settings.unsupported("validate"):
+        yield _failed("feature", missing.error())
+
+
+def _policy(settings: Settings) -> Iterator[Check]:
+    """The bundles that judge here and their revisions, and how many codes they can find."""
+    from flowyml_policy.policy_checks import check_settings, read_catalogue  # noqa: PLC0415
+
+    try:
+        with _evaluator(settings) as evaluator:
+            check_settings(evaluator, settings)
+            codes = read_catalogue(evaluator, settings)
+            bundles = evaluator.query("system/bundles", {})
+    except FlowymlPolicyError as error:
+        yield _failed("policy", error)
+        return
+    for name, bundle in sorted(bundles.items()):
+        yield Check("policy", f"bundle {name}, revision {bundle['manifest'].get('revision') or 'none'}")
+    own = sum(entry.root == "project" for entry in codes)
+    rules = ", ".join(str(folder) for folder in settings.rule_folders)
+    yield Check("rules", f"{plural(len(codes), 'code')}" + (f", {own} of them from {rules}" if rules else ""))
+
+
+@contextmanager
+def _evaluator(settings: Settings) -> Iterator[OpaEvaluator]:
+    """OPA with the policy that the settings name."""
+    from flowyml_policy.opa.embedded import EmbeddedEvaluator  # noqa: PLC0415
+
+    opa = settings.policy.opa
+    evaluator = EmbeddedEvaluator(
+        config=opa.config,
+        rule_folders=settings.rule_folders,
+        root=settings.root,
+        start_timeout=opa.start_timeout,
+        deadline=opa.deadline,
+        allow_hosts=opa.allow_hosts,
+    )
+    try:
+        yield evaluator
+    finally:
+        evaluator.close()
+
+
+def _audit(settings: Settings) -> Check:
+    """Whether the next decision can be recorded, and whether those there are have not been edited."""
+    from flowyml_policy.audit import AuditStore  # noqa: PLC0415
+    from flowyml_policy.errors import AuditCorrupt, AuditUnwritable  # noqa: PLC0415
+
+    path = settings.audit_path
+    blocked = _unwritable(path)
+    if blocked is not None:
+        return _failed("audit", AuditUnwritable(f"{blocked} cannot be written to: {path}"))
+    if not path.exists():
+        return Check("audit", f"{path}, made by the first decision")
+    if path.stat().st_size > LARGEST_QUICK_AUDIT:
+        return Check("audit", f"{path}, writable; too large to check here, `audit verify` does")
+    try:
+        with AuditStore(path) as store:
+            verification = store.verify()
+    except FlowymlPolicyError as error:
+        return _failed("audit", error)
+    if verification.problem is not None:
+        return _failed("audit", AuditCorrupt(f"{path}: {verification.problem}"))
+    return Check("audit", f"{path}, writable; {plural(verification.events, 'event')}, none edited")
+
+
+def _unwritable(path: Path) -> Path | None:
+    """What of `path`, or of the folders that would have to be made for it, this user may not write to."""
+    folder = path.parent
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK, effective_ids=_effective()):
+        return folder
+    if os.path.lexists(path) and not os.access(path, os.R_OK | os.W_OK, effective_ids=_effective()):
+        return path
+    return None
+
+
+def _effective() -> bool:
+    return os.access in os.supports_effective_ids
+
+
+def _flowyml() -> Check:
+    try:
+        installed = version("flowyml")
+    except PackageNotFoundError:
+        return Check("flowyml", "not installed, and not needed")
+    ours = [entry for entry in entry_points(group=BRIDGES) if entry.value.partition(".")[0] == "flowyml_policy"]
+    if not ours:
+        return Check("flowyml", f"{installed}, without `flowyml enterprise`", "reinstall flowyml-policy beside it")
+    try:
+        ours[0].load()
+    except Exception as error:  # noqa: BLE001  whatever an entry point raises, FlowyML would have swallowed
+        return Check("flowyml", f"{installed}, but its bridge fails: {error}", "reinstall flowyml-policy")
+    return Check("flowyml", f"{installed}, joined as `flowyml enterprise`")
+
+
+def _failed(name: str, error: FlowymlPolicyError) -> Check:
+    return Check(name, error.message, error.advice or error.default_advice or "correct what it names")
+
+
+def _table(screen: Screen, checks: Iterable[Check]) -> bool:
+    """A line for each check as it is made; whether all are ok."""
+    bad = 0
+    for check in checks:
+        label = word(screen, "ok") + "  " if check.ok else word(screen, "DENIED", "todo")
+        lines = screen.wrap(printable(check.found), indent=6, first=f"{check.name:<11}")
+        screen.line(f"{label}  {lines[0].lstrip()}")
+        for line in lines[1:]:
+            screen.line(line)
+        if not check.ok:
+            bad += 1
+            for line in screen.wrap(printable(check.todo), indent=17, first="fix: "):
+                screen.line(line)
+    screen.line()
+    screen.line(f"{plural(bad, 'thing')} to do" if bad else "all ok")
+    return not bad
+
+
+def _json(screen: Screen, checks: Iterable[Check]) -> bool:
+    made = list(checks)
+    all_ok = all(check.ok for check in made)
+    shown = [{**asdict(check), "ok": check.ok} for check in made]
+    screen.line(json.dumps({"version": 1, "ok": all_ok, "checks": shown}, indent=2))
+    return all_ok
+
+
+SCREENS: Final[dict[str, Callable[[Screen, Iterable[Check]], bool]]] = {"table": _table, "json": _json}

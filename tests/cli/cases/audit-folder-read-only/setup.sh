@@ -1,0 +1,1 @@
+mkdir .flowyml && chmod 500 .flowyml

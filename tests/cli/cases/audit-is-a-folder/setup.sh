@@ -1,0 +1,1 @@
+mkdir -p .flowyml/policy.db

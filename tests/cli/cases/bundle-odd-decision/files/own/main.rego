@@ -1,0 +1,7 @@
+package flowyml.main
+
+decision := {"allow": true}
+
+catalogue := {}
+
+patterns := set()

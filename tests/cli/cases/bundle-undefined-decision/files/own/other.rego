@@ -1,0 +1,3 @@
+package flowyml.other
+
+allow := true

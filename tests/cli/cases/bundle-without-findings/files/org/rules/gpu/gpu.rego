@@ -1,0 +1,3 @@
+package org.rules.gpu
+
+denied if input.stack.name == "prod"

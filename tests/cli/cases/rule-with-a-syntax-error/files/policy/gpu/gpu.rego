@@ -1,0 +1,3 @@
+package project.rules.gpu
+
+findings contains {

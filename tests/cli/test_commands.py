@@ -1,0 +1,245 @@
+"""The contract that holds for every command: exit codes, streams, what is loaded, how it ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from flowyml_policy.version import VERSION
+
+COMMANDS = (
+    ("stack", "validate", "stacks"),
+    ("policy", "list"),
+    ("audit", "list"),
+    ("audit", "verify"),
+    ("schema", "stack"),
+    ("doctor",),
+)
+
+
+@pytest.fixture
+def recorded(examples: Any) -> Any:
+    """The examples, judged once, so that there is an audit."""
+    examples.run("stack", "validate", "stacks")
+    return examples
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_command_in_a_fine_project_writes_nothing_to_stderr(recorded: Any, command: tuple[str, ...]) -> None:
+    assert recorded.run(*command).stderr == ""
+
+
+@pytest.mark.parametrize("command", [*COMMANDS[:4], ("doctor",)], ids=" ".join)
+def test_command_with_json_prints_one_document_of_version_1(recorded: Any, command: tuple[str, ...]) -> None:
+    assert json.loads(recorded.run(*command, "--format", "json").stdout)["version"] == 1
+
+
+@pytest.mark.parametrize("name", ["stack", "input", "decision", "settings"])
+def test_schema_prints_a_json_schema(program: Any, name: str) -> None:
+    ran = program.run("schema", name)
+    Draft202012Validator.check_schema(json.loads(ran.stdout))
+    assert (ran.exit_code, ran.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["stak"], "there is no command 'stak'; did you mean stack?"),
+        (["stack", "validte"], "there is no command 'validte'; did you mean validate?"),
+        (["stack", "validate"], "missing argument 'PATH...'"),
+        (["stack", "validate", "--format", "xml", "x"], "invalid value for '--format'"),
+        (["stack", "validate", "absent.yaml"], "there is no such file or folder: absent.yaml"),
+        (["schema", "everything"], "invalid value for"),
+        (["audit", "list", "--limit", "0"], "invalid value for '--limit'"),
+        (["stack", "validate", ".", "--project", "absent"], "absent"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_command_used_wrongly_exits_2_and_says_how(program: Any, args: list[str], said: str) -> None:
+    ran = program.run(*args)
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("error: ")
+    assert said in ran.stderr
+
+
+@pytest.mark.parametrize("group", [[], ["stack"], ["policy"], ["audit"]], ids=" ".join)
+def test_group_without_a_command_prints_its_help_and_exits_2(program: Any, group: list[str]) -> None:
+    ran = program.run(*group)
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert ran.stderr == program.run(*group, "--help").stdout
+
+
+def test_help_loads_nothing_that_judges_reads_or_records() -> None:
+    probe = (
+        "import sys; from flowyml_policy.cli import main; main(['--help']);"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
+    )
+    ran = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    loaded = set(ran.stderr.split())
+    assert loaded & {"pydantic", "yaml", "sqlite_utils", "sqlite3", "ctypes", "rich", "rfc8785", "json"} == set()
+
+
+def test_version_is_that_of_the_package(program: Any) -> None:
+    assert str(program.run("--version")) == f"exit 0\n--- stdout\nflowyml-policy {VERSION}\n--- stderr\n"
+
+
+def test_debug_shows_the_traceback_wherever_it_is_written(program: Any) -> None:
+    for args in (["--debug", "stack", "validate", "absent"], ["stack", "validate", "absent", "--debug"]):
+        ran = program.run(*args)
+        assert ran.exit_code == 2
+        assert "Traceback (most recent call last)" in ran.stderr
+        assert ran.stderr.splitlines()[-1].startswith("error: there is no such file or folder: absent")
+
+
+def test_validate_of_standard_input_is_judged_like_a_file(examples: Any) -> None:
+    data = (examples.here / "stacks" / "staging-orphan.yaml").read_bytes()
+    ran = examples.run("stack", "validate", "-", "--format", "json", stdin=data)
+    (result,) = json.loads(ran.stdout)["results"]
+    assert ran.exit_code == 1
+    assert (result["source"]["kind"], result["source"]["uri"]) == ("stdin", "-")
+    assert [(finding["code"], finding["location"]["file"]) for finding in result["findings"]][:1] == [
+        ("labels.required", "-")
+    ]
+
+
+def test_validate_fails_on_warnings_where_asked_to(examples: Any) -> None:
+    path = "stacks/prod-gpu-large.yaml"
+    assert examples.run("stack", "validate", path).exit_code == 0
+    assert examples.run("stack", "validate", path, "--fail-on", "warn").exit_code == 1
+
+
+def test_validate_adds_the_rules_of_a_folder_for_one_call(examples: Any) -> None:
+    rule = examples.here / "extra" / "gpu" / "gpu.rego"
+    rule.parent.mkdir(parents=True)
+    rule.write_text(
+        """\
+package project.rules.gpu
+
+# METADATA
+# title: Weekends are for sleeping
+# description: No stack has more than two nodes.
+# custom:
+#   code: gpu.nodes
+#   enforcement: hard
+#   why: Because this test says so.
+findings contains finding if {
+	nodes := object.get(input.stack.spec, ["compute", "max_nodes"], 0)
+	nodes > 2
+	finding := {
+		"code": "gpu.nodes",
+		"subject": input.stack.name,
+		"path": ["spec", "compute", "max_nodes"],
+		"message": sprintf("%d nodes are too many", [nodes]),
+		"fix": "use two",
+	}
+}
+"""
+    )
+    ran = examples.run("stack", "validate", "stacks/prod-gpu-large.yaml", "--policy", "extra", "--format", "json")
+    (result,) = json.loads(ran.stdout)["results"]
+    assert [finding["code"] for finding in result["findings"] if finding["severity"] == "deny"] == ["gpu.nodes"]
+    assert result["findings"][0]["location"] == {"file": "stacks/prod-gpu-large.yaml", "line": 16, "column": 16}
+    assert ran.exit_code == 1
+    assert "gpu.nodes" in examples.run("policy", "list", "--policy", "extra").stdout
+
+
+def test_validate_json_has_exactly_the_agreed_keys(examples: Any) -> None:
+    document = json.loads(examples.run("stack", "validate", "stacks", "--format", "json").stdout)
+    keys = {
+        "stack", "source", "outcome", "decision_id", "authority", "environments", "hypothetical", "bundles",
+        "evaluator", "findings", "images", "error",
+    }  # fmt: skip
+    finding_keys = {
+        "code", "severity", "enforcement", "subject", "message", "fix", "path", "location", "waiver", "override",
+        "effective_on",
+    }  # fmt: skip
+    assert set(document) == {"version", "results", "summary"}
+    assert set(document["summary"]) == {"stacks", "allowed", "denied", "errors", "warnings"}
+    assert all(set(result) == keys for result in document["results"])
+    assert all(set(finding) == finding_keys for result in document["results"] for finding in result["findings"])
+
+
+def test_validate_records_every_decision_that_it_prints(examples: Any) -> None:
+    printed = json.loads(examples.run("stack", "validate", "stacks", "--format", "json").stdout)["results"]
+    listed = json.loads(examples.run("audit", "list", "--limit", "100", "--format", "json").stdout)["decisions"]
+    assert {one["decision_id"] for one in listed} == {one["decision_id"] for one in printed}
+    assert examples.run("audit", "verify").exit_code == 0
+
+
+def test_audit_show_answers_what_was_recorded(recorded: Any) -> None:
+    listed = json.loads(recorded.run("audit", "list", "--stack", "staging-orphan", "--format", "json").stdout)
+    (summary,) = listed["decisions"]
+    shown = json.loads(recorded.run("audit", "show", summary["decision_id"], "--format", "json").stdout)
+    assert {key: shown["decision"][key] for key in summary} == summary
+    assert json.loads(shown["decision"]["input"])["stack"]["name"] == "staging-orphan"
+    assert [event["type"] for event in shown["events"]] == ["StackValidated", "PolicyChecked"]
+
+
+def test_audit_show_of_an_unknown_id_exits_2(recorded: Any) -> None:
+    ran = recorded.run("audit", "show", "no-such-id")
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert "the audit holds no decision no-such-id" in ran.stderr
+
+
+def test_audit_list_of_more_than_the_limit_says_that_there_are_more(recorded: Any) -> None:
+    assert recorded.run("audit", "list", "--limit", "3").stdout.endswith(
+        "\nthe newest 3 decisions; --limit N shows more\n"
+    )
+
+
+def test_audit_verify_of_an_edited_audit_exits_1_and_names_the_event(recorded: Any) -> None:
+    with sqlite3.connect(recorded.here / ".flowyml" / "policy.db") as connection:
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            connection.execute(f"DROP TRIGGER {name}")
+        connection.execute("UPDATE events SET actor = 'nobody' WHERE seq = 3")
+    connection.close()
+    ran = recorded.run("audit", "verify")
+    assert (ran.exit_code, ran.stderr) == (1, "")
+    assert "event 3" in ran.stdout
+    assert json.loads(recorded.run("audit", "verify", "--format", "json").stdout)["ok"] is False
+    assert recorded.run("doctor").exit_code == 3
+
+
+def test_opa_gets_its_arguments_as_they_are_and_keeps_its_exit_codes(program: Any) -> None:
+    assert program.run("opa", "--help").stdout.startswith("An open source project to policy-enable your service.")
+    assert program.run("opa", "version").exit_code == 0
+    assert json.loads(program.run("opa", "eval", "--format", "values", "1 + 1").stdout) == [2]
+    assert program.run("opa", "eval", "--fail", "data.nothing").exit_code == 1
+    (program.here / "failing_test.rego").write_text("package failing_test\n\ntest_nothing if false\n")
+    assert program.run("opa", "test", "failing_test.rego").exit_code == 2
+
+
+def test_output_into_a_closed_pipe_is_quiet_and_no_allow(examples: Any) -> None:
+    with examples.start("stack", "validate", "stacks", "--format", "json") as process:
+        process.stdin.close()
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (141, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_onto_a_full_disk_exits_3_and_says_so_fails_closed(examples: Any) -> None:
+    with (
+        Path("/dev/full").open("wb") as full,
+        examples.start("stack", "validate", "stacks/prod-gpu-large.yaml", stdout=full) as process,
+    ):
+        _, stderr = process.communicate()
+    assert process.returncode == 3
+    assert stderr.startswith(b"error: the result could not be written: No space left on device")
+
+
+def test_interrupt_ends_with_130_and_without_a_traceback(examples: Any) -> None:
+    with examples.start("stack", "validate", "-") as process:
+        time.sleep(2)  # it now waits for standard input
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout, stderr) == (130, b"", b"")

@@ -1,0 +1,91 @@
+"""The command reference says what the commands say, and each command shows how it is used."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import click
+import pytest
+
+from flowyml_policy.cli import PROG_NAME
+from flowyml_policy.cli.tree import ExampleCommand, Root, root
+
+REPOSITORY: Final = Path(__file__).parents[2]
+
+
+def commands(command: click.Command, context: click.Context) -> Iterator[tuple[click.Command, click.Context]]:
+    yield command, context
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from commands(found, click.Context(found, parent=context, info_name=name))
+
+
+TREE: Final = list(commands(root, click.Context(root, info_name=PROG_NAME)))
+LEAVES: Final = [(command, context) for command, context in TREE if not isinstance(command, click.Group)]
+
+
+def paths(tree: list[tuple[click.Command, click.Context]]) -> list[str]:
+    return [context.command_path for _, context in tree]
+
+
+def test_tree_has_the_agreed_commands() -> None:
+    assert paths(LEAVES) == [
+        "flowyml-policy stack validate",
+        "flowyml-policy policy list",
+        "flowyml-policy audit list",
+        "flowyml-policy audit show",
+        "flowyml-policy audit verify",
+        "flowyml-policy schema",
+        "flowyml-policy opa",
+        "flowyml-policy doctor",
+    ]
+
+
+def test_reference_is_what_the_commands_say() -> None:
+    script = REPOSITORY / "scripts" / "cli_reference.py"
+    checked = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("path", paths(TREE))
+def test_reference_documents_the_command(path: str) -> None:
+    headings = [
+        line.lstrip("# ") for line in (REPOSITORY / "docs" / "cli.md").read_text().splitlines() if line.startswith("##")
+    ]
+    assert path in headings
+
+
+@pytest.mark.parametrize(("command", "context"), TREE, ids=paths(TREE))
+def test_command_explains_itself_and_its_options(command: click.Command, context: click.Context) -> None:
+    assert command.help
+    assert [
+        param.name for param in command.get_params(context) if isinstance(param, click.Option) and not param.help
+    ] == []
+
+
+@pytest.mark.parametrize(("command", "context"), LEAVES, ids=paths(LEAVES))
+def test_command_has_examples_that_it_would_accept(command: click.Command, context: click.Context) -> None:
+    assert isinstance(command, ExampleCommand)
+    assert command.examples
+    for example in command.examples:
+        words = shlex.split(example.format(prog=PROG_NAME).replace(" < ", "\n").replace(" > ", "\n").splitlines()[0])
+        path = context.command_path.split()
+        assert words[: len(path)] == path
+        command.make_context(context.info_name, words[len(path) :], parent=context.parent)
+
+
+def test_table_of_the_root_says_what_the_commands_say() -> None:
+    assert isinstance(root, Root)
+    context = click.Context(root)
+    assert {name: line for name, (_, line) in root.table.items()} == {
+        name: command.help.partition("\n")[0]
+        for name in root.table
+        if (command := root.get_command(context, name)) is not None and command.help
+    }
