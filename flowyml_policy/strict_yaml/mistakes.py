@@ -20,6 +20,7 @@ _MEANINGS: Final = (  # words of PyYAML's message, what they mean, what to do, w
     ("escape", "double quotes hold a backslash that begins no escape YAML knows", "use single quotes", False),
     ("quoted scalar", "a quote is opened here and never closed", "close it, and double a quote inside quotes", True),
     ("expected node content", _NO_CONTENT, "write it, in quotes", False),
+    ("<document start>", "text follows where the document has ended", "put `---` between documents", False),
     ("flow sequence", "the bracket that opens here is not closed as it should be", "close it, or add a comma", True),
     ("flow mapping", "the brace that opens here is not closed as it should be", "close it, or add a comma", True),
     ("scanning an alias", "a value begins with *", "put the value in quotes", True),

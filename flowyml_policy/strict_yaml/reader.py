@@ -27,18 +27,21 @@ from flowyml_policy.strict_yaml.scalars import NumberRefused, resolve
 
 _TEXT_PER_NODE: Final = 64
 _MERGE_KEY: Final = "<<"
+_SHOWN: Final = 80
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much of a file is read. Every value and key is a node, and so is each further 64 characters of one.
+    """How much of a file is read: bytes, documents, and the depth and nodes of each document.
 
-    An alias counts for all the nodes and all the depth of what it stands for.
+    Every value and key is a node, and so is each further 64 characters of one. An alias counts for all the
+    nodes and all the depth of what it stands for.
     """
 
     size: int = 1 << 20
     depth: int = 64
     nodes: int = 100_000
+    documents: int = 10_000
 
 
 def load_documents(data: bytes, file: str, *, limits: Limits | None = None) -> list[Document]:
@@ -129,6 +132,8 @@ class _Builder:
             elif kind is AliasEvent:
                 self._alias(event)
             elif kind is DocumentStartEvent:
+                if len(found) == self.limits.documents:
+                    self._refuse_size(f"the file holds more than {len(found):,} documents", event.start_mark)
                 self._begin_document(event)
             elif kind is DocumentEndEvent:
                 root = self.open.pop()
@@ -191,9 +196,11 @@ class _Builder:
             self._refuse("merge keys (`<<`) are not read", mark, "write the merged keys out")
         if key in top.container:
             first = top.places[key][0].line + 1
-            self._refuse(f"the key {key!r} stands twice, first in line {first}", mark, "keep one of the two")
+            self._refuse(f"the key {_shown(key)} stands twice, first in line {first}", mark, "keep one of the two")
         if not (key.isascii() and key.isprintable()) and (unseen := unseen_in_key(key)):
-            self._refuse(f"the key {key!r} holds {named(unseen)}, which does not show", mark, "type the key again")
+            self._refuse(
+                f"the key {_shown(key)} holds {named(unseen)}, which does not show", mark, "type the key again"
+            )
         top.key = key
         top.key_mark = mark
 
@@ -236,13 +243,13 @@ class _Builder:
         self._put(top, done.container, place)
 
     def _alias(self, event: Any) -> None:
-        mark, name = event.start_mark, event.anchor
+        mark, name = event.start_mark, _clipped(event.anchor)
         top = self.open[-1]
         if type(top.container) is dict and top.key is None:
             self._refuse(f"the alias *{name} stands as a key", mark, "write the key out")
-        if name not in self.anchors:
+        if event.anchor not in self.anchors:
             self._refuse(f"the alias *{name} has no anchor", mark, "put the value in quotes if it begins with *")
-        target = self.anchors[name]
+        target = self.anchors[event.anchor]
         if target is None:
             self._refuse(f"the alias *{name} stands inside what it refers to", mark, "write the value out")
         self.nodes += target.nodes
@@ -264,7 +271,7 @@ class _Builder:
     def _refuse_key(self, key: Json, written: str, mark: Mark) -> NoReturn:
         if not written:
             self._refuse("a key is missing before the colon", mark, "write the key")
-        self._refuse(f"the key {written} is {_KINDS[type(key)]}, not text", mark, f'write "{written}"')
+        self._refuse(f"the key {_clipped(written)} is {_KINDS[type(key)]}, not text", mark, "put it in quotes")
 
     def _refuse_complex_key(self, mark: Mark) -> NoReturn:
         if placeholder_at(self.text, mark.index):
@@ -282,7 +289,7 @@ class _Builder:
         self._refuse_size(f"the document is more than {self.limits.depth} levels deep", mark)
 
     def _refuse_size(self, problem: str, mark: Mark) -> NoReturn:
-        raise YamlTooLarge(problem, location=self._located(mark), fix="make the document smaller")
+        raise YamlTooLarge(problem, location=self._located(mark), fix="split it, or make it smaller")
 
     def _refuse_syntax(self, error: Exception) -> NoReturn:
         mistake = explain_syntax(error, self.text)
@@ -304,5 +311,13 @@ _KINDS: Final[Mapping[type, str]] = {
 }
 
 
+def _clipped(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _shown(key: str) -> str:
+    return repr(_clipped(key))
+
+
 def _shown_tag(tag: str) -> str:
-    return tag.replace("tag:yaml.org,2002:", "!!")
+    return _clipped(tag.replace("tag:yaml.org,2002:", "!!"))

@@ -63,9 +63,9 @@ CASES = {
         "merge keys (`<<`) are not read",
         "write the merged keys out",
     ),
-    "number as key": (b"a:\n  1: x", "2:3", "the key 1 is a number, not text", 'write "1"'),
-    "boolean as key": (b"true: x", "1:1", "the key true is a boolean, not text", 'write "true"'),
-    "null as key": (b"~: x", "1:1", "the key ~ is null, not text", 'write "~"'),
+    "number as key": (b"a:\n  1: x", "2:3", "the key 1 is a number, not text", "put it in quotes"),
+    "boolean as key": (b"true: x", "1:1", "the key true is a boolean, not text", "put it in quotes"),
+    "null as key": (b"~: x", "1:1", "the key ~ is null, not text", "put it in quotes"),
     "no key": (b"?\n: x", "1:2", "a key is missing before the colon", "write the key"),
     "no key in braces": (
         b"{: x}",
@@ -195,6 +195,18 @@ CASES = {
         "1:4",
         "a value begins with a character that YAML reserves",
         "put the value in quotes",
+    ),
+    "text after the end": (
+        b"[a] [b]",
+        "1:5",
+        "text follows where the document has ended",
+        "put `---` between documents",
+    ),
+    "long key": (
+        b"k" * 100 + b": 1\n" + b"k" * 100 + b": 2",
+        "2:1",
+        f"the key '{'k' * 80}...' stands twice, first in line 1",
+        "keep one of the two",
     ),
     "unknown escape": (
         b'a: "C:\\path"',
@@ -359,7 +371,7 @@ def test_load_documents_of_deep_nesting_is_refused(text: str) -> None:
 
     assert isinstance(error, YamlTooLarge)
     assert error.problem == "the document is more than 64 levels deep"
-    assert error.fix == "make the document smaller"
+    assert error.fix == "split it, or make it smaller"
 
 
 def test_load_documents_at_the_depth_is_read() -> None:
@@ -419,3 +431,11 @@ def test_load_documents_of_too_many_values_is_refused() -> None:
 
     assert isinstance(error, YamlTooLarge)
     assert error.location.column == 200_000
+
+
+def test_load_documents_of_too_many_documents_is_refused() -> None:
+    error = refused(b"---\n" * 20_000)
+
+    assert isinstance(error, YamlTooLarge)
+    assert str(error.location) == "f.yaml:10001:1"
+    assert error.problem == "the file holds more than 10,000 documents"
