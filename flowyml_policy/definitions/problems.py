@@ -172,8 +172,7 @@ def _wrong_type(path: KeyPath, given: Any, wanted: str, document: Document | Non
         below = "write its keys below it" if path == ("metadata",) else "write its keys below it, or `{}`"
         fix = below if wanted == "a mapping" else f"write {wanted} after it, or take the key out"
     else:
-        is_scalar = isinstance(given, bool | int | float)
-        written = (document.written(path) if document else str(given)) if is_scalar else ""
+        written = _spelled(path, given, document)
         described = _described(given)
         shown = f"the {described.removeprefix('a ')} {written}" if written else described
         message = f"{name} is {shown}, not {wanted}"
@@ -182,6 +181,13 @@ def _wrong_type(path: KeyPath, given: Any, wanted: str, document: Document | Non
         elif wanted == "a whole number" and isinstance(given, str) and _WHOLE_NUMBER.fullmatch(given):
             fix = f"write {int(given)} without quotes"
     return DefinitionProblem("definition.type", message, fix=fix, location=location, path=path)
+
+
+def _spelled(path: KeyPath, given: Any, document: Document | None) -> str:
+    """A number or boolean as its author spelled it; empty for whatever else, and where it would fill the screen."""
+    if not isinstance(given, bool | int | float) or (type(given) is int and given.bit_length() > _SHORT):
+        return ""
+    return document.written(path) if document else str(given)
 
 
 def _bad_value(kind: str, name: str, given: Any, context: Mapping[str, Any]) -> tuple[str, str]:
