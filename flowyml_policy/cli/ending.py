@@ -101,12 +101,13 @@ def _text(error: BaseException) -> str:
 
 
 def _masked(text: str) -> str:
-    """`text` without secrets; without anything where the mask itself cannot be had."""
+    """`text` without secrets; nothing of it where the mask itself fails."""
     try:
         from flowyml_policy.mask import mask_text  # noqa: PLC0415
-    except ImportError:
-        return "the installation is incomplete"
-    return mask_text(text)[0]
+
+        return mask_text(text)[0]
+    except Exception:  # noqa: BLE001  the fault that is to be told must not be lost over another one
+        return "its text cannot be shown, because the mask of secrets failed"
 
 
 def _usage(error: click.ClickException) -> str:

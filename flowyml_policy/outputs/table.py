@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from flowyml_policy.records import ErrorReport, Result, Summary
 
 LONGEST: Final = 200
+"""Stacks that are shown in prose."""
+
+FEW: Final = 3
+"""Warnings of one code that are shown with a message each."""
 
 
 class TableOutput:
@@ -103,13 +107,14 @@ class TableOutput:
         return lines
 
     def _warning(self, code: str, fix: str, places: list[tuple[str, str]]) -> Iterator[str]:
-        """One code's warnings: every place, the message under the last place that it speaks of, the fix once."""
+        """One code's warnings: each place and message while there are few, else one message and all places."""
         yield f"{word(self._screen, 'warning')}  {self._screen.style(code, bold=True)}"
-        following = [message for _, message in places[1:]] + [""]
-        for (where, message), after in zip(places, following, strict=True):
+        for where, message in places if len(places) <= FEW else places[:1]:
             yield f"  {where}"
-            if message != after:
-                yield from self._screen.wrap(message, indent=4)
+            yield from self._screen.wrap(message, indent=4)
+        if len(places) > FEW:
+            yield f"  likewise in {len(places) - 1} more places"
+            yield from (f"    {where}" for where, _ in places[1:])
         yield from fix_lines(self._screen, fix)
 
     def _authority_notes(self) -> Iterator[str]:

@@ -11,7 +11,7 @@ import pytest
 from flowyml_policy.errors import AuditUnwritable
 from flowyml_policy.outputs import open_output, show
 from flowyml_policy.outputs.screen import Screen
-from flowyml_policy.outputs.table import LONGEST
+from flowyml_policy.outputs.table import FEW, LONGEST
 from flowyml_policy.records import Result
 
 
@@ -49,6 +49,8 @@ DENIED  payments 1.0.0
 
 warning  images_inspected.off
   stacks/payments.yaml:4:9
+    what images_inspected.off says of this stack is a sentence that needs more
+    than one line of 80 columns
   stacks/payments.yaml:4:9
     what images_inspected.off says of this stack is a sentence that needs more
     than one line of 80 columns
@@ -80,6 +82,26 @@ def test_table_says_that_warnings_count_where_they_do(result: Any, finding: Any)
     warned = result("prod", findings=[finding("images_inspected.off", severity="warn")])
     assert written([warned], fail_on_warn=True).splitlines()[-1] == (
         "1 stack: 1 allowed, 1 warning (which --fail-on warn refuses)"
+    )
+
+
+def test_table_of_many_warnings_of_one_code_says_it_once_and_lists_the_places(result: Any, finding: Any) -> None:
+    warned = [
+        result(f"prod-{line}", findings=[finding("images_inspected.off", severity="warn", line=line)])
+        for line in range(FEW + 1)
+    ]
+    assert (
+        written(warned).partition("\n\n")[0]
+        == """\
+warning  images_inspected.off
+  stacks/payments.yaml:0:9
+    what images_inspected.off says of this stack is a sentence that needs more
+    than one line of 80 columns
+  likewise in 3 more places
+    stacks/payments.yaml:1:9
+    stacks/payments.yaml:2:9
+    stacks/payments.yaml:3:9
+    fix: do what images_inspected.off asks for"""
     )
 
 
