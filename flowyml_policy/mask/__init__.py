@@ -1,0 +1,13 @@
+"""The mask: secrets never reach OPA, the audit, or a screen.
+
+Rules of this room:
+- Only the secret part of a value becomes `masked:<detector>`: of a URL with a password, the password.
+- Masking what is masked changes nothing; no JSON value makes it fail; time grows linearly with the text.
+- What merely looks random but is public stays: digests, uuids, commit ids, URLs, image references, public keys.
+- A reference to a secret is not a secret: `${DB_PASSWORD}`, `env:HF_TOKEN`, `vault://...`, `token_env`.
+"""
+
+from flowyml_policy.mask.text import holds_secret, mask_text
+from flowyml_policy.mask.value import mask_value
+
+__all__ = ["holds_secret", "mask_text", "mask_value"]

@@ -1,0 +1,86 @@
+"""Secrets in one text: found, joined where they overlap, and replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from flowyml_policy.mask.detectors import PATTERNS, TOKENS, URL_PATTERNS
+from flowyml_policy.mask.harmless import DETECTORS, mask_of
+from flowyml_policy.mask.names import ASSIGNMENTS, assigned
+from flowyml_policy.mask.randomness import aws_secrets, random_runs, token_shape
+
+_ROUNDS: Final = 8
+"""A masked text is looked at again until nothing more is found; two rounds are the rule."""
+
+_SIGNED: Final = tuple((sign, pattern) for pattern in PATTERNS for sign in pattern.signs)
+_SIGNED_TOKENS: Final = tuple((sign, pattern) for pattern in TOKENS for sign in pattern.signs)
+_RANK: Final = {name: rank for rank, name in enumerate(DETECTORS)}
+
+_Found = tuple[int, int, str]
+"""Start, end, and the detector."""
+
+
+def mask_text(text: str) -> tuple[str, tuple[str, ...]]:
+    """`text` with its secrets masked, and the names of the detectors that found them, in order of place."""
+    names: list[str] = []
+    for _ in range(_ROUNDS):
+        found = _find(text)
+        if not found:
+            return text, tuple(dict.fromkeys(names))
+        names += [detector for _, _, detector in found]
+        text = _replaced(text, found)
+    return mask_of("unstable"), tuple(dict.fromkeys(names))
+
+
+def holds_secret(text: str) -> bool:
+    """Whether `mask_text` would change `text`, or any line of it."""
+    return bool(_find(text))
+
+
+def _find(text: str) -> list[_Found]:
+    """Every secret in `text`, in order, none overlapping another."""
+    found: list[_Found] = []
+    if "@" in text and "://" in text:
+        for pattern in URL_PATTERNS:
+            found += [(start, end, pattern.name) for start, end in pattern.spans(text)]
+    for sign, pattern in _SIGNED:
+        if sign in text:
+            found += [(start, end, pattern.name) for start, end in pattern.spans(text)]
+    for sign, assignment in ASSIGNMENTS:
+        if sign in text:
+            found += [(start, end, "assigned_secret") for start, end in assigned(text, assignment)]
+    found += _tokens(text)
+    return _disjoint(found) if found else found
+
+
+def _tokens(text: str) -> Iterable[_Found]:
+    """What is found by its long run of characters."""
+    shape = token_shape(text)
+    if shape is not None:
+        for sign, pattern in _SIGNED_TOKENS:
+            if sign in text:
+                yield from ((start, end, pattern.name) for start, end in pattern.spans(text))
+        yield from ((start, end, "high_entropy") for start, end in random_runs(text, shape))
+    yield from ((start, end, "aws_secret_key") for start, end in aws_secrets(text))
+
+
+def _disjoint(found: list[_Found]) -> list[_Found]:
+    """Secrets that overlap are one, from the first's start to the last's end."""
+    found.sort()
+    disjoint = found[:1]
+    for start, end, name in found[1:]:
+        last_start, last_end, last_name = disjoint[-1]
+        if start < last_end:
+            disjoint[-1] = (last_start, max(end, last_end), min(name, last_name, key=_RANK.__getitem__))
+        else:
+            disjoint.append((start, end, name))
+    return disjoint
+
+
+def _replaced(text: str, found: Iterable[_Found]) -> str:
+    parts, at = [], 0
+    for start, end, name in found:
+        parts += [text[at:start], mask_of(name)]
+        at = end
+    return "".join((*parts, text[at:]))
