@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -62,8 +64,8 @@ class Settings(Section):
     @classmethod
     def made_from(cls, origins: Origins, **values: Any) -> Settings:
         """The settings of `values`, which remember where each of them was written."""
-        settings = cls(**values)
-        settings._origins = origins
+        settings = cls.model_construct(**values)
+        settings._origins = origins  # noqa: SLF001  pydantic sets a private part only once its model is made
         return settings
 
     @property
@@ -99,10 +101,13 @@ class Settings(Section):
         raise EnvironmentUnknown(f"there is no environment {name!r}: {self.file or self.root}", advice=advice)
 
     def environments_of(self, stack_name: str, *, file: Path | None = None) -> tuple[str, ...]:
-        """The environments that run on the stack called `stack_name`, or on the key of `stacks:` that is `file`."""
+        """The environments that run on the stack called `stack_name`, or on a key of `stacks:` that is `file`.
+
+        Links are followed, so that no other name for the file takes it out of an environment.
+        """
         names = {stack_name}
-        if file is not None:
-            names.update(key for key in self.stacks if self.stack_path(key) == file.absolute())
+        if file is not None and self._keys_by_file:
+            names.update(self._keys_by_file.get(os.path.realpath(file), ()))
         return tuple(name for name, environment in self.environments.items() if environment.stack in names)
 
     def enforcement(self, environments: Iterable[str] = ()) -> Enforce:
@@ -144,6 +149,16 @@ class Settings(Section):
         if missing is not None:
             raise missing.error()
         return self.stacks[name]
+
+    @cached_property
+    def _keys_by_file(self) -> dict[str, list[str]]:
+        """The keys of `stacks:` that are kept in local files, by the file that each comes to."""
+        found: dict[str, list[str]] = {}
+        for key in self.stacks:
+            path = self.stack_path(key)
+            if path is not None:
+                found.setdefault(os.path.realpath(path), []).append(key)
+        return found
 
     def _in_file(self, path: KeyPath) -> KeyPath:
         return ("project", *path) if self._origins.inner_policies and path[:1] == ("policies",) else path

@@ -23,7 +23,7 @@ def refused_key(model: type[Section], parent: Sequence[Key], key: str, value: Js
     section = _section_at(model, parent, value)
     known = _fields(section) if section else {}
     if key in known:
-        return "a second spelling of a key that stands already:", "keep one of the two"
+        return "the key stands twice, also as", "keep one of the two"
     return "unknown key", _hint(model, key, sorted(known))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -17,9 +18,11 @@ from flowyml_policy.records.record import KeyPath
 from flowyml_policy.settings.effective import Origins, Settings, resolved
 from flowyml_policy.settings.places import ENVIRONMENT_VARIABLE, PLATFORM_FILE, user_audit_file
 from flowyml_policy.settings.platform import conflicts, merged
+from flowyml_policy.settings.problems import in_file_order
 from flowyml_policy.settings.reading import ReadFile, find_platform_file, find_project, read_settings_file
 from flowyml_policy.settings.variables import Expansion
 from flowyml_policy.settings.written import PlatformFile, PoliciesSection, ProjectFile, ProjectIdentity
+from flowyml_policy.strict_yaml import Document
 
 _CONFIG: Final[KeyPath] = ("policy", "opa", "config")
 _RULES: Final[KeyPath] = ("policy", "rules")
@@ -50,9 +53,10 @@ def load_settings(
     own = gathered.read(place.file, place.shown, ProjectFile, environ)
     gathered.raise_any()
     if own is not None:
-        gathered.found += _both_policies(own)
+        gathered.found += _both_policies(own.document, own.values)
         if platform is not None:
-            gathered.found += conflicts(platform.values.policy, platform.document, own.values.policy, own.document)
+            twice = conflicts(platform.values.policy, platform.document, own.values.policy, own.document)
+            gathered.found += in_file_order(twice)
     gathered.raise_any()
     return _settings(place.root, own, platform, environ)
 
@@ -62,6 +66,7 @@ class _Problems:
 
     def __init__(self) -> None:
         self.found: list[SettingsProblem] = []
+        self.cause: BaseException | None = None
 
     def read(
         self, path: Path | None, shown: str, model: type[_File], environ: Mapping[str, str]
@@ -75,6 +80,7 @@ class _Problems:
             if not error.problems:
                 raise
             self.found += error.problems
+            self.cause = self.cause or error.__cause__
             return None
         config = file.values.policy.opa.config
         if config is None:
@@ -83,19 +89,19 @@ class _Problems:
         opa = file.values.policy.opa.model_copy(update={"config": expansion.expanded(config, _CONFIG)})
         self.found += expansion.problems
         policy = file.values.policy.model_copy(update={"opa": opa})
-        return file._replace(values=file.values.model_copy(update={"policy": policy}))
+        return replace(file, values=file.values.model_copy(update={"policy": policy}))
 
     def raise_any(self) -> None:
         if self.found:
-            raise SettingsInvalid.found(self.found)
+            raise SettingsInvalid.found(self.found) from self.cause
 
 
-def _both_policies(own: ReadFile[ProjectFile]) -> list[SettingsProblem]:
+def _both_policies(document: Document, values: ProjectFile) -> list[SettingsProblem]:
     """The project's policies stand in one place."""
-    if own.values.policies is None or own.values.project.policies is None:
+    if values.policies is None or values.project.policies is None:
         return []
     first, second = sorted(
-        (own.document.key_location(path) for path in (("policies",), ("project", "policies"))),
+        (document.key_location(path) for path in (("policies",), ("project", "policies"))),
         key=lambda location: (location.line, location.column),
     )
     return [

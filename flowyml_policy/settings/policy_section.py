@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Self
 
 from flowyml_policy.records.record import Json
@@ -49,7 +49,9 @@ class OpaSettings(Section):
         description="OPA's own configuration, whose bundles are then the whole policy. `${NAME}` stands for an "
         "environment variable, `$${` for `${` itself; `resource: shipped` for the packaged policy.",
     )
-    sidecar: SidecarSettings = Field(default=SidecarSettings(), description="The server to ask in mode sidecar.")
+    sidecar: SidecarSettings = Field(
+        default=SidecarSettings.model_construct(), description="The server to ask in mode sidecar."
+    )
     start_timeout: Timeout = Field(
         default=10.0, description="How long the first decision waits for OPA.", json_schema_extra={"default": "10s"}
     )
@@ -68,6 +70,15 @@ class OpaSettings(Section):
 
 class RegistryCredential(Section):
     """How to log in to one registry; secrets are named by variable, never written down."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["username", "password_env"], "not": {"required": ["token_env"]}},
+                {"required": ["token_env"], "properties": {"username": False, "password_env": False}},
+            ]
+        }
+    )
 
     username: Annotated[Text | None, WhenSet] = Field(default=None, description="User name, with `password_env`.")
     password_env: Annotated[VariableName | None, WhenSet] = Field(
@@ -126,7 +137,9 @@ class PolicySection(Section):
     )
     rules: Listing[FilePath] = Field(default=(), description="Folders with Rego rules of the project's own.")
     waivers: FilePath = Field(default="waivers.yaml", description="The project's waivers.")
-    opa: OpaSettings = Field(default=OpaSettings(), description="How OPA is run.")
-    images: ImagesSettings = Field(default=ImagesSettings(), description="How images are inspected.")
-    registry: StackRegistrySettings = Field(default=StackRegistrySettings(), description="The stack registry.")
-    audit: AuditSettings = Field(default=AuditSettings(), description="Where decisions are recorded.")
+    opa: OpaSettings = Field(default=OpaSettings.model_construct(), description="How OPA is run.")
+    images: ImagesSettings = Field(default=ImagesSettings.model_construct(), description="How images are inspected.")
+    registry: StackRegistrySettings = Field(
+        default=StackRegistrySettings.model_construct(), description="The stack registry."
+    )
+    audit: AuditSettings = Field(default=AuditSettings.model_construct(), description="Where decisions are recorded.")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -35,7 +36,8 @@ class ProjectPlace(NamedTuple):
     shown: str
 
 
-class ReadFile(NamedTuple, Generic[_Model]):
+@dataclass(frozen=True)
+class ReadFile(Generic[_Model]):
     """A settings file that was read: where it is, what it says, and where in it each value stands."""
 
     path: Path

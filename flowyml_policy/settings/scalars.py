@@ -16,11 +16,12 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, Strict, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
-from flowyml_policy.errors import FlowymlPolicyError
+from flowyml_policy.errors import ReferenceInvalid
 from flowyml_policy.image_reference import parse_allowlist_entry
 
 MAX_TEXT: Final = 1000
 MAX_SHOWN: Final = 60
+MAX_HOST: Final = 259
 MAX_DURATION: Final = 3650 * 86400.0
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -45,7 +46,9 @@ class BadValue(ValueError):
 
 
 def shown(value: object) -> str:
-    """`value` as a message repeats it: quoted, on one line, at most 60 characters."""
+    """`value` as a message repeats it: quoted, on one line, at most 60 characters, never a credential."""
+    if isinstance(value, str) and "@" in value and ":" in value:
+        return "(not shown)"
     text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
 
@@ -99,13 +102,13 @@ def registry_entry(value: str) -> str:
     """An allowlist entry in its normal form: a host, or a host and a path."""
     try:
         return parse_allowlist_entry(value)
-    except FlowymlPolicyError as error:
-        raise BadValue(f"is no registry: {shown(value)}: {error.message}", error.advice) from error
+    except ReferenceInvalid as error:
+        raise BadValue(f"is refused: {error.message}", error.advice) from error
 
 
 def host(value: str) -> str:
     """A host, with or without a port."""
-    if _HOST.fullmatch(value) is None:
+    if len(value) > MAX_HOST or _HOST.fullmatch(value) is None:
         raise BadValue(f"is no host: {shown(value)}", "write a host alone, as registry.example.com or localhost:5000")
     return value
 
@@ -223,20 +226,39 @@ _Item = TypeVar("_Item")
 Listing: TypeAlias = Annotated[tuple[_Item, ...], Strict(strict=False)]
 """A YAML list, kept as a tuple."""
 
-Text: TypeAlias = Annotated[str, AfterValidator(text)]
-LabelRequirement: TypeAlias = Annotated[str, AfterValidator(label_requirement)]
-RegistryEntry: TypeAlias = Annotated[str, AfterValidator(registry_entry)]
-Host: TypeAlias = Annotated[str, AfterValidator(host)]
-Url: TypeAlias = Annotated[str, AfterValidator(url)]
-VariableName: TypeAlias = Annotated[str, AfterValidator(variable_name)]
-FilePath: TypeAlias = Annotated[str, AfterValidator(file_path)]
-AuditFile: TypeAlias = Annotated[str, AfterValidator(audit_file)]
-RepositoryPath: TypeAlias = Annotated[str, AfterValidator(repository_path)]
-GitRef: TypeAlias = Annotated[str, AfterValidator(git_ref)]
-Pin: TypeAlias = Annotated[str, AfterValidator(pin), WithJsonSchema({"type": "string", "pattern": f"^{_PIN.pattern}$"})]
-StackKey: TypeAlias = Annotated[str, AfterValidator(stack_key)]
+_VISIBLE: Final = r"^\S(.*\S)?$"
 
-_DURATION_SCHEMA: Final = WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"})
+
+def _written(pattern: str, *, never: str | None = None) -> WithJsonSchema:
+    """What the JSON Schema says of a string: all that an expression can say of its grammar."""
+    schema: dict[str, Any] = {"type": "string", "pattern": pattern}
+    return WithJsonSchema(schema if never is None else {**schema, "not": {"pattern": never}})
+
+
+Text: TypeAlias = Annotated[str, AfterValidator(text), _written(_VISIBLE)]
+LabelRequirement: TypeAlias = Annotated[
+    str, AfterValidator(label_requirement), _written(r"^[^\s=]([^=]*[^\s=])?(=\S.*)?$")
+]
+RegistryEntry: TypeAlias = Annotated[
+    str, AfterValidator(registry_entry), _written(r"^(\*\.)?[^\s*/@]+(/[^\s*@A-Z]*)?(/\*{0,2})?$", never="://")
+]
+Host: TypeAlias = Annotated[str, AfterValidator(host), _written(f"^{_HOST.pattern}$")]
+Url: TypeAlias = Annotated[str, AfterValidator(url), _written(r"^https?://[^\s@#]+$")]
+VariableName: TypeAlias = Annotated[str, AfterValidator(variable_name), _written(f"^{_VARIABLE.pattern}$")]
+FilePath: TypeAlias = Annotated[str, AfterValidator(file_path), _written(_VISIBLE, never="^~")]
+AuditFile: TypeAlias = Annotated[str, AfterValidator(audit_file), _written(_VISIBLE, never="^(~|:memory:|file:)")]
+RepositoryPath: TypeAlias = Annotated[
+    str, AfterValidator(repository_path), _written(_VISIBLE, never=r"^/|(^|/)\.\.(/|$)")
+]
+GitRef: TypeAlias = Annotated[
+    str, AfterValidator(git_ref), _written(r"^[^\s~^:?*\[\\/-][^\s~^:?*\[\\]*$", never=r"\.\.")
+]
+Pin: TypeAlias = Annotated[str, AfterValidator(pin), _written(f"^{_PIN.pattern}$")]
+StackKey: TypeAlias = Annotated[
+    str, AfterValidator(stack_key), _written(f"^{_STACK_KEY.pattern}$", never=r"^local$|\.ya?ml$")
+]
+
+_DURATION_SCHEMA: Final = _written(f"^{_DURATION.pattern}$")
 Duration: TypeAlias = Annotated[float, BeforeValidator(duration), _DURATION_SCHEMA]
 """Seconds, zero among them."""
 Timeout: TypeAlias = Annotated[float, AfterValidator(_some_time), BeforeValidator(duration), _DURATION_SCHEMA]

@@ -39,6 +39,9 @@ def _tidy(section: dict[str, Any]) -> None:
         value.pop("title", None)
         if value.get("default") is None or isinstance(value.get("default"), dict):
             value.pop("default", None)
+        for pattern, entry in value.pop("patternProperties", {}).items():
+            value["propertyNames"] = {"pattern": pattern, **value.get("propertyNames", {})}
+            value["additionalProperties"] = entry
         if isinstance(value.get("additionalProperties"), dict):
             value["additionalProperties"].pop("discriminator", None)
 

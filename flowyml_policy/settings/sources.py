@@ -9,7 +9,7 @@ import re
 from typing import Annotated, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
 from flowyml_policy.settings.scalars import (
@@ -95,6 +95,15 @@ class GitLabSource(_RepositorySource):
 
 class GitSource(_RepositorySource):
     """Any git repository: a full address, or a path on `host`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"not": {"required": ["host"]}, "properties": {"repo": {"pattern": "://"}}},
+                {"required": ["host"], "properties": {"repo": {"not": {"pattern": "://"}}}},
+            ]
+        }
+    )
 
     source: Literal["git"]
     repo: Annotated[str, AfterValidator(_git_repository)] = Field(

@@ -41,7 +41,7 @@ class PoliciesSection(Section):
         default=None, description="Labels that every stack must have: `name`, or `name=value`."
     )
     image_policy: ImagePolicySection = Field(
-        default=ImagePolicySection(), description="What the project asks of images."
+        default=ImagePolicySection.model_construct(), description="What the project asks of images."
     )
     levels: dict[Text, Level] = Field(default={}, description="Levels of codes, stricter than they are.")
     rule_data: dict[Text, dict[str, Json]] = Field(default={}, description="Data of rules, which can only tighten.")
@@ -118,7 +118,7 @@ class UpstreamRegistrySection(Section):
 class ProjectFile(Section):
     """flowyml.yaml."""
 
-    project: ProjectSection = Field(default=ProjectSection(), description="Whose project this is.")
+    project: ProjectSection = Field(default=ProjectSection.model_construct(), description="Whose project this is.")
     policies: Annotated[PoliciesSection | None, WhenSet] = Field(default=None, description="What is asked of stacks.")
     environments: dict[Text, EnvironmentSettings] = Field(
         default={}, description="Environments by name, each with the stack that it runs on."
@@ -127,10 +127,12 @@ class ProjectFile(Section):
         default=None, description="The stack that is meant where none is named."
     )
     stacks: dict[StackKey, StackSource] = Field(default={}, description="Stacks by name, and where each is kept.")
-    policy: PolicySection = Field(default=PolicySection(), description="Settings of flowyml-policy itself.")
-    defaults: DefaultsSection = Field(default=DefaultsSection(), description="FlowyML's own defaults.")
+    policy: PolicySection = Field(
+        default=PolicySection.model_construct(), description="Settings of flowyml-policy itself."
+    )
+    defaults: DefaultsSection = Field(default=DefaultsSection.model_construct(), description="FlowyML's own defaults.")
     registry: UpstreamRegistrySection = Field(
-        default=UpstreamRegistrySection(), description="FlowyML's own stack registry."
+        default=UpstreamRegistrySection.model_construct(), description="FlowyML's own stack registry."
     )
     docker: dict[str, Json] = Field(default={}, description="FlowyML's own key: how it builds images.")
     plugins: Json = Field(default=None, description="FlowyML's own key: its plugins.")
@@ -139,4 +141,9 @@ class ProjectFile(Section):
 class PlatformFile(Section):
     """The platform's settings.yaml: whatever it sets, no project can."""
 
-    policy: PolicySection = Field(default=PolicySection(), description="Settings of flowyml-policy itself.")
+    policy: PolicySection = Field(
+        default=PolicySection.model_construct(), description="Settings of flowyml-policy itself."
+    )
+
+
+ProjectFile.model_rebuild()

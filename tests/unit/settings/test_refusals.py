@@ -1,0 +1,403 @@
+"""What is said of keys and values that flowyml.yaml may not hold: what, where, and what to write instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+Refused = Callable[..., str]
+
+
+def test_all_problems_are_said_at_once_in_the_order_of_the_file(refused: Refused) -> None:
+    assert refused("""\
+polices: {}
+allowed_stacks: [a]
+deadline: 2s
+environments: {prod: {stak: a}}
+policy:
+  opa: {deadlin: 2s}
+  enforce: blok
+""") == (
+        "unknown key `polices`: flowyml.yaml:1:1; did you mean `policies`?\n"
+        "unknown key `allowed_stacks`: flowyml.yaml:2:1; this key belongs under `policies`\n"
+        "unknown key `deadline`: flowyml.yaml:3:1; this key belongs under `policy.opa`\n"
+        "`environments.prod.stack` is missing: flowyml.yaml:4:16; add `stack: ...`\n"
+        "unknown key `environments.prod.stak`: flowyml.yaml:4:23; did you mean `stack`?\n"
+        "unknown key `policy.opa.deadlin`: flowyml.yaml:6:9; did you mean `deadline`?\n"
+        "`policy.enforce` must be block, observe or none, not 'blok': flowyml.yaml:7:12; did you mean block?\n"
+        "correct the file; `flowyml-policy schema settings` prints what may stand there"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("audit: {}", "unknown key `audit`: @:1; this key belongs under `policy`"),
+        ("policies: {packs: []}", "unknown key `policies.packs`: @:12; this key belongs under `environments.<name>`"),
+        (
+            "policies: {allowed_registries: []}",
+            "unknown key `policies.allowed_registries`: @:12; this key belongs under `policies.image_policy`",
+        ),
+        (
+            "environments: {p: {stack: a, requirelock: true}}",
+            "unknown key `environments.p.requirelock`: @:30; did you mean `require_lock`?",
+        ),
+        (
+            "environments: {p: {stack: a, require_lock: true, requireLock: true}}",
+            "the key stands twice, also as `environments.p.requireLock`: @:50; keep one of the two",
+        ),
+        (
+            "stacks: {a: {source: local, path: b, sha256: c}}",
+            "unknown key `stacks.a.sha256`: @:38; this key belongs under `stacks.<name>`",
+        ),
+        (
+            "xyzzy: 1",
+            (
+                "unknown key `xyzzy`: @:1; take it out; here may stand active_stack, defaults, docker, "
+                "environments, plugins, policies, policy, project, registry, stacks"
+            ),
+        ),
+        (
+            "policy: {images: {'a b': 1}}",
+            (
+                "unknown key `policy.images['a b']`: @:19; take it out; here may stand "
+                "allow_local, ca, concurrency, cosign_keys, credentials, insecure, inspect, mirrors, tag_ttl"
+            ),
+        ),
+    ],
+)
+def test_unknown_key_is_refused_with_a_hint(refused: Refused, content: str, words: str) -> None:
+    assert refused(content) == words.replace("@:", "flowyml.yaml:1:")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("policy:", "`policy` has no value: @:8; write one, or take the key out"),
+        ("policies:", "`policies` has no value: @:10; write one, or take the key out"),
+        (
+            "policies: {allowed_stacks: }",
+            "`policies.allowed_stacks` has no value: @:28; write one, or take the key out",
+        ),
+        ("policies: 3", "`policies` must be a mapping, not a number: @:11; write a mapping"),
+        ("environments: [a]", "`environments` must be a mapping, not a list: @:1; write a mapping"),
+        ("environments: {p: local}", "`environments.p` must be a mapping, not a string: @:19; write a mapping"),
+        (
+            "policies: {allowed_stacks: prod-*}",
+            "`policies.allowed_stacks` must be a list, not a string: @:28; write [prod-*]",
+        ),
+        (
+            "policies: {allowed_stacks: {a: b}}",
+            "`policies.allowed_stacks` must be a list, not a mapping: @:12; write a list: [...]",
+        ),
+        (
+            "policies: {required_labels: [1.10]}",
+            '`policies.required_labels[0]` must be a string, not a number: @:30; put it in quotes: "1.10"',
+        ),
+        (
+            "policies: {required_labels: [approved: true]}",
+            "`policies.required_labels[0]` must be a string, not a mapping: @:30; write approved=true",
+        ),
+        (
+            "project: {name: true}",
+            '`project.name` must be a string, not a boolean: @:17; put it in quotes: "true"',
+        ),
+        ("project: {name: [a]}", "`project.name` must be a string, not a list: @:11; write a string"),
+        (
+            "environments: {p: {stack: a, require_pinned: yes}}",
+            "`environments.p.require_pinned` must be true or false, not a string: @:46; write true",
+        ),
+        (
+            "environments: {p: {stack: a, requireLock: maybe}}",
+            "`environments.p.requireLock` must be true or false, not a string: @:43; write true or false",
+        ),
+        (
+            "policy: {images: {concurrency: 8.0}}",
+            "`policy.images.concurrency` must be a whole number, not a number: @:32; write a whole number",
+        ),
+        (
+            "policy: {images: {concurrency: 0}}",
+            "`policy.images.concurrency` must be at least 1: @:32; write a number that is at least 1",
+        ),
+        (
+            "policy: {images: {inspect: false}}",
+            "`policy.images.inspect` must be auto, daemon, registry or off, not a boolean: @:28; write off",
+        ),
+        (
+            "policy: {opa: {mode: server}}",
+            "`policy.opa.mode` must be embedded or sidecar, not 'server': @:22; write one of embedded, sidecar",
+        ),
+        (
+            "policies: {levels: {a.b: disabled}}",
+            (
+                "`policies.levels['a.b']` must be advisory, soft or hard, not 'disabled': @:26; "
+                "a project can only tighten; the company's policy data may switch a code off"
+            ),
+        ),
+        (
+            "policies: {rule_data: {compute: 8}}",
+            "`policies.rule_data.compute` must be a mapping, not a number: @:33; write a mapping",
+        ),
+        (
+            "policies: {levels: {'': hard}}",
+            "the key `policies.levels['']` is blank: @:21; write a value, or take the key out",
+        ),
+    ],
+)
+def test_ill_typed_value_is_refused(refused: Refused, content: str, words: str) -> None:
+    assert refused(content) == words.replace("@:", "flowyml.yaml:1:")
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ("''", "'' cannot stand in a list of registries: it is empty"),
+        ("'*'", "'*' cannot stand in a list of registries: a lone * would allow every registry"),
+        ("https://x.io", "'https://x.io' cannot stand in a list of registries: it begins with a scheme"),
+        ("' x.io'", "' x.io' cannot stand in a list of registries: it holds a blank or a control character"),
+        ("x.io/Foo", "'x.io/Foo' cannot stand in a list of registries: its path holds upper-case letters"),
+        ("ubuntu", "'ubuntu' cannot stand in a list of registries: 'ubuntu' is no host to Docker"),
+    ],
+)
+def test_odd_allowlist_entry_is_refused(refused: Refused, entry: str, words: str) -> None:
+    said = refused(f"policies: {{image_policy: {{allowed_registries: [gcr.io, {entry}]}}}}")
+    assert said.startswith(f"`policies.image_policy.allowed_registries[1]` is refused: {words}")
+    assert ": flowyml.yaml:1:56; " in said
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[null]", "`policies.image_policy.allowed_registries[0]` has no value: @:48; write one, or take the key out"),
+        ("gcr.io", "`policies.image_policy.allowed_registries` must be a list, not a string: @:47; write [gcr.io]"),
+        (
+            "u:pw@gcr.io",
+            "`policies.image_policy.allowed_registries` must be a list, not a string: @:47; write a list: [...]",
+        ),
+    ],
+)
+def test_odd_allowlist_is_refused(refused: Refused, content: str, words: str) -> None:
+    said = refused(f"policies: {{image_policy: {{allowed_registries: {content}}}}}")
+    assert said == words.replace("@:", "flowyml.yaml:1:")
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        ("''", "is blank: @; write a value, or take the key out"),
+        (
+            "approved=",
+            "asks for no value: 'approved=': @; write approved alone, which asks for any value, or approved=value",
+        ),
+        ("=true", "names no label: '=true': @; write the label's name, as `team`, or `approved=true`"),
+        ("approved = true", "has blanks around '=': 'approved = true': @; write approved=true"),
+        ("' team'", "has blanks around its value: ' team': @; take the blanks out"),
+    ],
+)
+@pytest.mark.parametrize("section", ["policies: {", "policies: {image_policy: {"])
+def test_bad_label_requirement_is_refused(refused: Refused, section: str, label: str, words: str) -> None:
+    said = refused(f"{section}required_labels: [{label}]{'}' * section.count('{')}")
+    place = f"flowyml.yaml:1:{len(section) + 19}"
+    path = "policies." + ("image_policy." if "image" in section else "") + "required_labels[0]"
+    assert said == f"`{path}` {words.replace('@', place)}"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("2", "is not a duration: 2: @; write a number and its unit: 500ms, 2s, 5m, 1h or 7d"),
+        ("2 s", "is not a duration: '2 s': @; write a number and its unit: 500ms, 2s, 5m, 1h or 7d"),
+        ("-2s", "is not a duration: '-2s': @; write a number and its unit: 500ms, 2s, 5m, 1h or 7d"),
+        ("2w", "is not a duration: '2w': @; write a number and its unit: 500ms, 2s, 5m, 1h or 7d"),
+        ("[2s]", "is not a duration: ['2s']: @; write a number and its unit: 500ms, 2s, 5m, 1h or 7d"),
+        ("0s", "is no time at all: @; write a duration longer than zero"),
+        ("99999d", "is longer than ten years: '99999d': @; write a shorter duration"),
+        ("٣s", "is not a duration: '٣s': @; write a number and its unit: 500ms, 2s, 5m, 1h or 7d"),
+    ],
+)
+def test_bad_duration_is_refused(refused: Refused, value: str, words: str) -> None:
+    said = refused(f"policy:\n  opa:\n    deadline:   {value}\n")
+    place = "flowyml.yaml:3:5" if value.startswith("[") else "flowyml.yaml:3:17"
+    assert said == f"`policy.opa.deadline` {words.replace('@', place)}"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("ftp://x.io/a", "is no https address: @; write it as https://host/path"),
+        ("x.io", "is no https address: @; write it as https://host/path"),
+        ("https://", "is no https address: @; write it as https://host/path"),
+        ("http://x.io", "is a plain http address of x.io: @; write https; plain http is for this machine alone"),
+        (
+            "http://localhost.evil.io",
+            "is a plain http address of localhost.evil.io: @; write https; plain http is for this machine alone",
+        ),
+        (
+            "https://u:pw@x.io",
+            "carries credentials in its address: @; take them out and name a variable in `token_env`",
+        ),
+        ("https://x.io:http", "is no address: @; write it as https://host/path"),
+        ("'https://[x'", "is no address: @; write it as https://host/path"),
+        ("'https://x.io#a'", "has a '#' part: @; take it out"),
+        ("3", 'must be a string, not a number: @; put it in quotes: "3"'),
+    ],
+)
+def test_bad_address_is_refused_and_never_shown(refused: Refused, value: str, words: str) -> None:
+    said = refused(f"policy: {{registry: {{url: {value}}}}}")
+    assert said == f"`policy.registry.url` {words.replace('@', 'flowyml.yaml:1:26')}"
+
+
+@pytest.mark.parametrize("value", ["http://localhost:1/a", "http://127.0.0.9", "'http://[::1]:8080'", "https://x.io"])
+def test_good_address_is_taken(load: Callable[..., object], value: str) -> None:
+    load(f"policy: {{registry: {{url: {value}}}}}")
+
+
+@pytest.mark.parametrize("path", ["':memory:'", "'file::memory:?cache=shared'", "'file:a.db'"])
+def test_audit_in_memory_fails_closed(refused: Refused, path: str) -> None:
+    assert refused(f"policy: {{audit: {{path: {path}}}}}") == (
+        f"`policy.audit.path` is no file that lasts: {path}: flowyml.yaml:1:24; "
+        "write the path of a file on a local disk"
+    )
+
+
+def test_path_with_a_tilde_is_refused(refused: Refused) -> None:
+    assert refused("policy: {rules: [~/rules]}") == (
+        "`policy.rules[0]` starts with '~', which is not expanded: '~/rules': flowyml.yaml:1:18; write the path in full"
+    )
+
+
+def test_token_in_place_of_its_variable_is_refused_and_not_shown(refused: Refused) -> None:
+    assert refused("policy: {registry: {token_env: ghp-0123}}") == (
+        "`policy.registry.token_env` is no name of an environment variable: flowyml.yaml:1:32; "
+        "write the variable's name alone, as REGISTRY_TOKEN"
+    )
+
+
+@pytest.mark.parametrize(
+    "login",
+    [
+        "{}",
+        "{username: ci}",
+        "{password_env: P}",
+        "{username: ci, token_env: T}",
+        "{username: ci, password_env: P, token_env: T}",
+    ],
+)
+def test_half_a_login_is_refused(refused: Refused, login: str) -> None:
+    assert refused(f"policy: {{images: {{credentials: {{x.io: {login}}}}}}}") == (
+        "`policy.images.credentials['x.io']` does not say how to log in: flowyml.yaml:1:33; "
+        "write `username` and `password_env`, or `token_env` alone"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("3", "`stacks.a` must be a mapping, not a number: @:13; write a mapping"),
+        (
+            "{path: a}",
+            (
+                "`stacks.a` does not say where it is kept: @:10; "
+                "add `source:` local, github, gitlab, git, http or registry"
+            ),
+        ),
+        (
+            "{source: githb}",
+            (
+                "`stacks.a.source` must be local, github, gitlab, git, http or registry, not 'githb': "
+                "@:22; did you mean github?"
+            ),
+        ),
+        ("{source: local}", "`stacks.a.path` is missing: @:10; add `path: ...`"),
+        (
+            "{source: github, repo: stacks}",
+            "`stacks.a.repo` is no repository: 'stacks': @:36; write its owner and name, as my-org/ml-stacks",
+        ),
+        (
+            "{source: github, repo: a/b/c}",
+            "`stacks.a.repo` is no GitHub repository: 'a/b/c': @:36; write its owner and name, as my-org/ml-stacks",
+        ),
+        (
+            "{source: github, repo: a/b, ref: -x}",
+            "`stacks.a.ref` is no git ref: '-x': @:46; write a tag, a branch or a commit, as v2.1.0",
+        ),
+        (
+            "{source: github, repo: a/b, path: ../c}",
+            "`stacks.a.path` leads out of the repository: '../c': @:47; write a path from the repository's root",
+        ),
+        (
+            "{source: git, repo: a/b}",
+            "`stacks.a` does not say where its repository is: @:10; write `repo` as an address, or a path and `host`",
+        ),
+        (
+            "{source: git, repo: 'ext::sh://x'}",
+            (
+                "`stacks.a.repo` is no address of a git repository: @:33; "
+                "write https://host/path.git or ssh://git@host/path.git"
+            ),
+        ),
+        (
+            "{source: git, repo: 'ssh://u:pw@h/x'}",
+            (
+                "`stacks.a.repo` is no address of a git repository: @:33; "
+                "write https://host/path.git or ssh://git@host/path.git"
+            ),
+        ),
+        (
+            "{source: http, url: https://x.io, sha256: abc}",
+            "`stacks.a.sha256` is no SHA-256 digest: 'abc': @:55; write its 64 lower-case hex digits",
+        ),
+    ],
+)
+def test_bad_source_is_refused(refused: Refused, source: str, words: str) -> None:
+    assert refused(f"stacks: {{a: {source}}}") == words.replace("@:", "flowyml.yaml:1:")
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("local", "is reserved for the built-in stack: @; give the stack another name"),
+        (
+            "a/b",
+            (
+                "would be read as a path or an address: 'a/b': @; write a name without blanks, '/', '@', '#', ':' "
+                "and ending"
+            ),
+        ),
+        (
+            "a.yaml",
+            (
+                "would be read as a path or an address: 'a.yaml': @; write a name without blanks, '/', '@', '#', "
+                "':' and ending"
+            ),
+        ),
+    ],
+)
+def test_bad_name_of_a_stack_is_refused(refused: Refused, key: str, words: str) -> None:
+    said = refused(f"stacks: {{{key}: {{source: local, path: x}}}}")
+    shown = key if key == "local" else f"['{key}']"
+    head = f"the key `stacks.{key}`" if key == "local" else f"the key `stacks{shown}`"
+    assert said == f"{head} {words.replace('@;', 'flowyml.yaml:1:10;')}"
+
+
+# Variables in policy.opa.config
+
+
+def test_variable_that_is_not_set_fails_closed(refused: Refused) -> None:
+    assert refused("policy:\n  opa:\n    config: {services: {a: {url: '${UNSET}'}}, b: ['${', '${A-b}']}\n", A="x") == (
+        "`policy.opa.config.services.a.url` needs the environment variable UNSET, which is not set: "
+        "flowyml.yaml:3:34; set UNSET\n"
+        "`policy.opa.config.b[0]` holds a `${` that names no variable: flowyml.yaml:3:52; "
+        "write ${NAME}, or $${ where `${` itself is meant\n"
+        "`policy.opa.config.b[1]` holds a `${` that names no variable: flowyml.yaml:3:58; "
+        "write ${NAME}, or $${ where `${` itself is meant\n"
+        "correct the file; `flowyml-policy schema settings` prints what may stand there"
+    )
+
+
+def test_variable_that_is_no_text_fails_closed(refused: Refused) -> None:
+    assert refused("policy: {opa: {config: {a: '${BYTES}'}}}", BYTES="\udcff") == (
+        "`policy.opa.config.a` needs the environment variable BYTES, which is not UTF-8: flowyml.yaml:1:28; "
+        "set BYTES to text"
+    )
