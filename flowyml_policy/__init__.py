@@ -1,1 +1,60 @@
-"""Policy as code for ML execution stacks, judged by the Open Policy Agent."""
+"""Policy as code for ML execution stacks, judged by the Open Policy Agent that comes with this package.
+
+These names are the library; everything else may change. Each is imported on first use, so that
+`import flowyml_policy` costs nothing and a command loads only what it needs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flowyml_policy.audit import AuditStore
+    from flowyml_policy.definitions import StackDefinition
+    from flowyml_policy.errors import FlowymlPolicyError, PolicyDenied, PolicyUndecided
+    from flowyml_policy.policy_engine import PolicyEngine
+    from flowyml_policy.records import Decision, Finding, PolicyInput, Result
+
+    __version__: str
+
+__all__ = [
+    "AuditStore",
+    "Decision",
+    "Finding",
+    "FlowymlPolicyError",
+    "PolicyDenied",
+    "PolicyEngine",
+    "PolicyInput",
+    "PolicyUndecided",
+    "Result",
+    "StackDefinition",
+    "__version__",
+]
+
+_HOMES = {
+    "AuditStore": "audit",
+    "Decision": "records",
+    "Finding": "records",
+    "FlowymlPolicyError": "errors",
+    "PolicyDenied": "errors",
+    "PolicyEngine": "policy_engine",
+    "PolicyInput": "records",
+    "PolicyUndecided": "errors",
+    "Result": "records",
+    "StackDefinition": "definitions",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("flowyml_policy.version").VERSION
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,229 @@
+"""From a judgement, an invalid definition or an error to the Result that people hear and the record that is kept.
+
+Rules of this room:
+- No I/O and no clock. Three ways in, one shape out; an error is never turned into anything but `error`.
+- An invalid definition is denied without asking OPA: its findings are `definition.*`, hard, and not waivable.
+- What reaches a record is masked: findings and errors may quote what the author wrote.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+from uuid import uuid4
+
+from flowyml_policy.definitions import StackDefinition
+from flowyml_policy.errors import DefinitionInvalid, FlowymlPolicyError
+from flowyml_policy.mask import mask_text
+from flowyml_policy.normaliser import masked_source
+from flowyml_policy.records import (
+    Actor,
+    Decision,
+    DecisionRecord,
+    ErrorReport,
+    Finding,
+    Judgement,
+    LocatedFinding,
+    PolicyInput,
+    Result,
+    Source,
+    StackName,
+    Waivers,
+)
+
+Operation: TypeAlias = Literal["validate", "apply", "run"]
+
+DEFINITION_RULE = "definition"
+"""The name that stands in `rules` of a decision that was made without OPA."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is the same for every stack of one call: its kind, its instant, who asks, by whose settings."""
+
+    operation: Operation
+    evaluated_at: str
+    actor: Actor
+    authority: Literal["project", "platform"]
+    environment: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One stack's answer in both forms. `decision` is null only where there is none."""
+
+    result: Result
+    record: DecisionRecord
+    cause: FlowymlPolicyError | None = None
+
+    @property
+    def decision(self) -> Decision | None:
+        return self.record.decision
+
+
+def judged(call: Call, definition: StackDefinition, document: PolicyInput, judgement: Judgement) -> Answer:
+    """The answer that OPA gave, each finding with its place in the file."""
+    decision = judgement.decision
+    result = Result(
+        stack=StackName(name=document.stack.name, version=document.stack.version),
+        source=document.source,
+        outcome="allow" if decision.allowed else "deny",
+        decision_id=str(uuid4()),
+        authority=call.authority,
+        environments=document.environments,
+        hypothetical=document.hypothetical,
+        bundles=judgement.bundles,
+        evaluator=judgement.evaluator,
+        findings=tuple(_located(finding, definition) for finding in decision.findings),
+        images=document.images,
+        error=None,
+    )
+    return _answer(
+        call,
+        result,
+        document=document,
+        decision=decision,
+        duration_ns=judgement.duration_ns,
+    )
+
+
+def invalid(call: Call, error: DefinitionInvalid, source: Source) -> Answer:
+    """The denial of a document that is no definition, made without OPA."""
+    subject = _masked(error.stack_name or source.uri)
+    findings = tuple(
+        LocatedFinding(
+            code=problem.code,
+            severity="deny",
+            enforcement="hard",
+            subject=subject,
+            message=_masked(problem.message),
+            fix=_masked(problem.fix),
+            path=problem.path,
+            location=problem.location,
+        )
+        for problem in error.problems
+    )
+    name = StackName(name=_masked_or_none(error.stack_name), version=_masked_or_none(error.stack_version))
+    result = _without_judgement(call, name, source, "deny", findings=findings)
+    decision = Decision(
+        schema_version=1,
+        allow=False,
+        findings=tuple(_unlocated(finding) for finding in findings),
+        waivers=Waivers(applied=(), expired=()),
+        rules=(DEFINITION_RULE,),
+    )
+    return _answer(call, result, decision=decision)
+
+
+def undecided(
+    call: Call,
+    error: FlowymlPolicyError,
+    source: Source,
+    *,
+    definition: StackDefinition | None = None,
+    document: PolicyInput | None = None,
+) -> Answer:
+    """No decision, and why. What was to be judged is kept where it came that far."""
+    metadata = definition.metadata if definition else None
+    name = StackName(
+        name=_masked_or_none(metadata.name if metadata else None),
+        version=_masked_or_none(metadata.version if metadata else None),
+    )
+    report = ErrorReport(code=error.code, message=_masked(error.message), advice=_masked(error.advice))
+    result = _without_judgement(call, name, source, "error", error=report)
+    return _answer(call, result, document=document, cause=error)
+
+
+def unrecorded(answer: Answer, error: FlowymlPolicyError) -> Answer:
+    """`answer`, which could not be recorded: it becomes undecided, whatever it was, and names no decision."""
+    report = ErrorReport(code=error.code, message=_masked(error.message), advice=_masked(error.advice))
+    result = answer.result.model_copy(
+        update={
+            "outcome": "error",
+            "decision_id": None,
+            "findings": (),
+            "bundles": {},
+            "evaluator": None,
+            "error": report,
+        }
+    )
+    record = answer.record.model_copy(update={"result": result, "decision": None})
+    return Answer(result, record, cause=error)
+
+
+def _without_judgement(
+    call: Call,
+    name: StackName,
+    source: Source,
+    outcome: Literal["deny", "error"],
+    *,
+    findings: tuple[LocatedFinding, ...] = (),
+    error: ErrorReport | None = None,
+) -> Result:
+    return Result(
+        stack=name,
+        source=masked_source(source),
+        outcome=outcome,
+        decision_id=str(uuid4()),
+        authority=call.authority,
+        environments=(call.environment,) if call.environment else (),
+        hypothetical=False,
+        bundles={},
+        evaluator=None,
+        findings=findings,
+        images=(),
+        error=error,
+    )
+
+
+def _answer(
+    call: Call,
+    result: Result,
+    *,
+    document: PolicyInput | None = None,
+    decision: Decision | None = None,
+    duration_ns: int = 0,
+    cause: FlowymlPolicyError | None = None,
+) -> Answer:
+    if result.decision_id is None:
+        raise ValueError("an answer that is to be recorded needs a decision id")
+    record = DecisionRecord(
+        decision_id=result.decision_id,
+        at=call.evaluated_at,
+        operation=call.operation,
+        actor=call.actor.name,
+        result=result,
+        input=document.encoded if document else None,
+        decision=decision,
+        definition_digest=document.stack.definition_digest if document else None,
+        duration_ns=duration_ns,
+    )
+    return Answer(result, record, cause)
+
+
+def _located(finding: Finding, definition: StackDefinition) -> LocatedFinding:
+    return LocatedFinding(
+        code=finding.code,
+        severity=finding.severity,
+        enforcement=finding.enforcement,
+        subject=finding.subject,
+        message=finding.message,
+        fix=finding.fix,
+        path=finding.path,
+        location=definition.location(finding.path),
+        waiver=finding.waiver,
+        override=finding.override,
+        effective_on=finding.effective_on,
+    )
+
+
+def _unlocated(finding: LocatedFinding) -> Finding:
+    return Finding(**finding.model_dump(exclude={"location"}))
+
+
+def _masked(text: str) -> str:
+    return mask_text(text)[0]
+
+
+def _masked_or_none(text: str | None) -> str | None:
+    return None if text is None else _masked(text)

@@ -1,0 +1,148 @@
+"""From a definition and its surroundings to the one document that OPA judges.
+
+Rules of this room:
+- No I/O and no clock: the instant, the actor and the settings are handed in.
+- Everything is masked here, before OPA or the audit see it; only the definition's digest is of the real bytes.
+- What is the same for every stack of a command (project, actor, authority) is built once, in `Normaliser`.
+- An image reference that Docker would refuse becomes facts with `registry` null and the reason in `error`: the
+  policy denies it, and the other images are still judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+from flowyml_policy.definitions import StackDefinition
+from flowyml_policy.errors import ReferenceInvalid
+from flowyml_policy.image_reference import parse_reference
+from flowyml_policy.mask import mask_text, mask_value
+from flowyml_policy.records import (
+    Actor,
+    ImageFacts,
+    PolicyInput,
+    Project,
+    RunFacts,
+    Source,
+    Stack,
+)
+from flowyml_policy.records.record import Json, KeyPath
+from flowyml_policy.settings import Settings
+
+IMAGE_PATHS: Final[tuple[KeyPath, ...]] = (("spec", "runtime", "docker_image"),)
+"""Every place of a definition that names a container image, in schema A's terms."""
+
+ENVIRONMENT_LABEL: Final = "environment"
+
+
+class Normaliser:
+    """Builds the PolicyInput of one definition after another, for one project and one actor."""
+
+    def __init__(self, settings: Settings, actor: Actor) -> None:
+        self._settings = settings
+        self._actor = actor
+        self._project = _project(settings)
+
+    def policy_input(
+        self,
+        definition: StackDefinition,
+        *,
+        operation: Literal["validate", "apply", "run"],
+        evaluated_at: str,
+        environment: str | None = None,
+        run: RunFacts | None = None,
+    ) -> PolicyInput:
+        """The document for `definition`; `environment` is the one asked for, known to exist."""
+        stack = _stack(definition)
+        return PolicyInput(
+            operation=operation,
+            evaluated_at=evaluated_at,
+            authority=self._settings.authority,
+            environments=self.environments(definition, environment),
+            actor=self._actor,
+            project=self._project,
+            stack=stack,
+            source=masked_source(definition.source),
+            run=None if run is None else _masked_run(run),
+            images=_images(stack.spec),
+        )
+
+    def environments(self, definition: StackDefinition, asked: str | None) -> tuple[str, ...]:
+        """Every environment that applies, sorted: the one asked for, those mapped to this stack, its label's.
+
+        The label counts for what it says, known here or not: company data may know the environment.
+        """
+        file = Path(definition.source.uri) if definition.source.kind == "local" else None
+        names = set(self._settings.environments_of(definition.metadata.name, file=file))
+        names.update(name for name in (asked, definition.metadata.labels.get(ENVIRONMENT_LABEL)) if name)
+        return tuple(sorted(names))
+
+
+def masked_source(source: Source) -> Source:
+    """`source` with credentials in its address masked."""
+    uri, detectors = mask_text(source.uri)
+    return source.model_copy(update={"uri": uri}) if detectors else source
+
+
+def _project(settings: Settings) -> Project:
+    """The project's own say, masked: a secret may stand in `rule_data` too."""
+    identity = settings.project
+    values, _ = mask_value(
+        {"name": identity.name, "org": identity.org, "policies": settings.policies.for_policy_input()}
+    )
+    return Project.model_validate(values, strict=False)
+
+
+def _stack(definition: StackDefinition) -> Stack:
+    values, suspected = mask_value(definition.set_values())
+    written = definition.document
+    document = values if written == definition.set_values() else mask_value(written)[0]
+    metadata = values["metadata"]
+    return Stack(
+        name=metadata["name"],
+        version=metadata.get("version"),
+        labels=metadata.get("labels", {}),
+        spec=values.get("spec", {}),
+        document=document,
+        definition_digest=definition.digest,
+        suspected_secrets=suspected,
+    )
+
+
+def _masked_run(run: RunFacts) -> RunFacts:
+    return RunFacts.model_validate(mask_value(run.model_dump())[0])
+
+
+def _images(spec: dict[str, dict[str, Json]]) -> tuple[ImageFacts, ...]:
+    """Facts for each distinct reference, in the order of the definition; nothing is inspected here."""
+    places: dict[str, list[KeyPath]] = {}
+    for path, ref in _named_images(spec):
+        places.setdefault(ref, []).append(path)
+    return tuple(_image(ref, paths) for ref, paths in places.items())
+
+
+def _named_images(spec: dict[str, dict[str, Json]]) -> list[tuple[KeyPath, str]]:
+    found = []
+    for path in IMAGE_PATHS:
+        _, section, key = path
+        ref = spec.get(str(section), {}).get(str(key))
+        if isinstance(ref, str):
+            found.append((path, ref))
+    return found
+
+
+def _image(ref: str, paths: Sequence[KeyPath]) -> ImageFacts:
+    try:
+        reference = parse_reference(ref)
+    except ReferenceInvalid as error:
+        return ImageFacts(ref=ref, registry=None, repository=None, paths=tuple(paths), via="off", error=error.message)
+    return ImageFacts(
+        ref=ref,
+        registry=reference.registry,
+        repository=reference.repository,
+        tag=reference.tag,
+        digest=reference.digest,
+        paths=tuple(paths),
+        via="off",
+    )

@@ -1,0 +1,248 @@
+"""The one way from a definition to a decision; command line, library and FlowyML call it and nothing below it.
+
+Rules of this room:
+- The order is fixed: definition, normalise, judge, record, answer. A decision is on disk before anybody hears it;
+  one that cannot be recorded is no decision.
+- Undecided is never allowed: every failure ends as outcome `error` or as PolicyUndecided, recorded where it can be.
+- One stack's failure never hides another's. What is wrong with the settings stops everything, before the first.
+- `evaluated_at` is taken once for each call, in UTC.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from typing_extensions import Self
+
+from flowyml_policy import answers
+from flowyml_policy.actor import current_actor
+from flowyml_policy.answers import Answer, Call
+from flowyml_policy.audit import AuditStore
+from flowyml_policy.definitions import StackDefinition
+from flowyml_policy.errors import (
+    AuditError,
+    DefinitionInvalid,
+    FlowymlPolicyError,
+    InternalError,
+    OpaError,
+    PolicyDenied,
+    PolicyUndecided,
+    UsageError,
+)
+from flowyml_policy.normaliser import Normaliser
+from flowyml_policy.opa.embedded import EmbeddedEvaluator
+from flowyml_policy.policy_checks import UnavailableEvaluator, check_settings, read_catalogue
+from flowyml_policy.records import Actor, CatalogueEntry, Decision, Evaluator, PolicyInput, Recorder, Result
+from flowyml_policy.resolution import Candidate, read_candidates
+from flowyml_policy.settings import Settings, load_settings
+
+BATCH = 64
+"""How many decisions share one commit of the audit. None of them is told before it."""
+
+
+class PolicyEngine:
+    """Judges stacks by one project's settings. A context manager; safe from many threads.
+
+    Made by `from_project`, or, where the parts are at hand, from them: `evaluator` judges, `recorder` records.
+    Closing the engine closes both.
+    """
+
+    def __init__(self, settings: Settings, *, evaluator: Evaluator, recorder: Recorder, actor: Actor) -> None:
+        self.settings = settings
+        self._evaluator = evaluator
+        self._recorder = recorder
+        self._actor = actor
+        self._normaliser = Normaliser(settings, actor)
+        self._supported: set[tuple[str, tuple[str, ...]]] = set()
+
+    @classmethod
+    def from_project(
+        cls,
+        project: str | Path | None = None,
+        *,
+        rules: Sequence[str | Path] = (),
+        environ: Mapping[str, str] | None = None,
+    ) -> Self:
+        """The engine of the project in folder `project`, or of the one around the working directory.
+
+        `rules` are folders of project rules beside those of `policy.rules`. Raises SettingsInvalid,
+        FeatureUnavailable or UsageError. An OPA that cannot start raises nothing here: every stack is then
+        undecided, and recorded as such.
+        """
+        settings = load_settings(project=None if project is None else Path(project), environ=environ)
+        _require_loadable(settings)
+        return cls(
+            settings,
+            evaluator=_started(settings, [Path(folder) for folder in rules]),
+            recorder=AuditStore(settings.audit_path),
+            actor=current_actor(environ),
+        )
+
+    def check(
+        self,
+        stack: StackDefinition | str | Path,
+        *,
+        environment: str | None = None,
+        operation: Literal["validate", "run"] = "run",
+    ) -> Decision:
+        """The decision on one stack, also when it denies. Recorded before it is returned.
+
+        `stack` is a definition, or the path of a file that holds exactly one. Raises PolicyUndecided where there
+        is no decision, EnvironmentUnknown, and UsageError for a path that does not exist.
+        """
+        decision, _ = self._check(stack, environment, operation)
+        return decision
+
+    async def acheck(
+        self,
+        stack: StackDefinition | str | Path,
+        *,
+        environment: str | None = None,
+        operation: Literal["validate", "run"] = "run",
+    ) -> Decision:
+        """As `check`, without blocking the event loop."""
+        return await asyncio.to_thread(self.check, stack, environment=environment, operation=operation)
+
+    def require(
+        self,
+        stack: StackDefinition | str | Path,
+        *,
+        environment: str | None = None,
+        operation: Literal["validate", "run"] = "run",
+    ) -> Decision:
+        """As `check`, but a denial raises PolicyDenied, which carries the decision."""
+        decision, result = self._check(stack, environment, operation)
+        if not decision.allowed:
+            raise PolicyDenied(decision, result)
+        return decision
+
+    def validate(
+        self, paths: Sequence[str], *, environment: str | None = None, stdin: bytes | None = None
+    ) -> Iterator[Result]:
+        """The result of every stack under `paths`, in order, each recorded before it is yielded.
+
+        `-` stands for `stdin`. Raises UsageError for a path that does not exist and EnvironmentUnknown, at the
+        call; what goes wrong afterwards is the outcome of the stack that it befell.
+        """
+        call = self._call("validate", environment)
+        return self._answered(call, read_candidates(paths, stdin=stdin, skip=[self.settings.waivers_path]))
+
+    def catalogue(self) -> tuple[CatalogueEntry, ...]:
+        """Every code that the loaded policy can find, with the level in force for this project. Raises OpaError."""
+        return read_catalogue(self._evaluator, self.settings)
+
+    def close(self) -> None:
+        """Release OPA and the audit; closing twice is fine."""
+        self._evaluator.close()
+        close = getattr(self._recorder, "close", None)
+        if close is not None:
+            close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _call(self, operation: Literal["validate", "run"], environment: str | None) -> Call:
+        if environment is not None:
+            self.settings.environment(environment)
+        return Call(operation, _now(), self._actor, self.settings.authority, environment)
+
+    def _check(
+        self, stack: StackDefinition | str | Path, environment: str | None, operation: Literal["validate", "run"]
+    ) -> tuple[Decision, Result]:
+        call = self._call(operation, environment)
+        (answer,) = self._recorded([self._answer(call, _single(stack))])
+        if answer.decision is None:
+            raise PolicyUndecided(answer.result) from answer.cause
+        return answer.decision, answer.result
+
+    def _answered(self, call: Call, candidates: Iterator[Candidate]) -> Iterator[Result]:
+        while batch := [self._answer(call, candidate) for candidate in islice(candidates, BATCH)]:
+            for answer in self._recorded(batch):
+                yield answer.result
+
+    def _recorded(self, batch: Sequence[Answer]) -> Sequence[Answer]:
+        """`batch`, once it is durable; what cannot be recorded comes out as undecided."""
+        try:
+            self._recorder.record([answer.record for answer in batch])
+        except AuditError as error:
+            return [answers.unrecorded(answer, error) for answer in batch]
+        return batch
+
+    def _answer(self, call: Call, candidate: Candidate) -> Answer:
+        content = candidate.content
+        if isinstance(content, DefinitionInvalid):
+            return answers.invalid(call, content, candidate.source)
+        if isinstance(content, FlowymlPolicyError):
+            return answers.undecided(call, content, candidate.source)
+        return self._judged(call, content)
+
+    def _judged(self, call: Call, definition: StackDefinition) -> Answer:
+        document: PolicyInput | None = None
+        try:
+            document = self._normaliser.policy_input(
+                definition, operation=call.operation, evaluated_at=call.evaluated_at, environment=call.environment
+            )
+            self._require_supported(call.operation, document)
+            return answers.judged(call, definition, document, self._evaluator.judge(document))
+        except FlowymlPolicyError as error:
+            return answers.undecided(call, error, definition.source, definition=definition, document=document)
+        except Exception as error:  # noqa: BLE001  a fault in one stack's judgement must not hide the others
+            fault = InternalError(f"judging failed with {type(error).__name__}: {error}")
+            fault.__cause__ = error
+            return answers.undecided(call, fault, definition.source, definition=definition, document=document)
+
+    def _require_supported(self, operation: str, document: PolicyInput) -> None:
+        """Raise FeatureUnavailable where a setting asks, for this stack, for what this version cannot do."""
+        self.settings.require_images_readable(image.ref for image in document.images)
+        asked = (operation, document.environments)
+        if asked not in self._supported:
+            self.settings.require_supported(operation, document.environments)
+            self._supported.add(asked)
+
+
+def _require_loadable(settings: Settings) -> None:
+    """Raise FeatureUnavailable for what is asked of every stack; what environments ask is judged stack by stack."""
+    for missing in settings.unsupported("validate"):
+        if missing.path[:1] != ("environments",):
+            raise missing.error()
+
+
+def _started(settings: Settings, rules: Sequence[Path]) -> Evaluator:
+    """OPA with the policy that `settings` name, checked against them; or, if it cannot start, the reason for ever."""
+    opa = settings.policy.opa
+    try:
+        evaluator = EmbeddedEvaluator(
+            config=opa.config,
+            rule_folders=[*settings.rule_folders, *rules],
+            root=settings.root,
+            start_timeout=opa.start_timeout,
+            deadline=opa.deadline,
+            allow_hosts=opa.allow_hosts,
+        )
+        check_settings(evaluator, settings)
+    except OpaError as error:
+        return UnavailableEvaluator(error)
+    return evaluator
+
+
+def _single(stack: StackDefinition | str | Path) -> Candidate:
+    """The one document that `stack` means."""
+    if isinstance(stack, StackDefinition):
+        return Candidate(stack.source, stack)
+    path = str(stack)
+    candidates = list(islice(read_candidates([path]), 2))
+    if len(candidates) > 1:
+        raise UsageError(f"{path} holds more than one document", advice="name a file that holds one stack")
+    return candidates[0]
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,88 @@
+"""Definitions that are named by path: files, folders, standard input.
+
+Rules of this room:
+- A path that does not exist is the caller's mistake and is refused before anything is judged; everything else that
+  goes wrong belongs to one candidate and never hides the others.
+- Files are read in sorted order, one at a time, and never held: a folder of any size needs the memory of one file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from flowyml_policy.canonical import digest
+from flowyml_policy.definitions import (
+    StackDefinition,
+    find_files,
+    local_source,
+    read_definitions,
+    read_file,
+)
+from flowyml_policy.errors import DefinitionInvalid, NoStacksFound, SourceUnreadable, UsageError
+from flowyml_policy.records import Source
+
+STDIN = "-"
+
+Content: TypeAlias = StackDefinition | DefinitionInvalid | SourceUnreadable | NoStacksFound
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One document that might be a stack: where it came from, and the definition or why there is none."""
+
+    source: Source
+    content: Content
+
+
+def read_candidates(
+    paths: Sequence[str], *, stdin: bytes | None = None, skip: Collection[Path] = ()
+) -> Iterator[Candidate]:
+    """Every document under `paths`, in order; `-` stands for `stdin`, `skip` names files that folders leave out.
+
+    Raises UsageError for a path that does not exist, at the call and before the first candidate.
+    """
+    for path in paths:
+        if path == STDIN and stdin is None:
+            raise UsageError("`-` was named, but there is no standard input", advice="pipe the definition in")
+        if path != STDIN and not os.path.lexists(path):
+            raise UsageError(f"there is no such file or folder: {path}", advice="name an existing path")
+    return _candidates(paths, stdin, skip)
+
+
+def _candidates(paths: Sequence[str], stdin: bytes | None, skip: Collection[Path]) -> Iterator[Candidate]:
+    for path in paths:
+        if path == STDIN:
+            data = stdin or b""
+            yield from _documents(data, Source(kind="stdin", uri=STDIN, digest=digest(data)))
+            continue
+        named = Path(path)
+        try:
+            files = find_files(named, skip=skip)
+        except (NoStacksFound, SourceUnreadable) as error:
+            yield Candidate(_unread(named), error)
+            continue
+        for file in files:
+            yield from _file(file)
+
+
+def _file(file: Path) -> Iterator[Candidate]:
+    try:
+        data = read_file(file)
+    except SourceUnreadable as error:
+        yield Candidate(_unread(file), error)
+        return
+    yield from _documents(data, local_source(file, data))
+
+
+def _documents(data: bytes, source: Source) -> Iterator[Candidate]:
+    for content in read_definitions(data, source.uri, source):
+        yield Candidate(source, content)
+
+
+def _unread(path: Path) -> Source:
+    """The source of something that could not be read: its address, and no digest."""
+    return local_source(path, b"").model_copy(update={"digest": None})

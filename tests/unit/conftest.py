@@ -1,0 +1,71 @@
+"""Projects on disk, as users have them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+STACK = """\
+apiVersion: flowyml/v1
+kind: StackDefinition
+metadata:
+  name: {name}
+  version: "2.1.0"
+  labels:
+    team: ml-platform
+    approved: "true"
+spec:
+  compute:
+    backend: azureml
+    max_nodes: 4
+  runtime:
+    docker_image: {image}
+"""
+
+SETTINGS = """\
+project: {name: fraud-detection, org: fintech-corp}
+policies:
+  allowed_stacks: [prod-gpu-*, staging-*]
+  required_labels: [approved, team]
+  image_policy: {allowed_registries: [myregistry.azurecr.io]}
+environments:
+  dev: {stack: local}
+  production: {stack: prod-gpu-large}
+policy:
+  images: {inspect: "off"}
+"""
+
+
+class WriteStack(Protocol):
+    """Writes a stack into the project's `stacks` folder; the path as a command line would have it."""
+
+    def __call__(self, name: str, *, image: str = ..., file: str | None = None, text: str | None = None) -> str: ...
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project that allows prod-gpu-* and staging-* from one registry; the working directory."""
+    (tmp_path / "flowyml.yaml").write_text(SETTINGS)
+    (tmp_path / "stacks").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FLOWYML_POLICY_SETTINGS", raising=False)
+    monkeypatch.delenv("FLOWYML_ENV", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def write_stack(project: Path) -> WriteStack:
+    def write(
+        name: str,
+        *,
+        image: str = "myregistry.azurecr.io/flowyml:latest",
+        file: str | None = None,
+        text: str | None = None,
+    ) -> str:
+        path = project / "stacks" / (file or f"{name}.yaml")
+        path.write_text(STACK.format(name=name, image=image) if text is None else text)
+        return f"stacks/{path.name}"
+
+    return write
