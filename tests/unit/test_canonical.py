@@ -57,7 +57,7 @@ def test_canonical_json_is_what_the_reference_implementation_writes(value: Any) 
 
 @given(values)
 def test_canonical_json_reads_back_as_the_value(value: object) -> None:
-    assert json.loads(canonical_json(value)) == value
+    assert json.loads(canonical_json(value), parse_int=float) == value  # as JavaScript reads numbers
 
 
 @given(st.dictionaries(texts, scalars, min_size=2), st.randoms(use_true_random=False))
@@ -86,7 +86,6 @@ def containing_itself() -> object:
     [
         LARGEST + 1,
         -LARGEST - 1,
-        10**5000,
         float("nan"),
         float("inf"),
         {"a": [float("-inf")]},
@@ -108,6 +107,11 @@ def containing_itself() -> object:
 def test_canonical_json_of_what_is_no_json_is_refused(value: object) -> None:
     with pytest.raises(NotCanonical):
         canonical_json(value)
+
+
+def test_canonical_json_of_an_integer_too_long_to_print_is_refused() -> None:
+    with pytest.raises(NotCanonical, match="an integer beyond"):
+        canonical_json({"a": 10**5000})
 
 
 def test_canonical_json_of_subclasses_is_that_of_their_values() -> None:
