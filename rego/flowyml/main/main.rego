@@ -31,7 +31,7 @@ decision := {
 	"allow": {finding | some finding in _findings; finding.severity == "deny"} == set(),
 	"findings": [finding | some finding in _findings],
 	"waivers": {"applied": [], "expired": []},
-	"rules": levels.rules,
+	"rules": [name | some name in _rules],
 }
 
 # METADATA
@@ -40,26 +40,58 @@ decision := {
 #   By code: its root, its rule, what it means and the level in force. Levels of the company and, where input is
 #   given, of the project are applied. Where two roots use one code, the entry is that of what ships, else the
 #   company's.
-catalogue := object.union_n([_described(root) | some root in ["project", "org", "flowyml"]])
+catalogue := object.union_n([_described(root, codes) |
+	some [root, codes] in [
+		["project", _project_codes],
+		["org", _org_codes],
+		["flowyml", _flowyml_codes],
+	]
+])
 
 # METADATA
 # title: Every glob in company and shipped data
 # description: So that each can be compiled before the first decision. See rule_data for where globs may stand.
 patterns := rule_data.patterns
 
-_described(root) := {code: described |
-	some code, entry in levels.catalogues[root].codes
-	described := object.union(entry, {"root": root, "enforcement": levels.level(levels.catalogues[root], code)})
+default _flowyml_codes := {}
+
+_flowyml_codes := data.flowyml.catalogue.codes
+
+default _org_codes := {}
+
+_org_codes := data.org.catalogue.codes
+
+default _project_codes := {}
+
+_project_codes := data.project.catalogue.codes
+
+_described(root, codes) := {code: described |
+	some code, entry in codes
+	described := object.union(entry, {"root": root, "enforcement": levels.level(root, code)})
 }
 
-# What the rules found is asked for only where the input has the agreed shape: a rule may then rely on it.
+# The names of the rules, by the catalogues.
+_rules contains name if some name in data.flowyml.catalogue.rules
+
+_rules contains name if some name in data.org.catalogue.rules
+
+_rules contains name if some name in data.project.catalogue.rules
+
+# What the rules reported, by root and rule. It is asked for only where the input has the agreed shape, so that a rule
+# may rely on it. A key at the depth of a rule without `findings` is not seen here: to look for one would cost half of
+# the decision, and it is refused when a bundle is built or loaded.
+_reports["flowyml"] := {name: found | found := data.flowyml.rules[name].findings}
+
+_reports["org"] := {name: found | found := data.org.rules[name].findings}
+
+_reports["project"] := {name: found | found := data.project.rules[name].findings}
+
 _findings contains finding if {
 	shape.valid
-	some source in _reports
-	some name, found in source.rules
-	some reported in found
+	some root, name
+	some reported in _reports[root][name]
 	_well_formed(name, reported)
-	level := levels.level(source.catalogue, reported.code)
+	level := levels.level(root, reported.code)
 	level != "disabled"
 	finding := {
 		"code": reported.code,
@@ -106,7 +138,7 @@ _findings contains finding if {
 #   enforcement: hard
 #   why: A policy without rules finds nothing wrong with anything, and must not be taken for an approval.
 _findings contains finding if {
-	count(levels.rules) == 0
+	count(_rules) == 0
 	finding := _denial({
 		"code": "main.no_rules",
 		"subject": "policy",
@@ -127,13 +159,12 @@ _findings contains finding if {
 #   why: A rule that is announced but absent checks nothing, and nobody would notice.
 _findings contains finding if {
 	shape.valid
-	some source in _reports
-	some name in source.catalogue.rules
-	not source.rules[name]
+	some root
+	some name in _missing[root]
 	finding := _denial({
 		"code": "main.missing_rule",
-		"subject": sprintf("%s.rules.%s", [source.root, name]),
-		"message": sprintf("the catalogue names the rule %s.rules.%s, but it is not loaded", [source.root, name]),
+		"subject": sprintf("%s.rules.%s", [root, name]),
+		"message": sprintf("the catalogue names the rule %s.rules.%s, but it is not loaded", [root, name]),
 		"fix": "load a bundle that was built whole, or generate its catalogue again",
 	})
 }
@@ -152,13 +183,11 @@ _findings contains finding if {
 #   why: A finding that cannot be read is still a finding. Dropped, it would let the stack pass.
 _findings contains finding if {
 	shape.valid
-	some source in _reports
-	some name, found in source.rules
-	some reported in _malformed(name, found)
+	some [root, name, reported] in _malformed
 	finding := _denial({
 		"code": "main.invalid_finding",
-		"subject": sprintf("%s.rules.%s", [source.root, name]),
-		"message": sprintf("the rule %s.rules.%s reported something that is no finding: %s", [source.root, name, json.marshal(reported)]),
+		"subject": sprintf("%s.rules.%s", [root, name]),
+		"message": sprintf("the rule %s.rules.%s reported something that is no finding: %s", [root, name, json.marshal(reported)]),
 		"fix": "let `findings` hold objects with exactly the keys code (a string that starts with the name of the rule and a dot), subject, path (a list of keys), message and fix",
 	})
 }
@@ -190,37 +219,26 @@ _findings contains finding if {
 #   why: Data that nobody reads is a demand that nobody checks. Often the name of the rule is misspelt.
 _findings contains finding if {
 	shape.valid
-	some problem in rule_data.unread(levels.rules)
+	some problem in rule_data.unread(_rules)
 	finding := _denial(object.union(problem, {"code": "main.rule_data"}))
 }
 
-# Everything that was reported, by root. A key at the depth of a rule without `findings` is not seen here: to look
-# for one would cost half of the decision, so that it is refused when a bundle is built or loaded.
-_reports := [
-	{
-		"root": "flowyml",
-		"catalogue": levels.catalogues.flowyml,
-		"rules": {name: found | found := data.flowyml.rules[name].findings},
-	},
-	{
-		"root": "org",
-		"catalogue": levels.catalogues.org,
-		"rules": {name: found | found := data.org.rules[name].findings},
-	},
-	{
-		"root": "project",
-		"catalogue": levels.catalogues.project,
-		"rules": {name: found | found := data.project.rules[name].findings},
-	},
-]
+_missing["flowyml"] := {name | some name in data.flowyml.catalogue.rules} - object.keys(_reports.flowyml)
 
-_malformed(_, found) := {found} if not is_set(found)
+_missing["org"] := {name | some name in data.org.catalogue.rules} - object.keys(_reports.org)
 
-_malformed(name, found) := {reported |
-	some reported in found
+_missing["project"] := {name | some name in data.project.catalogue.rules} - object.keys(_reports.project)
+
+_malformed contains [root, name, found] if {
+	some root, name
+	found := _reports[root][name]
+	not is_set(found)
+}
+
+_malformed contains [root, name, reported] if {
+	some root, name
+	some reported in _reports[root][name]
 	not _well_formed(name, reported)
-} if {
-	is_set(found)
 }
 
 _well_formed(name, reported) if {

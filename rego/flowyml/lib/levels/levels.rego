@@ -3,8 +3,10 @@
 # description: |
 #   Which level a code has: what its catalogue says, replaced by what data.org.levels says, tightened by what the
 #   project says in policies.levels. A code without an entry is hard, and so is one whose level is no level.
-#   The project can only make a level stricter, so that it cannot disable a code; it can bring one back that the
+#   The project can only make a level stricter, so that it cannot disable a code; it can bring back one that the
 #   company disabled. Codes of main are always hard: they say that the policy itself is at fault.
+#
+#   The catalogues are read leaf by leaf: to mention one whole would copy it for every decision.
 package flowyml.lib.levels
 
 # METADATA
@@ -12,35 +14,15 @@ package flowyml.lib.levels
 severity := {"advisory": "warn", "soft": "deny", "hard": "deny"}
 
 # METADATA
-# description: The catalogue of each root, empty for a root that is not loaded.
-catalogues := {
-	"flowyml": object.union(_empty, _flowyml),
-	"org": object.union(_empty, _org),
-	"project": object.union(_empty, _project),
-}
-
-# METADATA
-# description: The names of all rules, sorted.
-rules := sort({name |
-	some source in catalogues
-	some name in source.rules
-})
-
-# METADATA
-# description: The level in force for a code that stands, or should stand, in a catalogue.
+# description: The level in force for a code that a rule of this root reports.
 level(_, code) := "hard" if startswith(code, "main.")
 
-level(source, code) := _strictest[max({
-	_rank(object.get(_company_levels, code, object.get(source.codes, [code, "enforcement"], "hard"))),
-	_rank(object.get(_project_levels, code, "disabled")),
-})] if {
-	not startswith(code, "main.")
-}
+level(root, code) := _strictest[max({_company(root, code), _project(code)})] if not startswith(code, "main.")
 
 # METADATA
 # description: What is wrong with data.org.levels.
 problems contains problem if {
-	not is_object(_given_levels)
+	not is_object(_levels)
 	problem := {
 		"subject": "data.org.levels",
 		"message": "data.org.levels of the company's policy is no mapping of codes to levels",
@@ -49,16 +31,19 @@ problems contains problem if {
 }
 
 problems contains problem if {
-	some code, word in _company_levels
+	some code, word in _levels
 	not _ranks[word]
+	place := sprintf("data.org.levels[%q]", [code])
 	problem := {
-		"subject": code,
-		"message": sprintf("data.org.levels of the company's policy gives %s the level %s, which is no level", [code, json.marshal(word)]),
-		"fix": "use advisory, soft, hard or disabled",
+		"subject": place,
+		"message": sprintf("%s of the company's policy is %s, which is no level", [place, json.marshal(word)]),
+		"fix": sprintf("let %s be advisory, soft, hard or disabled", [place]),
 	}
 }
 
-_empty := {"codes": {}, "rules": []}
+default _levels := {}
+
+_levels := data.org.levels
 
 _strictest := ["disabled", "advisory", "soft", "hard"]
 
@@ -68,26 +53,19 @@ default _rank(_) := 3
 
 _rank(word) := _ranks[word]
 
-default _flowyml := {}
+# What the company says, else the catalogue of the rule's own root.
+_company(root, code) := _rank(word) if {
+	word := data.org.levels[code]
+} else := _rank(word) if {
+	word := _catalogued(root, code)
+} else := 3
 
-_flowyml := data.flowyml.catalogue
+_catalogued("flowyml", code) := data.flowyml.catalogue.codes[code].enforcement
 
-default _org := {}
+_catalogued("org", code) := data.org.catalogue.codes[code].enforcement
 
-_org := data.org.catalogue
+_catalogued("project", code) := data.project.catalogue.codes[code].enforcement
 
-default _project := {}
+default _project(_) := 0
 
-_project := data.project.catalogue
-
-default _given_levels := {}
-
-_given_levels := data.org.levels
-
-default _company_levels := {}
-
-_company_levels := _given_levels if is_object(_given_levels)
-
-default _project_levels := {}
-
-_project_levels := input.project.policies.levels if is_object(input.project.policies.levels)
+_project(code) := _rank(input.project.policies.levels[code])

@@ -12,33 +12,17 @@ package flowyml.lib.rule_data
 import data.flowyml.lib.text
 
 # METADATA
+# description: What the company says for a key of a rule, else what ships.
+company(rule, key) := value if {
+	value := data.org.rule_data[rule][key]
+} else := data.flowyml.rule_data[rule][key]
+
+# METADATA
 # description: |
-#   Every list that is set for a key of a rule, with its place. `own` is what the project says in the key of its
-#   policies that belongs to this rule: a list, or null where it says nothing.
-lists(rule, key, own) := {source |
-	some place, values in {
-		"company": object.get(_company, [rule, key], object.get(_shipped, [rule, key], null)),
-		"policies": own,
-		"rule_data": object.get(input.project.policies.rule_data, [rule, key], null),
-	}
-	is_array(values)
-	source := {"place": place, "values": values}
-}
+#   Who a source of data is, to be read by the user: `company`, or the key of policies in the project's flowyml.yaml.
+owner("company", rule, key) := sprintf("the company's policy (%s.%s)", [rule, key])
 
-# METADATA
-# description: Everything that any list for a key of a rule names.
-union_of(rule, key, own) := {value |
-	some source in lists(rule, key, own)
-	some value in source.values
-}
-
-# METADATA
-# description: Who says so, to be read by the user. `own` is the key of policies that belongs to this rule.
-owner("company", rule, key, _) := sprintf("the company's policy (%s.%s)", [rule, key])
-
-owner("policies", _, _, own) := sprintf("the project (policies.%s)", [own])
-
-owner("rule_data", rule, key, _) := sprintf("the project (policies.rule_data.%s.%s)", [rule, key])
+owner(source, _, _) := sprintf("the project (policies.%s)", [source]) if source != "company"
 
 # METADATA
 # description: |
@@ -46,69 +30,85 @@ owner("rule_data", rule, key, _) := sprintf("the project (policies.rule_data.%s.
 #   not match. `known` maps each key that the rule reads to `pattern`, which every entry must match, and `wanted`,
 #   which says so in words.
 problems(rule, known) := {problem |
-	some place, given in {
-		"data.org.rule_data": object.get(_company, rule, {}),
-		"policies.rule_data": object.get(input.project.policies.rule_data, rule, {}),
-	}
-	some problem in _wrong(concat(".", [place, rule]), given, known)
+	some given in _given[rule]
+	some problem in _problems(given.place, given.value, known)
 }
 
 # METADATA
 # description: What is wrong with rule data as a whole, or given for a rule that is not among `rules`.
-unread(rules) := {problem |
-	some place, given in {
-		"data.org.rule_data": _given,
-		"policies.rule_data": input.project.policies.rule_data,
+unread(rules) := _no_mapping | {problem |
+	some rule, sources in _given
+	not rule in rules
+	some given in sources
+	problem := {
+		"subject": given.place,
+		"message": sprintf("%s gives data to a rule that is not loaded", [given.place]),
+		"fix": sprintf("correct the name of the rule; these are loaded: %s", [text.listing(rules)]),
 	}
-	some problem in _unread(place, given, rules)
 }
 
 # METADATA
 # description: Every glob in company and shipped data.
 patterns contains pattern if {
-	some source in [_shipped, _company]
+	some source in [data.flowyml.rule_data, _company]
 	walk(source, [path, list])
-	regex.match(`(^|_)stacks$`, _last(path))
+	regex.match(`(^|_)stacks$`, path[count(path) - 1])
 	some pattern in list
 	is_string(pattern)
 }
 
-_last(path) := key if {
-	key := path[count(path) - 1]
-	is_string(key)
+default _company := {}
+
+_company := data.org.rule_data
+
+# By rule: the data that the company and the project give it.
+_given[rule] contains {"place": sprintf("data.org.rule_data.%s", [rule]), "value": value} if {
+	some rule, value in data.org.rule_data
 }
 
-_wrong(place, given, _) := {{
+_given[rule] contains {"place": sprintf("policies.rule_data.%s", [rule]), "value": value} if {
+	some rule, value in input.project.policies.rule_data
+}
+
+_no_mapping contains problem if {
+	not is_object(_company)
+	problem := {
+		"subject": "data.org.rule_data",
+		"message": "data.org.rule_data of the company's policy is no mapping of rules to their data",
+		"fix": "let data.org.rule_data map names of rules to their data, or leave it out",
+	}
+}
+
+_problems(place, given, _) := {{
 	"subject": place,
 	"message": sprintf("%s is no mapping of keys to values", [place]),
-	"fix": sprintf("let %s map each key of the rule to its value, or leave it out", [place]),
+	"fix": sprintf("let %s map each key that the rule reads to its value, or leave it out", [place]),
 }} if {
 	not is_object(given)
 }
 
-_wrong(place, given, known) := {problem |
+_problems(place, given, known) := {problem |
 	some key, value in given
-	some problem in _wrong_value(sprintf("%s.%s", [place, key]), value, object.get(known, [key], null), known)
+	some problem in _problem(sprintf("%s.%s", [place, key]), key, value, known)
 } if {
 	is_object(given)
 }
 
-_wrong_value(place, _, null, known) := {{
+_problem(place, key, _, known) := {{
 	"subject": place,
 	"message": sprintf("%s is no key that the rule reads", [place]),
 	"fix": sprintf("the rule reads %s", [text.listing(object.keys(known))]),
-}}
-
-_wrong_value(place, value, expected, _) := {{
-	"subject": place,
-	"message": sprintf("%s must be %s, but it is %s", [place, expected.wanted, json.marshal(value)]),
-	"fix": sprintf("let %s be %s", [place, expected.wanted]),
 }} if {
-	expected != null
-	not _fits(value, expected.pattern)
+	not known[key]
 }
 
-_wrong_value(_, value, expected, _) := set() if _fits(value, expected.pattern)
+_problem(place, key, value, known) := {{
+	"subject": place,
+	"message": sprintf("%s must be %s, but it is %s", [place, known[key].wanted, json.marshal(value)]),
+	"fix": sprintf("let %s be %s", [place, known[key].wanted]),
+}} if {
+	not _fits(value, known[key].pattern)
+}
 
 _fits(null, _)
 
@@ -119,34 +119,3 @@ _fits(value, pattern) if {
 		regex.match(pattern, entry)
 	}
 }
-
-_unread(place, given, _) := {{
-	"subject": place,
-	"message": sprintf("%s is no mapping of rules to their data", [place]),
-	"fix": sprintf("let %s map names of rules to their data, or leave it out", [place]),
-}} if {
-	not is_object(given)
-}
-
-_unread(place, given, rules) := {problem |
-	some rule in (object.keys(given) - {rule | some rule in rules})
-	problem := {
-		"subject": sprintf("%s.%s", [place, rule]),
-		"message": sprintf("%s.%s gives data to a rule that is not loaded", [place, rule]),
-		"fix": sprintf("correct the name of the rule; these are loaded: %s", [text.listing(rules)]),
-	}
-} if {
-	is_object(given)
-}
-
-default _shipped := {}
-
-_shipped := data.flowyml.rule_data
-
-default _given := {}
-
-_given := data.org.rule_data
-
-default _company := {}
-
-_company := _given if is_object(_given)

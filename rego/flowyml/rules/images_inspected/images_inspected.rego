@@ -1,6 +1,8 @@
 # METADATA
 # title: Inspection of images
-# description: What an image really is has been looked at, wherever policy has to know.
+# description: |
+#   What an image really is has been looked at, wherever policy has to know. A reference that cannot be read is the
+#   business of images_registry: behind it is nothing to inspect.
 package flowyml.rules.images_inspected
 
 import data.flowyml.lib.images
@@ -18,7 +20,8 @@ import data.flowyml.lib.text
 #   enforcement: advisory
 #   why: A name says where an image comes from, not what is in it, who it runs as, or whether it exists at all.
 findings contains finding if {
-	some image in _known
+	some image in input.images
+	image.registry != null
 	image.via == "off"
 	some path in images.places(image)
 	finding := {
@@ -41,7 +44,8 @@ findings contains finding if {
 #   enforcement: hard
 #   why: An image that cannot be looked at cannot be judged, and most often cannot be pulled either.
 findings contains finding if {
-	some image in _known
+	some image in input.images
+	image.registry != null
 	not image.inspected
 	image.via != "off"
 	some path in images.places(image)
@@ -67,16 +71,16 @@ findings contains finding if {
 #   enforcement: hard
 #   why: Labels stand in the image. Without an inspection nobody can say that the required ones are there.
 findings contains finding if {
-	some image in _known
+	some image in input.images
+	image.registry != null
 	not image.inspected
-	labels := rule_data.union_of("images_inspected", "required_labels", input.project.policies.image_policy.required_labels)
-	count(labels) > 0
+	count(_labels) > 0
 	some path in images.places(image)
 	finding := {
 		"code": "images_inspected.required",
 		"subject": image.ref,
 		"path": path,
-		"message": sprintf("the image %q must have the labels %s, but it was not inspected", [image.ref, text.listing(labels)]),
+		"message": sprintf("the image %q must have the labels %s, but it was not inspected", [image.ref, text.listing(_labels)]),
 		"fix": _advice(image.via),
 	}
 }
@@ -106,11 +110,11 @@ findings contains finding if {
 	}
 }
 
-# A reference that cannot be read is the finding of images_registry; there is nothing to inspect.
-_known := [image |
-	some image in input.images
-	image.registry != null
-]
+_labels contains label if some label in rule_data.company("images_inspected", "required_labels")
+
+_labels contains label if some label in input.project.policies.image_policy.required_labels
+
+_labels contains label if some label in input.project.policies.rule_data.images_inspected.required_labels
 
 default _reason(_) := "no reason is known"
 

@@ -53,8 +53,9 @@ findings contains finding if {
 findings contains finding if {
 	some image in input.images
 	image.registry != null
-	some source in rule_data.lists("images_registry", "allowed_registries", input.project.policies.image_policy.allowed_registries)
-	not _allowed(image, source.values)
+	some source, entries in _allowed
+	is_array(entries)
+	not _in(image, entries)
 	some path in images.places(image)
 	finding := {
 		"code": "images_registry.not_allowed",
@@ -64,10 +65,10 @@ findings contains finding if {
 			image.ref,
 			image.registry,
 			image.repository,
-			rule_data.owner(source.place, "images_registry", "allowed_registries", "image_policy.allowed_registries"),
-			text.listing(source.values),
+			rule_data.owner(source, "images_registry", "allowed_registries"),
+			text.listing(entries),
 		]),
-		"fix": _advice(image, source.values),
+		"fix": _advice(image, entries),
 	}
 }
 
@@ -107,34 +108,33 @@ _entry := concat("", [
 	`(/|/\*|/\*\*)?$`,
 ])
 
-# The list is looked up for every way to write an entry that would allow the image, so that entries are compared as
-# a whole: nothing that merely begins like one passes.
-_allowed(image, entries) if {
-	some host in _hosts(image.registry)
-	some path in _paths(image.repository)
-	some ending in ["", "/", "/*", "/**"]
-	concat("", [host, path, ending]) in entries
+# Every list of allowed registries, null where it is not set.
+_allowed["company"] := rule_data.company("images_registry", "allowed_registries")
+
+_allowed["image_policy.allowed_registries"] := input.project.policies.image_policy.allowed_registries
+
+_allowed["rule_data.images_registry.allowed_registries"] := input.project.policies.rule_data.images_registry.allowed_registries
+
+# Both sides end in a slash, so that an entry covers whole segments and nothing that merely begins like it.
+_in(image, entries) if strings.any_prefix_match(
+	_names(image.registry, concat("/", ["", image.repository, ""])),
+	{regex.replace(entry, `(/(\*\*?)?)?$`, "/") | some entry in entries},
+)
+
+# What an entry may call the image: by its host, by `*.` for the host's first label, by Docker Hub's other name, which
+# references lose when they are normalised.
+_names(registry, path) := {concat("", [host, path]) |
+	some host in (({registry} | _wildcard(registry)) | _alias(registry))
 }
 
-_hosts(registry) := ({registry} | _wildcard(registry)) | _alias(registry)
-
-# `*.` for the first label, where there is one.
 _wildcard(registry) := {concat("", ["*", substring(registry, dot, -1)])} if {
 	dot := indexof(registry, ".")
 	dot > 0
 } else := set()
 
-# Docker Hub's other name, which references lose when they are normalised but an entry may still have.
 _alias("docker.io") := {"index.docker.io"}
 
 _alias(registry) := set() if registry != "docker.io"
-
-# The path and every path above it, each with its leading slash; "" for the whole registry.
-_paths(repository) := {path |
-	segments := split(repository, "/")
-	some length in numbers.range(0, count(segments))
-	path := concat("", [joined | some segment in array.slice(segments, 0, length); joined := concat("", ["/", segment])])
-}
 
 _reason(null) := ""
 
@@ -142,7 +142,7 @@ _reason(error) := sprintf(": %s", [error]) if is_string(error)
 
 _advice(_, []) := "use a stack without this image, or have a registry added to the list"
 
-_advice(image, entries) := sprintf("use an image from there%s, or have its registry added to the list", [_example(image, entries)]) if {
+_advice(image, entries) := sprintf("use an image from an allowed registry%s, or have its registry added to the list", [_example(image, entries)]) if {
 	count(entries) > 0
 }
 

@@ -84,10 +84,16 @@ findings contains finding if {
 
 # By key of each required label: the values asked for, "" where any value will do.
 _required[key] contains value if {
-	some demand in rule_data.union_of("labels", "required", input.project.policies.required_labels)
+	some demand in _demands
 	key := split(demand, "=")[0]
 	value := trim_prefix(substring(demand, count(key), -1), "=")
 }
+
+_demands contains demand if some demand in rule_data.company("labels", "required")
+
+_demands contains demand if some demand in input.project.policies.required_labels
+
+_demands contains demand if some demand in input.project.policies.rule_data.labels.required
 
 _blank(key) if trim_space(object.get(input.stack.labels, [key], "")) == ""
 

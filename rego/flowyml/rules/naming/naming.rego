@@ -50,19 +50,17 @@ findings contains finding if {
 #     nobody has looked at.
 findings contains finding if {
 	not stack.builtin
-	some source in rule_data.lists("naming", "allowed_stacks", input.project.policies.allowed_stacks)
-	not _matches(source.values)
-	allowed := text.listing(source.values)
+	some source, patterns in _allowed
+	is_array(patterns)
+	not _matches(patterns)
+	listing := text.listing(patterns)
+	owner := rule_data.owner(source, "naming", "allowed_stacks")
 	finding := {
 		"code": "naming.allowed_stacks",
 		"subject": input.stack.name,
 		"path": ["metadata", "name"],
-		"message": sprintf("the stack's name %q is not allowed: %s allows %s", [
-			input.stack.name,
-			rule_data.owner(source.place, "naming", "allowed_stacks", "allowed_stacks"),
-			allowed,
-		]),
-		"fix": _advice(source.place, allowed),
+		"message": sprintf("the stack's name %q is not allowed: %s allows %s", [input.stack.name, owner, listing]),
+		"fix": _advice(source, listing),
 	}
 }
 
@@ -101,13 +99,20 @@ _example := sprintf(", for example %q", [nearest]) if {
 	nearest != ""
 }
 
+# Every list of allowed stacks, null where it is not set.
+_allowed["company"] := rule_data.company("naming", "allowed_stacks")
+
+_allowed["allowed_stacks"] := input.project.policies.allowed_stacks
+
+_allowed["rule_data.naming.allowed_stacks"] := input.project.policies.rule_data.naming.allowed_stacks
+
 _matches(patterns) if {
 	some pattern in patterns
 	glob.match(pattern, null, input.stack.name)
 }
 
-_advice("company", allowed) := sprintf("use a stack whose name matches %s, or ask the platform team to allow this one", [allowed])
+_advice("company", listing) := sprintf("use a stack whose name matches %s, or ask the platform team to allow this one", [listing])
 
-_advice(place, allowed) := sprintf("use a stack whose name matches %s, or add a pattern for this one to the list in flowyml.yaml", [allowed]) if {
-	place != "company"
+_advice(source, listing) := sprintf("use a stack whose name matches %s, or add a pattern for this one to the list in flowyml.yaml", [listing]) if {
+	source != "company"
 }
