@@ -44,7 +44,10 @@ class Unsupported(NamedTuple):
 
 
 class _Feature(NamedTuple):
-    """One row: where a setting stands, whether it asks for the feature, who needs it, in words and in advice."""
+    """One row: where a setting stands, whether it asks for the feature, who needs it, in words and in advice.
+
+    `what` may name values of the `settings`.
+    """
 
     path: KeyPath
     asked: Callable[[Settings], bool]
@@ -89,7 +92,7 @@ _FEATURES: Final = (
         ("policy", "waivers"),
         lambda settings: settings.has_waivers,
         JUDGE,
-        "waivers",
+        "waivers ({settings.waivers_path})",
         "take the waivers file away and the key out; until then a denial cannot be excused",
     ),
     _Feature(
@@ -149,7 +152,7 @@ def unsupported(
     settings do not know are passed over: company data may know them.
     """
     rows = [
-        Unsupported(row.path, row.what, settings.location(row.path), row.advice)
+        Unsupported(row.path, row.what.format(settings=settings), settings.location(row.path), row.advice)
         for row in _FEATURES
         if _needs(command, row.needed_by) and row.asked(settings)
     ]

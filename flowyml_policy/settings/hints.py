@@ -59,8 +59,6 @@ def _section_at(model: type[Section], path: Sequence[Key], value: Json) -> type[
         value = value.get(step) if isinstance(value, dict) else None
         section = _chosen(annotation, None)
         annotation = _fields(section)[str(step)].annotation if section else _entry_type(annotation)
-        if annotation is None:
-            return None
         chosen = _chosen(annotation, value)
         annotation = chosen or annotation
     return _chosen(annotation, value)

@@ -117,7 +117,9 @@ def _settings(
     """The settings that two valid files come to."""
     values = own.values if own else ProjectFile()
     inner = values.project.policies
-    origins = Origins(own and own.document, platform and platform.document, inner_policies=inner is not None)
+    origins = Origins(
+        own.document if own else None, platform.document if platform else None, inner_policies=inner is not None
+    )
     policy = merged(platform.values.policy, values.policy) if platform else values.policy
     platform_file = None if platform is None else platform.path.absolute()
 

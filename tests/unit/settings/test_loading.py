@@ -50,6 +50,8 @@ def test_load_page_example_unchanged(load: Load, folder: Path, page: str) -> Non
         "rule_data": {},
     }
     assert settings.audit_path == folder / ".flowyml" / "policy.db"
+    assert settings.location(("policies", "allowed_stacks", 2)) is None
+    assert settings.location(("policies", "allowed_stacks", 1, "x")) is None
     assert settings.location(("policies", "allowed_stacks", 1)) == Location(file="flowyml.yaml", line=5, column=32)
 
 

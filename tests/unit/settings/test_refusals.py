@@ -33,6 +33,7 @@ policy:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
+        ("policy: {opa: {timeout: 2s}}", "unknown key `policy.opa.timeout`: @:16; did you mean `start_timeout`?"),
         ("audit: {}", "unknown key `audit`: @:1; this key belongs under `policy`"),
         ("policies: {packs: []}", "unknown key `policies.packs`: @:12; this key belongs under `environments.<name>`"),
         (
@@ -102,6 +103,22 @@ def test_unknown_key_is_refused_with_a_hint(refused: Refused, content: str, word
         (
             "project: {name: true}",
             '`project.name` must be a string, not a boolean: @:17; put it in quotes: "true"',
+        ),
+        ("project: {name: {a: 1}}", "`project.name` must be a string, not a mapping: @:11; write a string"),
+        (
+            "project: {name: a\u200bb}",
+            "`project.name` holds a control or invisible character: 'a\\u200bb': @:17; take it out",
+        ),
+        (
+            f"project: {{name: {'a' * 1001}}}",
+            "`project.name` is longer than 1000 characters: @:17; write a shorter value",
+        ),
+        (
+            "policy: {images: {insecure: ['https://x.io']}}",
+            (
+                "`policy.images.insecure[0]` is no host: 'https://x.io': @:30; "
+                "write a host alone, as registry.example.com or localhost:5000"
+            ),
         ),
         ("project: {name: [a]}", "`project.name` must be a string, not a list: @:11; write a string"),
         (
@@ -343,6 +360,24 @@ def test_half_a_login_is_refused(refused: Refused, login: str) -> None:
                 "`stacks.a.repo` is no address of a git repository: @:33; "
                 "write https://host/path.git or ssh://git@host/path.git"
             ),
+        ),
+        (
+            "{source: git, repo: 'ssh://[x/y'}",
+            (
+                "`stacks.a.repo` is no address of a git repository: @:33; "
+                "write https://host/path.git or ssh://git@host/path.git"
+            ),
+        ),
+        (
+            "{source: git, repo: 'http://x.io/a.git'}",
+            (
+                "`stacks.a.repo` is a plain http address of x.io: @:33; "
+                "write https; plain http is for this machine alone"
+            ),
+        ),
+        (
+            "{source: github, repo: a/b, ref: 'a b'}",
+            "`stacks.a.ref` is no git ref: 'a b': @:46; write a tag, a branch or a commit, as v2.1.0",
         ),
         (
             "{source: http, url: https://x.io, sha256: abc}",
