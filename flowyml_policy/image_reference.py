@@ -220,7 +220,7 @@ def _why_no_entry(text: str, host: str, path: str) -> _Reasons:
         yield "it holds a digest, a user name or a password", "name a host, or a host and a path"
     if "*" in path or "*" in host.removeprefix("*."):
         yield "a * may only lead the host, as in *.azurecr.io", "name the host or path without it"
-    if ":" in path or (":" in host and not _HOST.fullmatch(host.removeprefix("*."))):
+    if ":" in path or (":" in host and "[" not in host and not _HOST.fullmatch(host.removeprefix("*."))):
         yield "it holds a tag, or a port that is no number", "name a host, or a host and a path, without a tag"
     if path != path.lower():
         yield "its path holds upper-case letters, which no repository has", "write the path in lower case"
