@@ -32,14 +32,16 @@ func main() {}
 // flowyml_opa_version answers {"library", "opa", "go"}.
 //
 //export flowyml_opa_version
-func flowyml_opa_version() *C.char {
+func flowyml_opa_version() (text *C.char) {
+	defer recovered(&text)
 	return given(answer.OK(map[string]string{"library": version, "opa": opa.Version, "go": runtime.Version()}))
 }
 
 // flowyml_opa_start starts an evaluator with engine.Settings and answers engine.Started.
 //
 //export flowyml_opa_start
-func flowyml_opa_start(settings *C.char, length C.size_t) *C.char {
+func flowyml_opa_start(settings *C.char, length C.size_t) (text *C.char) {
+	defer recovered(&text)
 	var parsed engine.Settings
 	if err := json.Unmarshal(taken(settings, length), &parsed); err != nil {
 		return given(answer.Error(answer.Faultf(answer.Usage, "the settings are no JSON object: %v", err)))
@@ -57,7 +59,8 @@ func flowyml_opa_start(settings *C.char, length C.size_t) *C.char {
 // flowyml_opa_decide evaluates what stands at path, or the decision where path is null, on input: {"result", "bundles"}.
 //
 //export flowyml_opa_decide
-func flowyml_opa_decide(handle C.uint64_t, path *C.char, input *C.char, length C.size_t, deadline C.int64_t) *C.char {
+func flowyml_opa_decide(handle C.uint64_t, path *C.char, input *C.char, length C.size_t, deadline C.int64_t) (text *C.char) {
+	defer recovered(&text)
 	evaluator, err := engine.Get(uint64(handle))
 	if err != nil {
 		return given(answer.Error(err))
@@ -72,7 +75,8 @@ func flowyml_opa_decide(handle C.uint64_t, path *C.char, input *C.char, length C
 // flowyml_opa_status answers engine.Status.
 //
 //export flowyml_opa_status
-func flowyml_opa_status(handle C.uint64_t, deadline C.int64_t) *C.char {
+func flowyml_opa_status(handle C.uint64_t, deadline C.int64_t) (text *C.char) {
+	defer recovered(&text)
 	return given(answer.Run(time.Duration(deadline), func(ctx context.Context) (any, error) {
 		evaluator, err := engine.Get(uint64(handle))
 		if err != nil {
@@ -85,7 +89,8 @@ func flowyml_opa_status(handle C.uint64_t, deadline C.int64_t) *C.char {
 // flowyml_opa_stop ends an evaluator and answers null; stopping twice is fine.
 //
 //export flowyml_opa_stop
-func flowyml_opa_stop(handle C.uint64_t, deadline C.int64_t) *C.char {
+func flowyml_opa_stop(handle C.uint64_t, deadline C.int64_t) (text *C.char) {
+	defer recovered(&text)
 	return given(answer.Run(time.Duration(deadline), func(ctx context.Context) (any, error) {
 		if evaluator := engine.Close(uint64(handle)); evaluator != nil {
 			evaluator.Stop(ctx)
@@ -97,7 +102,8 @@ func flowyml_opa_stop(handle C.uint64_t, deadline C.int64_t) *C.char {
 // flowyml_opa_check_globs takes a JSON array of patterns and answers those that glob.match refuses.
 //
 //export flowyml_opa_check_globs
-func flowyml_opa_check_globs(patterns *C.char, length C.size_t, deadline C.int64_t) *C.char {
+func flowyml_opa_check_globs(patterns *C.char, length C.size_t, deadline C.int64_t) (text *C.char) {
+	defer recovered(&text)
 	return given(answer.Run(time.Duration(deadline), withStrings(taken(patterns, length),
 		func(ctx context.Context, parsed []string) (any, error) { return rego.CheckGlobs(ctx, parsed) })))
 }
@@ -105,7 +111,8 @@ func flowyml_opa_check_globs(patterns *C.char, length C.size_t, deadline C.int64
 // flowyml_opa_inspect takes a JSON array of file names and answers rego.Inspection.
 //
 //export flowyml_opa_inspect
-func flowyml_opa_inspect(files *C.char, length C.size_t, deadline C.int64_t) *C.char {
+func flowyml_opa_inspect(files *C.char, length C.size_t, deadline C.int64_t) (text *C.char) {
+	defer recovered(&text)
 	return given(answer.Run(time.Duration(deadline), withStrings(taken(files, length),
 		func(ctx context.Context, parsed []string) (any, error) { return rego.Inspect(ctx, parsed) })))
 }
@@ -114,7 +121,8 @@ func flowyml_opa_inspect(files *C.char, length C.size_t, deadline C.int64_t) *C.
 // deadline: `opa run` serves until it is told to stop.
 //
 //export flowyml_opa_command
-func flowyml_opa_command(arguments *C.char, length C.size_t) *C.char {
+func flowyml_opa_command(arguments *C.char, length C.size_t) (text *C.char) {
+	defer recovered(&text)
 	var argv []string
 	if err := json.Unmarshal(taken(arguments, length), &argv); err != nil {
 		return given(answer.Error(answer.Faultf(answer.Usage, "the arguments are no JSON array of strings: %v", err)))
@@ -127,6 +135,13 @@ func flowyml_opa_command(arguments *C.char, length C.size_t) *C.char {
 //export flowyml_opa_release
 func flowyml_opa_release(text *C.char) {
 	C.free(unsafe.Pointer(text))
+}
+
+// recovered makes an answer of a panic; it is deferred by every function.
+func recovered(text **C.char) {
+	if value := recover(); value != nil {
+		*text = given(answer.Error(answer.Recovered(value)))
+	}
 }
 
 func withStrings(encoded []byte, work func(context.Context, []string) (any, error)) func(context.Context) (any, error) {

@@ -27,7 +27,7 @@ from flowyml_policy.opa.configuration import (
     read_configuration,
 )
 from flowyml_policy.opa.evaluator import DECISION_PATH, OpaEvaluator
-from flowyml_policy.opa.library import Library, load
+from flowyml_policy.opa.library import Library, is_alive, load
 from flowyml_policy.records import SCHEMA_VERSION, GlobProblem
 from flowyml_policy.records.record import Json
 from flowyml_policy.version import VERSION
@@ -172,5 +172,5 @@ class EmbeddedEvaluator(OpaEvaluator):
         return tuple(GlobProblem(**problem) for problem in self._library.check_globs(patterns, self._deadline_ns))
 
     def _close(self) -> None:
-        if self._library.is_usable:  # in a forked child there is nothing left to stop
+        if is_alive():  # in a forked child there is nothing left to stop
             self._library.stop(self._handle, round(_STOP_SECONDS * _NANOSECONDS))

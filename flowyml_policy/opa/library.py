@@ -58,7 +58,7 @@ class Library:
 
     def __init__(self, file: Path, *, version: str = VERSION) -> None:
         self.file = file
-        self._process = os.getpid()
+        _check_process()
         self._functions = _open(file)
         self._release = self._functions.flowyml_opa_release
         self._decide = self._functions.flowyml_opa_decide
@@ -76,38 +76,32 @@ class Library:
         """The version of the OPA inside."""
         return self.versions["opa"]
 
-    @property
-    def is_usable(self) -> bool:
-        """Whether this process may call it: it is the one that loaded it."""
-        return os.getpid() == self._process
-
     def start(self, settings: Mapping[str, Json]) -> dict[str, Json]:
         """Start an evaluator. Raises OpaStartFailed or PolicyInvalid with OPA's own reason."""
-        self._check_process()
+        _check_process()
         text = json.dumps(settings).encode()
         started: dict[str, Json] = json.loads(self._answer(self._functions.flowyml_opa_start(text, len(text))))
         return started
 
     def decide(self, handle: int, path: bytes | None, document: bytes, deadline_ns: int) -> bytes:
         """Evaluate `path`, or the decision for None: JSON `{"result": ..., "bundles": {name: revision}}`."""
-        if os.getpid() != self._process:
-            self._check_process()
+        _check_process()
         return self._answer(self._decide(handle, path, document, len(document), deadline_ns))
 
     def status(self, handle: int, deadline_ns: int) -> dict[str, Json]:
         """What is active, and why anything is not: `{"bundles": {...}, "failures": {...}}`."""
-        self._check_process()
+        _check_process()
         status: dict[str, Json] = json.loads(self._answer(self._functions.flowyml_opa_status(handle, deadline_ns)))
         return status
 
     def stop(self, handle: int, deadline_ns: int) -> None:
         """Stop an evaluator; stopping twice is fine."""
-        self._check_process()
+        _check_process()
         self._answer(self._functions.flowyml_opa_stop(handle, deadline_ns))
 
     def check_globs(self, patterns: Sequence[str], deadline_ns: int) -> list[dict[str, str]]:
         """Those patterns that `glob.match` refuses: `[{"pattern", "reason"}]`."""
-        self._check_process()
+        _check_process()
         text = json.dumps(list(patterns)).encode()
         answer = self._functions.flowyml_opa_check_globs(text, len(text), deadline_ns)
         problems: list[dict[str, str]] = json.loads(self._answer(answer))
@@ -115,7 +109,7 @@ class Library:
 
     def inspect(self, files: Sequence[Path], deadline_ns: int) -> dict[str, Json]:
         """Packages, rules and annotations of Rego files: `{"modules": [...], "problems": [...]}`."""
-        self._check_process()
+        _check_process()
         text = json.dumps([str(file) for file in files]).encode()
         answer = self._functions.flowyml_opa_inspect(text, len(text), deadline_ns)
         inspection: dict[str, Json] = json.loads(self._answer(answer))
@@ -123,7 +117,7 @@ class Library:
 
     def command(self, argv: Sequence[str]) -> int:
         """Run OPA's command line on this process's streams. Some commands end the process themselves."""
-        self._check_process()
+        _check_process()
         text = json.dumps(list(argv)).encode()
         return int(self._answer(self._functions.flowyml_opa_command(text, len(text))))
 
@@ -139,13 +133,6 @@ class Library:
         error = json.loads(answer)["error"]
         raise _ERRORS.get(error["code"], OpaEvaluationFailed)(error["message"])
 
-    def _check_process(self) -> None:
-        if not self.is_usable:
-            raise OpaUnavailable(
-                f"OPA was loaded by process {self._process}, and does not live on in its forked child {os.getpid()}",
-                advice=FORK_ADVICE,
-            )
-
 
 def _open(file: Path) -> ctypes.CDLL:
     """Load the file and declare its functions (libopa/main.go)."""
@@ -153,8 +140,10 @@ def _open(file: Path) -> ctypes.CDLL:
         raise OpaUnavailable("the OPA library needs glibc, this system has musl", advice=SIDECAR_ADVICE)
     if not file.is_file():
         raise OpaUnavailable(f"the OPA library is missing: {file}")
+    global _process  # noqa: PLW0603  there is one Go runtime in a process, and it belongs to that process
     try:
         functions = ctypes.CDLL(str(file))
+        _process = os.getpid()
         text, size, duration, handle = ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int64, ctypes.c_uint64
         for name, arguments in {
             "version": [],
@@ -188,16 +177,31 @@ def _is_musl() -> bool:
 
 _libraries: dict[Path, Library] = {}
 _lock = threading.Lock()
+_process: int | None = None
+"""The process that loaded the first library, and with it the Go runtime."""
+
+
+def is_alive() -> bool:
+    """Whether libraries can be called, or loaded, in this process: none was loaded before it was forked."""
+    return _process is None or _process == os.getpid()
+
+
+def _check_process() -> None:
+    if not is_alive():
+        raise OpaUnavailable(
+            f"OPA was loaded by process {_process}, and does not live on in its forked child {os.getpid()}",
+            advice=FORK_ADVICE,
+        )
 
 
 def load(file: Path = LIBRARY_FILE) -> Library:
     """The library in `file`, loaded on first use. Raises OpaUnavailable."""
+    _check_process()
     library = _libraries.get(file)
     if library is None:
         with _lock:
             library = _libraries.get(file) or Library(file)
             _libraries[file] = library
-    library._check_process()  # noqa: SLF001  a friend of this module
     return library
 
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/url"
-	"sync"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/topdown"
@@ -15,7 +14,6 @@ import (
 var (
 	reaching = []string{ast.HTTPSend.Name, ast.NetLookupIPAddr.Name}
 	schemas  = []string{ast.JSONMatchSchema.Name, ast.JSONSchemaVerify.Name} // fetch a remote $ref
-	guard    sync.Once
 )
 
 type allowedHostsKey struct{}
@@ -29,18 +27,16 @@ func allowedHosts(ctx context.Context) []string {
 	return hosts
 }
 
-// guardBuiltins replaces the implementations. It must run before anything is evaluated, because OPA's table of
-// builtins is a plain map.
+// guardBuiltins replaces the implementations. It must run once and before anything is evaluated, because OPA's table
+// of builtins is a plain map.
 func guardBuiltins() {
-	guard.Do(func() {
-		for _, name := range reaching {
-			topdown.RegisterBuiltinFunc(name, restricted(name, topdown.GetBuiltin(name), refuseWithoutHosts))
-		}
-		for _, name := range schemas {
-			topdown.RegisterBuiltinFunc(name, restricted(name, topdown.GetBuiltin(name), nil))
-		}
-		topdown.RegisterBuiltinFunc(ast.OPARuntime.Name, refuse(ast.OPARuntime.Name))
-	})
+	for _, name := range reaching {
+		topdown.RegisterBuiltinFunc(name, restricted(name, topdown.GetBuiltin(name), refuseWithoutHosts))
+	}
+	for _, name := range schemas {
+		topdown.RegisterBuiltinFunc(name, restricted(name, topdown.GetBuiltin(name), nil))
+	}
+	topdown.RegisterBuiltinFunc(ast.OPARuntime.Name, refuse(ast.OPARuntime.Name))
 }
 
 func refuse(name string) topdown.BuiltinFunc {
