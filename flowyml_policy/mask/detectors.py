@@ -44,14 +44,16 @@ def _url_password(text: str) -> bool:
     return not is_harmless(text)
 
 
+_NO_MASK: Final = r"(?!masked:[a-z_]{1,40}@)"
+
 URL_PATTERNS: Final = (
     # The password ends at the last @ of the authority.
-    Pattern("url_password", (), re.compile(r"://[^\s/?#:@]*:(?P<secret>[^\s/?#]+)@"), _url_password),
+    Pattern("url_password", (), re.compile(rf"://{_NO_MASK}[^\s/?#:@]*:(?P<secret>[^\s/?#]+)@"), _url_password),
     # Unescaped / ? # in it, as SQLAlchemy takes them; a port is no password.
     Pattern(
         "url_password",
         (),
-        re.compile(r"://[^\s/?#:@]*:(?!\d{1,5}(?:[/?#,;]|$))(?P<secret>[^\s@\"'<>]{1,256})@"),
+        re.compile(rf"://{_NO_MASK}[^\s/?#:@]*:(?!\d{{1,5}}(?:[/?#,;]|$))(?P<secret>[^\s@\"'<>]{{1,256}})@"),
         _url_password,
     ),
     Pattern("url_password", (), re.compile(r"://(?P<secret>[A-Za-z0-9_.~%+-]{20,})@"), looks_random),
@@ -76,7 +78,7 @@ PATTERNS: Final = (
     Pattern(
         "authorization",
         ("uthorization", "UTHORIZATION"),
-        re.compile(r"(?i:\bauthorization)[\"' \t:=]{1,8}(?i:basic)[ \t]+(?P<secret>[A-Za-z0-9+/=_-]{6,})"),
+        re.compile(r"(?i:\bauthorization)[\"' \t:=]{1,8}(?i:basic)[ \t]+(?!masked:)(?P<secret>[A-Za-z0-9+/=_-]{6,})"),
     ),
     Pattern("jwt", ("eyJ",), re.compile(r"(?<![A-Za-z0-9_-])(?P<secret>eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)", re.ASCII)),
     Pattern(

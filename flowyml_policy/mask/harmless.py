@@ -40,8 +40,10 @@ DETECTORS: Final = (
 )
 """Every detector's name; where two find overlapping secrets, the earlier name stands."""
 
+_MASK: Final = rf"masked:(?:{'|'.join(DETECTORS)})"
+
 _HARMLESS: Final = re.compile(
-    rf"(?:(?i:bearer|basic|token)\ +)?masked:(?:{'|'.join(DETECTORS)})(?:\#\d+)?"
+    rf"(?:(?i:bearer|basic|token)\ +)?{_MASK}(?:\#\d+)?"
     r"""
     | \$\{[^{}]*\} | \$\([^()]*\) | \$\{\{[^{}]*\}\} | \{\{[^{}]*\}\} | \{\w*\} | \$[A-Z_][A-Z0-9_]* | %\(\w+\)s | %s
     | <[^<>]*> | [][{}(),*]+ | \.\.\. | (?i:x+)
@@ -59,6 +61,11 @@ _REFERENCE: Final = re.compile(
 def mask_of(detector: str) -> str:
     """What stands in the place of a secret that `detector` found."""
     return f"masked:{detector}"
+
+
+def without_masks(text: str) -> str:
+    """`text` as it reads where its masks are taken out."""
+    return re.sub(_MASK, "", text) if "masked:" in text else text
 
 
 def is_harmless(text: str) -> bool:

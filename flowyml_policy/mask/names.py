@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
-from flowyml_policy.mask.harmless import is_harmless, is_reference
+from flowyml_policy.mask.harmless import is_harmless, is_reference, without_masks
 from flowyml_policy.mask.randomness import Span
 
 _PASSWORDS: Final = frozenset({"password", "passwords", "passwd", "passphrase", "pwd", "passcode"})
@@ -37,34 +37,13 @@ def secrecy(key: object) -> int:
 
 @lru_cache(maxsize=4096)
 def _secrecy(name: str) -> int:
-    words = [word.lower() for word in _WORDS.findall(name)]
+    words = [word.lower() for word in _WORDS.findall(without_masks(name))]
     if not words or words[-1] in _NOT_SECRETS:
         return NO
     if not _PASSWORDS.isdisjoint(words):
         return NUMBERS_TOO
     keyed = any(right == "key" and left in _SECRET_KEYS for left, right in pairwise(words))
     return TEXTS if words[-1] in _SECRETS or keyed or words[-2:] == ["connection", "string"] else NO
-
-
-_NAME: Final = 128
-
-_NO, _TEXTS, _NUMBERS_TOO = 0, 1, 2
-
-
-@lru_cache(maxsize=4096)
-def names_secret(name: str) -> int:
-    """Whether a key's value is a secret: of passwords, numbers are too."""
-    words = [word.lower() for word in _WORDS.findall(name[-_LONGEST_NAME:])]
-    if not words or words[-1] in _NOT_SECRETS:
-        return _NO
-    if not _PASSWORDS.isdisjoint(words):
-        return _NUMBERS_TOO
-    keyed = any(right == "key" and left in _SECRET_KEYS for left, right in pairwise(words))
-    return _TEXTS if words[-1] in _SECRETS or keyed or words[-2:] == ["connection", "string"] else _NO
-
-
-def _level(key: object) -> int:
-    return names_secret(key) if isinstance(key, str) and len(key) <= _LONGEST_NAME else _NO
 
 
 _NAME: Final = r"(?P<name>[A-Za-z_][\w.-]{0,127})"
@@ -74,7 +53,10 @@ _QUOTED: Final = re.compile(rf"(?<!\w)\\{{0,3}}[\"']{_NAME}\\{{0,3}}[\"'][ \t]{{
 _ON_A_LINE: Final = re.compile(
     rf"^[ \t]*(?:-[ \t]+)?{_NAME}[ \t]{{0,8}}:[ \t]{{1,8}}(?=\S+[ \t]*$)", re.ASCII | re.MULTILINE
 )
-_VALUE: Final = re.compile(r"\\{0,3}(?:\"(?P<d>[^\"\r\n]*)|'(?P<s>[^'\r\n]*)|(?P<bare>[^\s\"'&;]+))")
+_VALUE: Final = re.compile(
+    r"\\{0,3}(?:\"(?P<d>[^\"\r\n]*)|'(?P<s>[^'\r\n]*)|"
+    r"(?P<bare>(?:\$?\{\{[^{}\r\n]*\}\}|<[^<>\r\n]*>)(?=[\s\"'&;,]|$)|[^\s\"'&;]+))"
+)
 
 ASSIGNMENTS: Final = (
     ("=", _ASSIGNED),

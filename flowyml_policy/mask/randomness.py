@@ -14,7 +14,7 @@ from typing import Final
 Span = tuple[int, int]
 """Start and end of a part of a text."""
 
-_TOKEN_CHARACTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+=~-"
+_TOKEN_CHARACTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+~-"
 _BASE64_CHARACTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _TOKENS: Final = bytes(97 if code in _TOKEN_CHARACTERS else 32 for code in range(256))
 _BASE64: Final = bytes(97 if code in _BASE64_CHARACTERS else 32 for code in range(256))
@@ -46,7 +46,8 @@ _PUBLIC: Final = re.compile(
 )
 """What may hold long random runs and is public."""
 
-_JOINS: Final = frozenset("=_.-")
+_JOINS_BEFORE: Final = frozenset("_.-")
+_JOINS_AFTER: Final = frozenset("=_.-")
 _SLASHES: Final = 4
 
 
@@ -77,7 +78,7 @@ def token_shape(text: str) -> bytes | None:
 
 def random_runs(text: str, shape: bytes) -> Iterator[Span]:
     """Runs that look random and are not public; `shape` is the text's `token_shape`."""
-    spans = [span for span in _runs(shape, _RANDOM_RUN) if looks_random(text[span[0] : span[1]])]
+    spans = [(start, _padded(text, end)) for start, end in _runs(shape, _RANDOM_RUN) if looks_random(text[start:end])]
     if not spans:
         return
     public = [match.span() for match in _PUBLIC.finditer(text)][::-1]
@@ -92,10 +93,15 @@ def aws_secrets(text: str) -> Iterator[Span]:
     """Exactly 40 characters of random base64 that stand alone, and are no path."""
     shape = _as_ascii(text).translate(_BASE64)
     for start, end in _runs(shape, _AWS_SECRET_RUN):
-        joined = text[end : end + 1] in _JOINS or text[max(start - 1, 0) : start] in _JOINS
+        joined = text[end : end + 1] in _JOINS_AFTER or text[max(start - 1, 0) : start] in _JOINS_BEFORE
         fits = end - start == len(_AWS_SECRET_RUN) and not joined and text.count("/", start, end) <= _SLASHES
         if fits and looks_random(text[start:end]):
             yield start, end
+
+
+def _padded(text: str, end: int) -> int:
+    """The end of a run with the padding of base64, at most two of it."""
+    return end + len(text[end : end + 2]) - len(text[end : end + 2].lstrip("="))
 
 
 def _runs(shape: bytes, shortest: bytes) -> Iterator[Span]:

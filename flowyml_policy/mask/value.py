@@ -59,7 +59,7 @@ def _gather(value: Json, texts: list[str]) -> bool:
 
 def _secrecy_of_pair(node: dict[str, Json]) -> int:
     """What is secret of `value` in `{name: DB_PASSWORD, value: ...}`."""
-    return max(secrecy(node.get("name")), secrecy(node.get("key")))
+    return max(secrecy(mask_text(name)[0]) if isinstance(name, str) else NO for name in map(node.get, ("name", "key")))
 
 
 class _Trail(NamedTuple):
@@ -94,10 +94,12 @@ def _rebuilt(value: Json) -> tuple[Json, tuple[SuspectedSecret, ...]]:
     while waiting:
         node, place, slot, trail, secret = waiting.pop()
         if isinstance(node, dict):
-            place[slot] = copy = {}
+            copy: dict[str, Json] = {}
+            place[slot] = copy
             waiting += _items_of(node, copy, trail, secret, suspects)[::-1]
         elif isinstance(node, list | tuple):
-            place[slot] = items = [None] * len(node)
+            items = [None] * len(node)
+            place[slot] = items
             waiting += [_Slot(item, items, i, _Trail(trail, i), secret) for i, item in enumerate(node)][::-1]
         else:
             place[slot], names = _masked_leaf(node, secret)
@@ -118,7 +120,7 @@ def _items_of(
         copy[masked] = None
         here = _Trail(trail, masked if isinstance(masked, str) else str(masked))
         suspects += [SuspectedSecret(path=_path(here), detector=name) for name in names]
-        slots.append(_Slot(item, copy, masked, here, max(secrecy(key), paired if key == "value" else NO)))
+        slots.append(_Slot(item, copy, masked, here, max(secrecy(masked), paired if key == "value" else NO)))
     return slots
 
 
