@@ -67,7 +67,7 @@ def check_settings(evaluator: Evaluator, settings: Settings) -> None:
         index = (policies.allowed_stacks or ()).index(problem.pattern)
         where = settings.location(("policies", "allowed_stacks", index))
         raise SettingsInvalid(
-            f"{where}: OPA cannot read the pattern {problem.pattern!r}: {problem.reason}",
+            f"OPA cannot read the pattern {problem.pattern!r} ({problem.reason}): {where}",
             advice="write a glob such as prod-*, dev-[ab]* or {prod,staging}-gpu",
         )
     for problem in evaluator.check_globs(_policy_patterns(evaluator)):
@@ -100,4 +100,4 @@ def _require_known(settings: Settings, what: str, name: str, known: Collection[s
         return
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else "`flowyml-policy policy list` shows them"
-    raise SettingsInvalid(f"{settings.location(path)}: no loaded policy has the {what} {name!r}", advice=hint)
+    raise SettingsInvalid(f"no loaded policy has the {what} {name!r}: {settings.location(path)}", advice=hint)
