@@ -104,6 +104,29 @@ def explain_validation(error: ValidationError, value: Json, document: Document |
     return problems
 
 
+def unencodable(value: Json, path: KeyPath = ()) -> list[DefinitionProblem]:
+    """A problem for each text of a validated mapping that UTF-8 cannot hold; pydantic lets some of them pass."""
+    found: list[DefinitionProblem] = []
+    for key, item in value.items():
+        if not _is_encodable(key):
+            message = f"{dotted(path)} has a key that UTF-8 cannot hold"
+            found.append(_no_utf8(message, path))
+        elif isinstance(item, dict):
+            found += unencodable(item, (*path, key))
+        elif isinstance(item, str) and not _is_encodable(item):
+            found.append(_no_utf8(f"{dotted((*path, key))} is text that UTF-8 cannot hold", (*path, key)))
+    return found
+
+
+def _no_utf8(message: str, path: KeyPath) -> DefinitionProblem:
+    fix = _BAD_VALUES["string_unicode"][1]
+    return DefinitionProblem("definition.value", message, fix=fix, location=None, path=path)
+
+
+def _is_encodable(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def _problem(detail: Any, value: Json, document: Document | None) -> DefinitionProblem:
     kind, path, given = detail["type"], tuple(detail["loc"]), detail["input"]
     if kind == "missing":

@@ -19,6 +19,7 @@ from flowyml_policy.definitions.problems import (
     name_and_version,
     no_stack,
     not_one_document,
+    unencodable,
 )
 from flowyml_policy.errors import DefinitionInvalid, DefinitionProblem, YamlInvalid
 from flowyml_policy.records.location import Location
@@ -63,7 +64,11 @@ class StackDefinition(Definition):
     def from_dict(cls, value: Mapping[str, Json], *, source: Source | None = None) -> Self:
         """The definition that a mapping in schema A's spelling holds. Later changes to `value` do not reach it."""
         given = dict(value) if isinstance(value, Mapping) else value
-        return cls._validated(given, None, source or _AN_OBJECT)
+        definition = cls._validated(given, None, source or _AN_OBJECT)
+        problems = unencodable(definition.document)
+        if problems:
+            raise _invalid(problems, given)
+        return definition
 
     @classmethod
     def _from_document(cls, document: Document, source: Source) -> Self:
