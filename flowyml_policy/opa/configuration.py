@@ -9,7 +9,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -90,6 +90,17 @@ def read_configuration(config: Mapping[str, Json] | None, root: Path) -> Configu
         )
     sources = tuple(_source(str(name), source, root) for name, source in bundles.items())
     return Configuration(sources, {key: value for key, value in config.items() if key != "bundles"})
+
+
+def check_roots(name: str, roots: Sequence[str]) -> None:
+    """Refuse a bundle that would own what it may not, before its policy is read. Raises PolicyInvalid."""
+    allowed = ", ".join(CONFIGURED_ROOTS)
+    if not roots or "" in roots:
+        raise PolicyInvalid(f"bundle {name!r} owns every root, because its manifest names none; it may own {allowed}")
+    for root in roots:
+        if root not in CONFIGURED_ROOTS:
+            why = ", which would erase the record of what is loaded" if root == "system" else ""
+            raise PolicyInvalid(f"bundle {name!r} owns the root {root!r}{why}; it may own {allowed}")
 
 
 def _source(name: str, source: Json, root: Path) -> BundleSource:

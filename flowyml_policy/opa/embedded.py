@@ -24,6 +24,7 @@ from flowyml_policy.opa.configuration import (
     PROJECT_ROOTS,
     BundleSource,
     Configuration,
+    check_roots,
     read_configuration,
 )
 from flowyml_policy.opa.evaluator import DECISION_PATH, OpaEvaluator
@@ -128,6 +129,7 @@ class EmbeddedEvaluator(OpaEvaluator):
             return source.place
         manifest = bundle_files.read_manifest(source.place)
         roots = [root.strip("/") for root in manifest.get("roots", [""])]
+        check_roots(source.name, roots)
         found = bundle_files.collect([source.place])
         for root in roots:
             if root in RULE_ROOTS:

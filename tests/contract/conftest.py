@@ -1,0 +1,154 @@
+"""The evaluators that keep to the contract, and small policies for them to judge by.
+
+A second evaluator joins by adding its factory to FACTORIES.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from flowyml_policy.opa.embedded import EmbeddedEvaluator
+from flowyml_policy.opa.evaluator import OpaEvaluator
+from flowyml_policy.records import Actor, PolicyInput, Project, Source, Stack
+
+MAIN = """\
+package flowyml.main
+
+decision := {
+	"schema_version": 1,
+	"allow": count(_findings) == 0,
+	"findings": [finding | some finding in _findings],
+	"waivers": {"applied": [], "expired": []},
+	"rules": sort(array.concat(data.flowyml.catalogue.rules, _project)),
+}
+
+_findings contains finding if {
+	some root in ["flowyml", "project"]
+	some reported in data[root].rules[_].findings
+	finding := object.union(reported, {
+		"severity": "deny",
+		"enforcement": "hard",
+		"waiver": null,
+		"override": null,
+		"effective_on": null,
+	})
+}
+
+default _project := []
+
+_project := data.project.catalogue.rules
+"""
+
+NAMING = """\
+package flowyml.rules.naming
+
+# METADATA
+# title: The name is too long
+# custom:
+#   code: naming.long
+findings contains {
+	"code": "naming.long",
+	"subject": input.stack.name,
+	"path": ["metadata", "name"],
+	"message": sprintf("the name has %d characters", [count(input.stack.name)]),
+	"fix": "use at most 8 characters",
+} if count(input.stack.name) > 8
+"""
+
+Files = Mapping[str, str]
+
+
+class MakeEvaluator(Protocol):
+    """Starts an evaluator on bundles: each is a folder of files, or the path of what OPA is to load."""
+
+    def __call__(
+        self,
+        bundles: Mapping[str, Files | Path],
+        *,
+        rules: Sequence[Path] = (),
+        deadline: float = 10.0,
+        options: Mapping[str, Any] | None = None,
+    ) -> OpaEvaluator: ...
+
+
+def embedded(
+    bundles: Mapping[str, Path], rules: Sequence[Path], deadline: float, options: Mapping[str, Any]
+) -> OpaEvaluator:
+    sources = {name: {"resource": str(path), **options.get(name, {})} for name, path in bundles.items()}
+    rest = {key: value for key, value in options.items() if key not in bundles}
+    return EmbeddedEvaluator(config={"bundles": sources, **rest}, rule_folders=rules, deadline=deadline)
+
+
+Factory = Callable[[Mapping[str, Path], Sequence[Path], float, Mapping[str, Any]], OpaEvaluator]
+
+FACTORIES: dict[str, Factory] = {"embedded": embedded}
+
+
+@pytest.fixture(params=sorted(FACTORIES))
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeEvaluator]:
+    """The factory of each evaluator in turn; what it makes is closed."""
+    factory = FACTORIES[request.param]
+    made: list[OpaEvaluator] = []
+
+    def start(
+        bundles: Mapping[str, Files | Path],
+        *,
+        rules: Sequence[Path] = (),
+        deadline: float = 10.0,
+        options: Mapping[str, Any] | None = None,
+    ) -> OpaEvaluator:
+        places = {
+            name: content if isinstance(content, Path) else write(tmp_path / "bundles" / name, content)
+            for name, content in bundles.items()
+        }
+        made.append(factory(places, rules, deadline, options or {}))
+        return made[-1]
+
+    yield start
+    for evaluator in made:
+        evaluator.close()
+
+
+def write(folder: Path, files: Files) -> Path:
+    """Write the files below `folder`."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    return folder
+
+
+def policy(**files: str) -> dict[str, str]:
+    """The files of a small policy: MAIN, NAMING and a manifest; `name=text` replaces or adds `name.rego`."""
+    content = {"main": MAIN, "naming": NAMING, **files}
+    return {".manifest": manifest("f1", "flowyml"), **{f"{name}.rego": text for name, text in content.items()}}
+
+
+def manifest(revision: str, *roots: str, **metadata: Any) -> str:
+    """A bundle's manifest."""
+    return json.dumps({"revision": revision, "roots": roots, "metadata": metadata})
+
+
+def decision(rego: str) -> dict[str, str]:
+    """A policy whose decision is `rego`."""
+    return policy(main=f"package flowyml.main\n\n{rego}\n")
+
+
+def document(name: str = "small") -> PolicyInput:
+    """The input of a stack named `name`."""
+    return PolicyInput(
+        operation="validate",
+        evaluated_at="2026-01-02T03:04:05Z",
+        authority="project",
+        actor=Actor(name="somebody"),
+        project=Project(),
+        stack=Stack(
+            name=name, version="1.0.0", labels={}, spec={}, document={}, definition_digest=f"sha256:{'0' * 64}"
+        ),
+        source=Source(kind="local", uri="stacks/small.yaml"),
+    )
