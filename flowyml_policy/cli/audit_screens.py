@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
-from flowyml_policy.outputs.blocks import error_lines, finding_lines, led_by, title, word
+from flowyml_policy.outputs.blocks import error_lines, finding_lines, in_file_order, led_by, title, word
 from flowyml_policy.outputs.screen import Screen, plural, printable
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def _list_table(screen: Screen, decisions: Sequence[StoredDecision], more: bool)
                 OUTCOMES[decision.outcome],
                 decision.at[11:19],
                 decision.decision_id,
-                printable(decision.stack.name or "-"),
+                printable(decision.stack.name or decision.source.uri),
             )
             for decision in of_day
         ]
@@ -52,11 +52,11 @@ def _list_json(screen: Screen, decisions: Sequence[StoredDecision], more: bool) 
 
 def _show_table(screen: Screen, decision: StoredDecision, events: Sequence[Event]) -> None:
     outcome = OUTCOMES[decision.outcome]
-    screen.line(f"{word(screen, outcome)}  {screen.style(title(decision.stack), bold=True)}")
+    screen.line(f"{word(screen, outcome)}  {screen.style(title(decision.stack, decision.source), bold=True)}")
     if decision.error is not None:
         for line in error_lines(screen, decision.error):
             screen.line(line)
-    for finding in decision.findings:
+    for finding in in_file_order(decision.findings):
         for line in finding_lines(screen, finding, decision.source):
             screen.line(line)
     screen.line()

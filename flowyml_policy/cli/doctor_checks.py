@@ -207,10 +207,13 @@ def _table(screen: Screen, checks: Iterable[Check]) -> bool:
     bad = 0
     for check in checks:
         label = word(screen, "ok") + "  " if check.ok else word(screen, "DENIED", "todo")
-        lines = screen.wrap(printable(check.found), indent=6, first=f"{check.name:<11}")
-        screen.line(f"{label}  {lines[0].lstrip()}")
-        for line in lines[1:]:
-            screen.line(line)
+        name = f"{check.name:<11}"
+        for found in check.found.splitlines():
+            lines = screen.wrap(printable(found), indent=6, first=name)
+            screen.line(f"{label}  {lines[0][6:]}")
+            for line in lines[1:]:
+                screen.line(line)
+            label, name = " " * 4, " " * len(name)
         if not check.ok:
             bad += 1
             for line in screen.wrap(printable(check.todo), indent=17, first="fix: "):

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import click
@@ -87,17 +87,24 @@ def _say(error: BaseException) -> None:
     from flowyml_policy.outputs.screen import Screen, printable  # noqa: PLC0415  for errors only, as below
 
     colour = Screen.of(sys.stderr).colour
-    label = click.style("error:", fg="red", bold=True) if colour else "error:"
-    for line in _text(error).splitlines():
+    for name, line in _lines(error):
+        label = click.style(f"{name}:", fg="red", bold=True) if colour else f"{name}:"
         click.echo(f"{label} {printable(line)}", err=True, color=colour)
 
 
-def _text(error: BaseException) -> str:
-    if isinstance(error, FlowymlPolicyError):
-        return str(error)
+def _lines(error: BaseException) -> Iterator[tuple[str, str]]:
+    """What to say, line by line, each with its label; what is wrong in several places ends with one advice."""
     if isinstance(error, click.ClickException):
-        return _usage(error)
-    return str(InternalError(f"unexpected {type(error).__name__}: {_masked(str(error))[:LONGEST_FAULT]}"))
+        yield "error", _usage(error)
+        return
+    if not isinstance(error, FlowymlPolicyError):
+        error = InternalError(f"unexpected {type(error).__name__}: {_masked(str(error))[:LONGEST_FAULT]}")
+    problems = error.message.splitlines()
+    if len(problems) > 1:
+        yield from (("error", problem) for problem in problems)
+        yield "fix", error.advice
+    else:
+        yield "error", str(error)
 
 
 def _masked(text: str) -> str:
@@ -105,7 +112,7 @@ def _masked(text: str) -> str:
     try:
         from flowyml_policy.mask import mask_text  # noqa: PLC0415
 
-        return mask_text(text)[0]
+        return mask_text(text)[0].replace("\n", " ")
     except Exception:  # noqa: BLE001  the fault that is to be told must not be lost over another one
         return "its text cannot be shown, because the mask of secrets failed"
 
@@ -114,7 +121,8 @@ def _usage(error: click.ClickException) -> str:
     message = error.format_message().rstrip(".")
     message = message[:1].lower() + message[1:]
     ctx = getattr(error, "ctx", None)
-    return f"{message}; see `{ctx.command_path} --help`" if ctx else message
+    joint = " see" if message.endswith("?") else "; see"
+    return f"{message}{joint} `{ctx.command_path} --help`" if ctx else message
 
 
 def _unwritable(reason: str | None) -> FlowymlPolicyError:

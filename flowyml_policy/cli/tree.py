@@ -97,7 +97,7 @@ class Group(click.Group):
         from difflib import get_close_matches  # noqa: PLC0415  only for a mistake
 
         near = get_close_matches(name, self.list_commands(ctx), n=3)
-        return f"; did you mean {' or '.join(near)}?" if near else ""
+        return f" (did you mean {' or '.join(near)}?)" if near else ""
 
 
 class Root(Group):

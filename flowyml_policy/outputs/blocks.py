@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from flowyml_policy.outputs.screen import Screen, columns, printable
@@ -29,10 +30,15 @@ def led_by(screen: Screen, name: str, line: str) -> str:
     return word(screen, name) + line.removeprefix(name)
 
 
-def title(stack: StackName) -> str:
-    """A stack's name and version, as far as they are known."""
-    name = stack.name or "(no name)"
+def title(stack: StackName, source: Source) -> str:
+    """A stack's name and version as far as they are known; what has no name is called by where it came from."""
+    name = stack.name or source.uri
     return printable(f"{name} {stack.version}" if stack.version else name)
+
+
+def title_row(name: str, stack: StackName, source: Source) -> tuple[str, str, str]:
+    """The cells of a line about one stack: a word, its title, where it came from."""
+    return name, title(stack, source), printable(source.uri) if stack.name else ""
 
 
 def place(finding: LocatedFinding, source: Source) -> str:
@@ -40,11 +46,23 @@ def place(finding: LocatedFinding, source: Source) -> str:
     return printable(str(finding.location) if finding.location else source.uri)
 
 
+def in_file_order(findings: Iterable[LocatedFinding]) -> list[LocatedFinding]:
+    """Denials before warnings, each from the top of the file to its end."""
+    return sorted(findings, key=_order)
+
+
+def _order(finding: LocatedFinding) -> tuple[bool, str, int, int, str]:
+    found = finding.location
+    where = ("", 0, 0) if found is None else (found.file, found.line, found.column)
+    return not finding.denies, *where, finding.code
+
+
 def finding_lines(screen: Screen, finding: LocatedFinding, source: Source) -> list[str]:
     """One finding: its place and code, its message, its fix."""
     where, code = place(finding, source), printable(finding.code)
-    styled = word(screen, "DENIED" if finding.denies else "warning", code)
-    fits = 4 + columns(where) + columns(code) <= screen.width
+    kind = "" if finding.denies else " (warning)"
+    styled = word(screen, "DENIED" if finding.denies else "warning", code) + kind
+    fits = 4 + columns(where) + columns(code) + len(kind) <= screen.width
     return [
         *([f"  {where}  {styled}"] if fits else [f"  {where}", f"    {styled}"]),
         *screen.wrap(printable(finding.message), indent=4),

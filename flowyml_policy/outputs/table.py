@@ -12,7 +12,17 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from flowyml_policy.outputs.blocks import error_lines, finding_lines, fix_lines, led_by, place, title, word
+from flowyml_policy.outputs.blocks import (
+    error_lines,
+    finding_lines,
+    fix_lines,
+    in_file_order,
+    led_by,
+    place,
+    title,
+    title_row,
+    word,
+)
 from flowyml_policy.outputs.screen import Screen, plural, printable
 
 if TYPE_CHECKING:
@@ -26,7 +36,10 @@ FEW: Final = 3
 
 
 class TableOutput:
-    """Writes everything to `screen` when the run ends; until then it holds the text of findings, no results."""
+    """Writes everything to `screen` when the run ends; until then it holds the text of findings, no results.
+
+    `notes` are told where anything was recorded.
+    """
 
     def __init__(self, screen: Screen, *, notes: Iterable[str] = (), fail_on_warn: bool = False) -> None:
         self._screen = screen
@@ -34,6 +47,7 @@ class TableOutput:
         self._fail_on_warn = fail_on_warn
         self._count = 0
         self._authorities: set[str] = set()
+        self._recorded = False
         self._undecided: dict[ErrorReport, list[tuple[str, ...]]] = {}
         self._denied: list[list[str]] = []
         self._warnings: dict[tuple[str, str], list[tuple[str, str]]] = {}
@@ -46,17 +60,18 @@ class TableOutput:
     def add(self, result: Result) -> None:
         self._count += 1
         self._authorities.add(result.authority)
+        self._recorded = self._recorded or result.decision_id is not None
         for row in _column_rows(result):
             self._columns[row[0]].append(row)
         if self._count > LONGEST:
             return
         if result.allowed:
-            self._allowed.append(("allowed", title(result.stack), printable(result.source.uri)))
+            self._allowed.append(title_row("allowed", result.stack, result.source))
         elif result.outcome == "deny":
             self._denied.append(self._denial(result))
         elif result.error is not None:
             stacks = self._undecided.setdefault(result.error, [])
-            stacks.append(("UNDECIDED", title(result.stack), printable(result.source.uri)))
+            stacks.append(title_row("UNDECIDED", result.stack, result.source))
         for finding in result.warnings:
             places = self._warnings.setdefault((finding.code, finding.fix), [])
             places.append((place(finding, result.source), printable(finding.message)))
@@ -67,7 +82,7 @@ class TableOutput:
         if summary is None:
             self._screen.line(f"broke off after {plural(self._count, 'stack')}; the others were not judged")
             return
-        for note in (*self._authority_notes(), *self._notes):
+        for note in (*self._authority_notes(), *(self._notes if self._recorded else ())):
             for line in self._screen.wrap(note):
                 self._screen.line(self._screen.style(line, dim=True))
         self._screen.line(self._summary(summary))
@@ -101,8 +116,8 @@ class TableOutput:
 
     def _denial(self, result: Result) -> list[str]:
         """A stack that may not run: every reason, its place and its fix."""
-        lines = [f"{word(self._screen, 'DENIED')}  {self._screen.style(title(result.stack), bold=True)}"]
-        for finding in result.denials:
+        lines = [f"{word(self._screen, 'DENIED')}  {self._screen.style(title(result.stack, result.source), bold=True)}"]
+        for finding in in_file_order(result.denials):
             lines += finding_lines(self._screen, finding, result.source)
         return lines
 

@@ -36,11 +36,17 @@ _CAP_DAC_READ_SEARCH: Final = 2
 _VOLATILE: Final = (
     re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),  # ids
     re.compile(r"\b[0-9a-f]{64}\b"),  # digests and hashes
-    re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?"),  # instants
+    re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d:\d\d(?:\.\d+)?)?(?= \(UTC\)| UTC|Z)"),  # instants, days
+    re.compile(r"(?<= )\d\d:\d\d:\d\d(?= )"),  # times of a day
     re.compile(r"(?<=/tmp/flowyml-)\w{8}"),  # this run's folder
-    re.compile(r"\b\d+(?:\.\d+)? ms\b"),  # durations
-    re.compile(r'(?<="evaluator":\{"name":"embedded","version":")[^"]*|(?<="bundles":\{"flowyml":")[^"]*'),
+    re.compile(r"(?<=OPA )\d+\.\d+\.\d+"),
+    re.compile(r"(?<=\+)[0-9a-f]{16}\b"),  # the shipped policy's revision
 )
+_ACTOR: Final = re.compile(r"^(by +)[^,\n]+", re.MULTILINE)
+_MACHINE: Final = re.compile(
+    r"^((?:\x1b\[\d+m)?ok(?:\x1b\[0m)? +(?:python|package|opa|flowyml) +)\S.*(?:\n {17}.*)*", re.MULTILINE
+)
+"""Lines of the doctor that tell of this machine."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +156,9 @@ def _obey_file_modes() -> None:
 
 def _steady(text: str) -> str:
     for volatile in _VOLATILE:
-        text = volatile.sub(lambda match: re.sub(r"[0-9A-Za-z]", "0", match.group()), text)
-    return text
+        text = volatile.sub(lambda match: re.sub(r"\w", "0", match.group()), text)
+    text = re.sub(r"\b\d+\.\d{3} ms", "0.000 ms", text)
+    return _ACTOR.sub(r"\1somebody", _MACHINE.sub(r"\1...", text))
 
 
 def _read(leader: int) -> Iterator[bytes]:

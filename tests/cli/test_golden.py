@@ -87,7 +87,7 @@ def test_screen_with_no_color_is_that_of_a_pipe(project: Any) -> None:
     assert project.on_terminal(*args, environ={"NO_COLOR": "1"}).stdout == project.run(*args).stdout
 
 
-@pytest.mark.parametrize("columns", [40, 80, 100])
+@pytest.mark.parametrize("columns", [60, 80, 100])
 def test_screen_fits_the_terminal_but_for_what_must_stay_whole(project: Any, columns: int) -> None:
     shown = bare(project.on_terminal("stack", "validate", "stacks", columns=columns).stdout)
     for line in shown.splitlines():
