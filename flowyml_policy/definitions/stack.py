@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pydantic import PrivateAttr, ValidationError
 from typing_extensions import Self
@@ -154,5 +154,5 @@ def _read(document: Document, source: Source) -> StackDefinition | DefinitionInv
 
 
 def _invalid(problems: Sequence[DefinitionProblem], value: Any) -> DefinitionInvalid:
-    name, version = name_and_version(cast("Any", value))
+    name, version = name_and_version(value)
     return DefinitionInvalid(problems, stack_name=name, stack_version=version)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,17 @@ def test_definition_is_frozen(text: str) -> None:
 
     with pytest.raises(ValidationError):
         definition.metadata.name = "other"  # type: ignore[misc]  # what the test is about
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])  # noqa: S301  its own bytes
+def test_copy_of_a_definition_says_the_same_of_the_same_places(text: str, copied: Any) -> None:
+    definition = StackDefinition.from_yaml(text, file="a.yaml")
+    other = copied(definition)
+
+    assert other == definition
+    assert other.digest == definition.digest
+    assert other.source == definition.source
+    assert other.location(("spec", "runtime")) == Location(file="a.yaml", line=10, column=3)
 
 
 def test_from_file_of_a_definition_keeps_where_it_came_from(tmp_path: Path, text: str) -> None:
