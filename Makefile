@@ -79,7 +79,8 @@ bench: install flowyml ## measure side by side against what one would use instea
 	FLOWYML_PYTHON=$(FLOWYML_ENV)/bin/python $(BIN)/python -m benchmarks.run
 
 docs: install ## generate what a program can print: the rule catalogue, the command reference
-	$(BIN)/python scripts/generate_docs.py
+	$(BIN)/python scripts/rego_catalogue.py
+	$(BIN)/python scripts/cli_reference.py
 
 clean: ## remove what was built and installed
 	rm -rf $(VENV) build dist flowyml_policy/opa/_lib flowyml_policy/opa/_bundle

@@ -80,7 +80,7 @@ def make_archive(scratch: Path) -> tuple[Path, Path]:
     run(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", scratch, env=caller_environment(), cwd=ROOT)
     (archive,) = scratch.glob("flowyml_policy-*.tar.gz")
     with tarfile.open(archive) as tar:
-        tar.extractall(scratch / "source")  # noqa: S202  our own archive, made a second ago
+        tar.extractall(scratch / "source", filter="data")
     (folder,) = (scratch / "source").iterdir()
     return archive, folder
 
@@ -114,9 +114,10 @@ def check_install(scratch: Path, what: Path, name: str, env: Mapping[str, str]) 
     )
     if not where.startswith(str(home)):
         raise CheckFailed(f"the program that answers is not the installed one: {where}")
-    print(run(program, "opa", "version", env=env, cwd=project).splitlines()[0])
-    print(run(program, "stack", "validate", "stacks/prod-gpu-large.yaml", env=env, cwd=project))
-    print(run(program, "stack", "validate", "stacks/prod-gpu-lookalike.yaml", env=env, cwd=project, code=1))
+    print(f"{name}: OPA {run(program, 'opa', 'version', env=env, cwd=project).splitlines()[0]}")
+    for stack, code in (("prod-gpu-large", 0), ("prod-gpu-lookalike", 1)):
+        run(program, "stack", "validate", f"stacks/{stack}.yaml", env=env, cwd=project, code=code)
+        print(f"{name}: {stack} is {'denied' if code else 'allowed'}")
     run(program, "audit", "verify", env=env, cwd=project)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import re
@@ -59,6 +60,10 @@ def contents(wheel: Path) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
+def digests(wheel: Path) -> dict[str, str]:
+    return {name: hashlib.sha256(content).hexdigest() for name, content in contents(wheel).items()}
+
+
 def checkout_files() -> set[str]:
     """What the repository holds, as git sees it: neither ignored files nor deleted ones."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
@@ -104,7 +109,7 @@ def test_wheel_policy_is_the_rego_of_the_checkout_without_tests_and_samples(whee
 
 def test_wheel_built_again_is_the_same(wheel: Path, tmp_path: Path) -> None:
     again = hatchling_build("wheel", tmp_path)
-    assert (again.name, contents(again)) == (wheel.name, contents(wheel))
+    assert (again.name, digests(again)) == (wheel.name, digests(wheel))
 
 
 def test_wheel_sidecar_only_carries_no_library(tmp_path: Path) -> None:
@@ -139,9 +144,9 @@ def test_source_archive_holds_what_the_repository_holds(source_archive: Path) ->
 
 def test_source_archive_builds_the_same_wheel(source_archive: Path, wheel: Path, tmp_path: Path) -> None:
     with tarfile.open(source_archive) as archive:
-        archive.extractall(tmp_path)  # noqa: S202  our own archive, made a second ago
+        archive.extractall(tmp_path, filter="data")
     built = hatchling_build("wheel", tmp_path / "dist", root=tmp_path / f"flowyml_policy-{VERSION}")
-    assert (built.name, contents(built)) == (wheel.name, contents(wheel))
+    assert (built.name, digests(built)) == (wheel.name, digests(wheel))
 
 
 def test_editable_wheel_points_to_the_checkout_and_fits_every_platform(tmp_path: Path) -> None:
