@@ -157,7 +157,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise BundleFilesInvalid(f"cannot be read: {path}: {error.strerror}") from error
+        raise BundleFilesInvalid(f"the file cannot be read: {path}: {error.strerror}") from error
 
 
 def _json(path: Path, content: bytes) -> Any:
@@ -173,7 +173,7 @@ def _json(path: Path, content: bytes) -> Any:
     try:
         return json.loads(content, object_pairs_hook=unique, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
-        raise BundleFilesInvalid(f"is no JSON: {path}: {error}") from error
+        raise BundleFilesInvalid(f"the file is no JSON: {path}: {error}") from error
 
 
 def _nested(keys: Sequence[str], value: Any) -> dict[str, Any]:

@@ -80,7 +80,7 @@ class EmbeddedEvaluator(OpaEvaluator):
         except FlowymlPolicyError:
             raise
         except BundleFilesInvalid as error:
-            raise PolicyInvalid(f"the policy {error}" if str(error).startswith("is ") else str(error)) from error
+            raise PolicyInvalid(str(error)) from error
         except Exception as error:
             raise OpaStartFailed(f"the policy could not be staged: {type(error).__name__}: {error}") from error
         self._handle: int = started["handle"]
