@@ -12,6 +12,7 @@ package flowyml.main
 import data.flowyml.lib.levels
 import data.flowyml.lib.rule_data
 import data.flowyml.lib.shape
+import data.flowyml.lib.text
 
 # The answer where there is none: it denies, and it names no rule, so that nobody takes it for a judgement.
 default decision := {
@@ -40,12 +41,12 @@ decision := {
 #   By code: its root, its rule, what it means and the level in force. Levels of the company and, where input is
 #   given, of the project are applied. Where two roots use one code, the entry is that of what ships, else the
 #   company's.
-catalogue := object.union_n([_described(root, codes) |
-	some [root, codes] in [
-		["project", _project_codes],
-		["org", _org_codes],
-		["flowyml", _flowyml_codes],
-	]
+catalogue := object.union_n([entries |
+	some root in ["project", "org", "flowyml"]
+	entries := {code: described |
+		some code, entry in _codes[root]
+		described := object.union(entry, {"root": root, "enforcement": _in_force(root, code)})
+	}
 ])
 
 # METADATA
@@ -53,39 +54,7 @@ catalogue := object.union_n([_described(root, codes) |
 # description: So that each can be compiled before the first decision. See rule_data for where globs may stand.
 patterns := rule_data.patterns
 
-default _flowyml_codes := {}
-
-_flowyml_codes := data.flowyml.catalogue.codes
-
-default _org_codes := {}
-
-_org_codes := data.org.catalogue.codes
-
-default _project_codes := {}
-
-_project_codes := data.project.catalogue.codes
-
-_described(root, codes) := {code: described |
-	some code, entry in codes
-	described := object.union(entry, {"root": root, "enforcement": levels.level(root, code)})
-}
-
-# The names of the rules, by the catalogues.
-_rules contains name if some name in data.flowyml.catalogue.rules
-
-_rules contains name if some name in data.org.catalogue.rules
-
-_rules contains name if some name in data.project.catalogue.rules
-
-# What the rules reported, by root and rule. It is asked for only where the input has the agreed shape, so that a rule
-# may rely on it. A key at the depth of a rule without `findings` is not seen here: to look for one would cost half of
-# the decision, and it is refused when a bundle is built or loaded.
-_reports["flowyml"] := {name: found | found := data.flowyml.rules[name].findings}
-
-_reports["org"] := {name: found | found := data.org.rules[name].findings}
-
-_reports["project"] := {name: found | found := data.project.rules[name].findings}
-
+# What the rules found. They are asked only where the input has the agreed shape, so that they may rely on it.
 _findings contains finding if {
 	shape.valid
 	some root, name
@@ -93,18 +62,13 @@ _findings contains finding if {
 	_well_formed(name, reported)
 	level := levels.level(root, reported.code)
 	level != "disabled"
-	finding := {
-		"code": reported.code,
+	finding := object.union(reported, {
 		"severity": levels.severity[level],
 		"enforcement": level,
-		"subject": reported.subject,
-		"path": reported.path,
-		"message": reported.message,
-		"fix": reported.fix,
 		"waiver": null,
 		"override": null,
 		"effective_on": null,
-	}
+	})
 }
 
 # METADATA
@@ -123,13 +87,13 @@ _findings contains finding if {
 		"code": "main.invalid_input",
 		"subject": "input",
 		"message": "the document that was handed to the policy is not a policy input of schema version 1",
-		"fix": "hand over a document that `flowyml-policy schema input` describes, made by a flowyml-policy of the same version as the policy",
+		"fix": "hand over what `flowyml-policy schema input` describes, made by a flowyml-policy as new as the policy",
 	})
 }
 
 # METADATA
 # title: No rule is loaded
-# description: No root has a rule in its catalogue, so that nothing was checked.
+# description: No root has a rule in its catalogue, so that nothing is checked.
 # related_resources:
 #   - ref: https://www.openpolicyagent.org/docs/management-bundles
 #     description: How a bundle is made and loaded
@@ -138,7 +102,7 @@ _findings contains finding if {
 #   enforcement: hard
 #   why: A policy without rules finds nothing wrong with anything, and must not be taken for an approval.
 _findings contains finding if {
-	count(_rules) == 0
+	_rules == set()
 	finding := _denial({
 		"code": "main.no_rules",
 		"subject": "policy",
@@ -159,12 +123,11 @@ _findings contains finding if {
 #   why: A rule that is announced but absent checks nothing, and nobody would notice.
 _findings contains finding if {
 	shape.valid
-	some root
-	some name in _missing[root]
+	some missing in _missing
 	finding := _denial({
 		"code": "main.missing_rule",
-		"subject": sprintf("%s.rules.%s", [root, name]),
-		"message": sprintf("the catalogue names the rule %s.rules.%s, but it is not loaded", [root, name]),
+		"subject": missing,
+		"message": sprintf("the catalogue names the rule %s, but it is not loaded", [missing]),
 		"fix": "load a bundle that was built whole, or generate its catalogue again",
 	})
 }
@@ -183,12 +146,15 @@ _findings contains finding if {
 #   why: A finding that cannot be read is still a finding. Dropped, it would let the stack pass.
 _findings contains finding if {
 	shape.valid
-	some [root, name, reported] in _malformed
+	some [rule, reported] in _malformed
 	finding := _denial({
 		"code": "main.invalid_finding",
-		"subject": sprintf("%s.rules.%s", [root, name]),
-		"message": sprintf("the rule %s.rules.%s reported something that is no finding: %s", [root, name, json.marshal(reported)]),
-		"fix": "let `findings` hold objects with exactly the keys code (a string that starts with the name of the rule and a dot), subject, path (a list of keys), message and fix",
+		"subject": rule,
+		"message": sprintf("the rule %s reported something that is no finding: %s", [rule, json.marshal(reported)]),
+		"fix": concat(" ", [
+			"let `findings` be a set of objects with exactly the keys code (the name of the rule, a dot, the name of the check),",
+			"subject, path (a list of keys), message and fix",
+		]),
 	})
 }
 
@@ -219,23 +185,47 @@ _findings contains finding if {
 #   why: Data that nobody reads is a demand that nobody checks. Often the name of the rule is misspelt.
 _findings contains finding if {
 	shape.valid
-	some problem in rule_data.unread(_rules)
+	some problem in _unread
 	finding := _denial(object.union(problem, {"code": "main.rule_data"}))
 }
 
-_missing["flowyml"] := {name | some name in data.flowyml.catalogue.rules} - object.keys(_reports.flowyml)
+# The names of the rules, by the catalogues.
+_rules contains name if some name in data.flowyml.catalogue.rules
 
-_missing["org"] := {name | some name in data.org.catalogue.rules} - object.keys(_reports.org)
+_rules contains name if some name in data.org.catalogue.rules
 
-_missing["project"] := {name | some name in data.project.catalogue.rules} - object.keys(_reports.project)
+_rules contains name if some name in data.project.catalogue.rules
 
-_malformed contains [root, name, found] if {
+# What the rules reported, by root and rule. A key at the depth of a rule without `findings` is not seen here: to look
+# for one would cost half of the decision, and it is refused when a bundle is built or loaded.
+_reports["flowyml"] := {name: found | found := data.flowyml.rules[name].findings}
+
+_reports["org"] := {name: found | found := data.org.rules[name].findings}
+
+_reports["project"] := {name: found | found := data.project.rules[name].findings}
+
+_missing contains sprintf("flowyml.rules.%s", [name]) if {
+	some name in data.flowyml.catalogue.rules
+	not _reports.flowyml[name]
+}
+
+_missing contains sprintf("org.rules.%s", [name]) if {
+	some name in data.org.catalogue.rules
+	not _reports.org[name]
+}
+
+_missing contains sprintf("project.rules.%s", [name]) if {
+	some name in data.project.catalogue.rules
+	not _reports.project[name]
+}
+
+_malformed contains [sprintf("%s.rules.%s", [root, name]), found] if {
 	some root, name
 	found := _reports[root][name]
 	not is_set(found)
 }
 
-_malformed contains [root, name, reported] if {
+_malformed contains [sprintf("%s.rules.%s", [root, name]), reported] if {
 	some root, name
 	some reported in _reports[root][name]
 	not _well_formed(name, reported)
@@ -250,17 +240,26 @@ _well_formed(name, reported) if {
 	is_string(reported.message)
 	is_string(reported.fix)
 	is_array(reported.path)
-	every key in reported.path {
-		_is_key(key)
+	{type_name(key) | some key in reported.path} - {"string", "number"} == set()
+}
+
+_unread contains problem if {
+	some rule, sources in rule_data.given
+	not rule in _rules
+	some source in sources
+	problem := {
+		"subject": source.place,
+		"message": sprintf("%s gives data to a rule that is not loaded", [source.place]),
+		"fix": sprintf("correct the name of the rule; these are loaded: %s", [text.listing(_rules)]),
 	}
 }
 
-_is_key(key) if is_string(key)
-
-_is_key(key) if {
-	is_number(key)
-	key >= 0
-	floor(key) == key
+_unread contains {
+	"subject": "data.org.rule_data",
+	"message": "data.org.rule_data of the company's policy is no mapping of rules to their data",
+	"fix": "let data.org.rule_data map names of rules to their data, or leave it out",
+} if {
+	rule_data.unreadable
 }
 
 # A finding of this package: about the policy itself, so that no level applies to it.
@@ -275,3 +274,13 @@ _denial(reported) := object.union(
 	},
 	reported,
 )
+
+_codes["flowyml"] := data.flowyml.catalogue.codes
+
+_codes["org"] := data.org.catalogue.codes
+
+_codes["project"] := data.project.catalogue.codes
+
+_in_force(root, code) := levels.level(root, code) if not startswith(code, "main.")
+
+_in_force(_, code) := "hard" if startswith(code, "main.")

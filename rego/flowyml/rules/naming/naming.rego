@@ -75,7 +75,7 @@ findings contains finding if {
 #   enforcement: hard
 #   why: Data that cannot be read is a demand that cannot be checked.
 findings contains finding if {
-	some problem in rule_data.problems("naming", {"allowed_stacks": {
+	some problem in rule_data.problems(rule_data.given.naming, {"allowed_stacks": {
 		"pattern": `\S`,
 		"wanted": "a list of patterns for names of stacks",
 	}})
@@ -100,7 +100,7 @@ _example := sprintf(", for example %q", [nearest]) if {
 }
 
 # Every list of allowed stacks, null where it is not set.
-_allowed["company"] := rule_data.company("naming", "allowed_stacks")
+_allowed["company"] := rule_data.company.naming.allowed_stacks
 
 _allowed["allowed_stacks"] := input.project.policies.allowed_stacks
 
