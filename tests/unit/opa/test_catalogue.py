@@ -119,8 +119,10 @@ def test_check_loaded_of_rules_that_keep_to_the_conventions_passes() -> None:
         (
             [rule("org.rules.a.findings"), rule("org.rules.a.b.findings")],
             {"org": ["a"]},
-            "the package is nested one level too deep and would never be judged: "
-            "data.org.rules.a.b.findings (x.rego:3)",
+            (
+                "the package is nested one level too deep and would never be judged: "
+                "data.org.rules.a.b.findings (x.rego:3)"
+            ),
         ),
         (
             [rule("org.rules.a.findings", "value")],
