@@ -21,7 +21,7 @@ from flowyml_policy.storage import APPLICATION_ID, Migration, open_for_reading, 
 
 FIRST = Migration("first", ("CREATE TABLE a (x INTEGER)", "INSERT INTO a VALUES (1)"))
 SECOND = Migration("second", ("CREATE TABLE b (y INTEGER)", "INSERT INTO b SELECT x + 1 FROM a"))
-BROKEN = Migration("broken", ("CREATE TABLE c (z INTEGER)", "INSERT INTO nowhere VALUES (1)"))
+BROKEN = Migration("broken", ("CREATE TABLE c (z INTEGER)", "INSERT INTO c VALUES (1, 2)"))
 WAIT = 0.2
 
 
@@ -96,7 +96,7 @@ def test_open_for_reading_older_schema_is_migrated_first(path: Path) -> None:
 
 def test_open_for_writing_broken_migration_leaves_the_file_as_it_was(path: Path) -> None:
     open_for_writing(path, (FIRST,)).close()
-    with pytest.raises(AuditUnwritable, match="nowhere"):
+    with pytest.raises(AuditUnwritable, match="columns"):
         open_for_writing(path, (FIRST, BROKEN))
     assert applied(path) == [(1, "first")]
     with closing(sqlite3.connect(path)) as connection:
