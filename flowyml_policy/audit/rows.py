@@ -12,8 +12,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from pydantic_core import PydanticSerializationError
 
@@ -34,9 +33,8 @@ _compact: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).en
 _AnyRecord = TypeVar("_AnyRecord", bound=Record)
 
 
-@dataclass(frozen=True)
-class NewEvent:
-    """An event before it has its place in the chain; `payload` is the JSON text to be stored."""
+class NewEvent(NamedTuple):
+    """The columns `id` to `payload` of an event that has no place in the chain yet."""
 
     id: str
     at: str
@@ -46,14 +44,8 @@ class NewEvent:
     actor: str
     payload: str
 
-    @property
-    def cells(self) -> tuple[Cell, ...]:
-        """The columns `id` to `payload`."""
-        return (self.id, self.at, self.type, self.stack_name, self.decision_id, self.actor, self.payload)
 
-
-@dataclass(frozen=True)
-class DecisionRows:
+class DecisionRows(NamedTuple):
     """All rows of one decision, in the order in which they are appended. `checked` is its first event."""
 
     checked: NewEvent

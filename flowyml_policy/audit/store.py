@@ -221,7 +221,7 @@ def _append(connection: sqlite3.Connection, batch: Sequence[DecisionRows]) -> No
         first = seq + 1
         for event in (rows.checked, *rows.others):
             seq += 1
-            fields = (seq, *event.cells)
+            fields = (seq, *event)
             digest = event_hash(prev_hash, fields)
             events.append((*fields, prev_hash, digest))
             prev_hash = digest
