@@ -32,6 +32,8 @@ _UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFB
 
 def ended(session: Session, command: Callable[[], int]) -> int:
     """Run `command`; answer its exit code, or the one of the exception that ended it, after saying why."""
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     if sys.stdout is None:
         return _told(_unwritable("standard output is closed"), session)
     for stream in (sys.stdout, sys.stderr):

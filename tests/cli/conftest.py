@@ -75,11 +75,18 @@ class Program:
         return Ran(process.returncode, stdout.decode(), stderr.decode())
 
     def start(
-        self, *args: str, environ: Mapping[str, str] | None = None, stdout: int | IO[bytes] = subprocess.PIPE
+        self,
+        *args: str,
+        environ: Mapping[str, str] | None = None,
+        stdout: int | IO[bytes] = subprocess.PIPE,
+        redirections: str = "",
     ) -> subprocess.Popen[bytes]:
-        """The program, started: standard input and error are pipes, and so is the output unless given."""
+        """The program, started: standard input and error are pipes, and so is the output unless given.
+
+        `redirections` are a shell's, `2>&-` for example.
+        """
         return subprocess.Popen(
-            [*PROGRAM, *args],
+            ["sh", "-c", f'exec "$@" {redirections}', "sh", *PROGRAM, *args],
             cwd=self.here,
             env={**self.environ, **(environ or {})},
             stdin=subprocess.PIPE,

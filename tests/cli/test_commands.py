@@ -244,3 +244,23 @@ def test_interrupt_ends_with_130_and_without_a_traceback(examples: Any) -> None:
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout, stderr) == (130, b"", b"")
+
+
+@pytest.mark.parametrize(
+    ("path", "redirections", "code"),
+    [
+        ("stacks/dev-laptop.yaml", ">&-", 3),
+        ("stacks/dev-laptop.yaml", "2>&-", 0),
+        ("stacks/staging-orphan.yaml", "2>&-", 1),
+        ("absent.yaml", "2>&-", 2),
+        ("absent.yaml", ">&- 2>&-", 3),
+        ("-", "<&-", 1),
+    ],
+)
+def test_validate_with_a_closed_stream_keeps_its_exit_code(
+    examples: Any, path: str, redirections: str, code: int
+) -> None:
+    with examples.start("stack", "validate", path, redirections=redirections) as process:
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert b"Traceback" not in stdout + stderr
