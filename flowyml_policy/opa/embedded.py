@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from flowyml_policy.errors import FlowymlPolicyError, OpaStartFailed, OpaUndefined, PolicyInvalid
+from flowyml_policy.errors import FlowymlPolicyError, OpaStartFailed, OpaUnavailable, OpaUndefined, PolicyInvalid
 from flowyml_policy.opa import bundle_files
 from flowyml_policy.opa.bundle_files import BundleFiles, BundleFilesInvalid
 from flowyml_policy.opa.catalogue import check_loaded, make_catalogue, shown
@@ -123,6 +123,8 @@ class EmbeddedEvaluator(OpaEvaluator):
         if source.place is None:
             if PACKAGED_BUNDLE.is_file():
                 return PACKAGED_BUNDLE
+            if not (CHECKOUT_POLICY / "flowyml").is_dir():
+                raise OpaUnavailable(f"the shipped policy is missing: {PACKAGED_BUNDLE}")
             bundle_files.stage(CHECKOUT_POLICY, target, roots=["flowyml"], version=VERSION, only=["flowyml"])
             return target
         if source.is_signed or not source.place.is_dir():
@@ -139,7 +141,7 @@ class EmbeddedEvaluator(OpaEvaluator):
 
     def _staged_project(self, folders: Sequence[Path], scratch: Path, timeout_ns: int) -> Path:
         """The project's own rules as one bundle."""
-        found = bundle_files.collect(folders)
+        found = bundle_files.collect(folders, titled=True)
         given = found.data.get(PROJECT_BUNDLE, {})
         if not isinstance(given, dict) or "catalogue" in given:
             raise PolicyInvalid("data.project.catalogue is made of the rules' METADATA, and cannot be given")

@@ -17,7 +17,7 @@ def test_project_rules_are_added_to_the_shipped_policy(files: WriteFiles) -> Non
     folder = files({"size/size.rego": RULE, "size/size_test.rego": "package project.rules.size\n\ntest_no if false\n"})
     with EmbeddedEvaluator(rule_folders=[folder]) as evaluator:
         judgement = evaluator.judge(document("large"))
-        codes = evaluator.query("flowyml/main/catalogue", {})
+        codes = evaluator.query("flowyml/main/catalogue", {"project": {"policies": {"levels": {}}}})
     assert judgement.bundles.keys() == {"flowyml", "project"}
     assert {
         finding.code: finding.enforcement for finding in judgement.decision.findings if finding.code[:4] == "size"
@@ -64,6 +64,12 @@ def test_project_rules_that_break_a_convention_are_refused(
 ) -> None:
     with pytest.raises(PolicyInvalid, match=message):
         EmbeddedEvaluator(rule_folders=[files({"size.rego": RULE, name: text})])
+
+
+def test_project_rule_that_does_not_compile_is_named_with_its_folder_and_line(files: WriteFiles) -> None:
+    folder = files({"size.rego": RULE, "more/bad.rego": "package project.lib\n\nx := unknown(1)\n"})
+    with pytest.raises(OpaStartFailed, match=r"policy/more/bad\.rego:3: rego_type_error: undefined function unknown"):
+        EmbeddedEvaluator(rule_folders=[folder])
 
 
 @pytest.mark.parametrize("data", ['{"flowyml": {"x": 1}}', '{"org": {"levels": {}}}', '{"system": {}}'])

@@ -27,7 +27,11 @@ def settings(folder: Path) -> dict[str, object]:
 def test_load_twice_gives_one_library() -> None:
     assert load() is load()
     assert load().versions["library"] == VERSION
-    assert load().opa_version == "1.22.2"
+
+
+def test_opa_version_is_that_of_the_module_file() -> None:
+    module = Path(__file__).parents[3] / "libopa" / "go.mod"
+    assert f"github.com/open-policy-agent/opa v{load().opa_version}\n" in module.read_text()
 
 
 def test_load_a_library_that_is_another_is_unavailable() -> None:
