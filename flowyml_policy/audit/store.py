@@ -64,6 +64,11 @@ class _Connections:
         self.file: tuple[int, int] | None = None
         self.alive.add(self)
 
+    def __del__(self) -> None:
+        """A store that nobody closed, as in `AuditStore().get_events()`; never one that belongs to the parent."""
+        if self.process == os.getpid():
+            self.close()
+
     @classmethod
     def hold_all(cls) -> None:
         """Before a fork."""

@@ -100,7 +100,7 @@ def test_record_many_processes_at_once_lose_nothing(path: Path, make: Make, proc
 
 
 def test_record_readers_beside_a_writer_see_whole_batches(path: Path, make: Make) -> None:
-    AuditStore(path).record(batch(make, 1))
+    AuditStore(path).record(batch(make, 1))  # nobody closes this one
     child = Child(writer(path, make, range(100, 100 + BATCH * 60, BATCH)))
     with AuditStore(path) as store:
         counts = [len(store.decisions(limit=None)) for _ in range(30)]
