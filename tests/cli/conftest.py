@@ -39,6 +39,7 @@ _VOLATILE: Final = (
     re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d:\d\d(?:\.\d+)?)?(?= \(UTC\)| UTC|Z)"),  # instants, days
     re.compile(r"(?<= )\d\d:\d\d:\d\d(?= )"),  # times of a day
     re.compile(r"(?<=/tmp/flowyml-)\w{8}"),  # this run's folder
+    re.compile(r'(?<="embedded","version":")[^"]*'),
     re.compile(r"(?<=OPA )\d+\.\d+\.\d+"),
     re.compile(r"(?<=\+)[0-9a-f]{16}\b"),  # the shipped policy's revision
 )

@@ -219,6 +219,24 @@ def test_opa_gets_its_arguments_as_they_are_and_keeps_its_exit_codes(program: An
     assert program.run("opa", "test", "failing_test.rego").exit_code == 2
 
 
+def test_platform_settings_are_named_as_the_authority(examples: Any) -> None:
+    platform = examples.here / "platform.yaml"
+    platform.write_text("policy: {opa: {deadline: 5s}}\n")
+    environ = {"FLOWYML_POLICY_SETTINGS": str(platform)}
+    ran = examples.run("stack", "validate", "stacks/dev-laptop.yaml", environ=environ)
+    assert "authority" not in ran.stdout
+    ran = examples.run("stack", "validate", "stacks/dev-laptop.yaml", "--format", "json", environ=environ)
+    assert json.loads(ran.stdout)["results"][0]["authority"] == "platform"
+    assert (
+        "ok    authority  platform: its settings own what they set\n" in examples.run("doctor", environ=environ).stdout
+    )
+
+
+def test_completion_of_a_shell_knows_the_commands(program: Any) -> None:
+    environ = {"_FLOWYML_POLICY_COMPLETE": "bash_complete", "COMP_WORDS": "flowyml-policy sta", "COMP_CWORD": "1"}
+    assert str(program.run(environ=environ)) == "exit 0\n--- stdout\nplain,stack\n--- stderr\n"
+
+
 def test_output_into_a_closed_pipe_is_quiet_and_no_allow(examples: Any) -> None:
     with examples.start("stack", "validate", "stacks", "--format", "json") as process:
         process.stdin.close()
