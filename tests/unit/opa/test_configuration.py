@@ -102,6 +102,11 @@ BUNDLES = {"flowyml": {"resource": "shipped"}}
             FeatureUnavailable,
             "this version does not support it: policy.opa.config.persistence_directory",
         ),
+        (
+            {"bundles": BUNDLES, "keys": {"k": {"key": "secret"}}},
+            PolicyInvalid,
+            "policy.opa.config has keys, but no bundle states `signing`, so no signature would be demanded",
+        ),
         ({"bundles": BUNDLES, "bundels": {}}, OpaStartFailed, "OPA has no such setting: policy.opa.config.bundels"),
     ],
 )

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import shutil
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
-from flowyml_policy.errors import FeatureUnavailable, OpaStartFailed, PolicyInvalid
+from flowyml_policy.errors import FeatureUnavailable, OpaEvaluationFailed, OpaStartFailed, PolicyInvalid
 from flowyml_policy.opa.command import run_child
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
 from tests.contract.conftest import MAIN, document, manifest, policy, write
@@ -157,6 +159,36 @@ def test_bundle_changed_after_it_was_signed_fails_closed(company: Path) -> None:
     (company / "naming.rego").write_text("package flowyml.rules.naming\n\nfindings contains 1 if false\n")
     with pytest.raises(OpaStartFailed, match="digest"):
         EmbeddedEvaluator(config=config(company, "secret"))
+
+
+ASKING = """\
+package flowyml.rules.asking
+
+findings contains 1 if http.send({"method": "get", "url": input.stack.name}).status_code == 500
+"""
+
+
+def test_allowed_host_is_reached_and_no_other(tmp_path: Path) -> None:
+    with HTTPServer(("127.0.0.1", 0), Silent) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        folder = write(tmp_path / "policy", policy(naming=ASKING))
+        given = {"bundles": {"flowyml": {"resource": str(folder)}}}
+        with EmbeddedEvaluator(config=given, allow_hosts=["127.0.0.1"]) as evaluator:
+            assert evaluator.evaluate(document(f"http://127.0.0.1:{server.server_port}/")).allowed
+            with pytest.raises(OpaEvaluationFailed, match="disallowed host: localhost"):
+                evaluator.evaluate(document(f"http://localhost:{server.server_port}/"))
+        server.shutdown()
+
+
+class Silent(BaseHTTPRequestHandler):
+    """Answers 204 to every GET."""
+
+    def do_GET(self) -> None:
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: the test's own output stays clean."""
 
 
 def test_rules_are_read_once(files: WriteFiles) -> None:
