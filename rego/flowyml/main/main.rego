@@ -14,11 +14,33 @@ import data.flowyml.lib.rule_data
 import data.flowyml.lib.shape
 import data.flowyml.lib.text
 
-# The answer where there is none: it denies, and it names no rule, so that nobody takes it for a judgement.
+# METADATA
+# title: No rule is loaded
+# description: |
+#   No root has a rule in its catalogue, so that nothing is checked. This is the answer wherever there is no other: it
+#   denies, and it names no rule, so that nobody takes it for a judgement.
+# related_resources:
+#   - ref: https://www.openpolicyagent.org/docs/management-bundles
+#     description: How a bundle is made and loaded
+# custom:
+#   code: main.no_rules
+#   enforcement: hard
+#   why: A policy without rules finds nothing wrong with anything, and must not be taken for an approval.
 default decision := {
 	"schema_version": 1,
 	"allow": false,
-	"findings": [],
+	"findings": [{
+		"code": "main.no_rules",
+		"severity": "deny",
+		"enforcement": "hard",
+		"subject": "policy",
+		"path": [],
+		"message": "the policy that is loaded holds no rules, so nothing was checked",
+		"fix": "load the policy that ships with flowyml-policy, or a bundle built with it",
+		"waiver": null,
+		"override": null,
+		"effective_on": null,
+	}],
 	"waivers": {"applied": [], "expired": []},
 	"rules": [],
 }
@@ -33,6 +55,8 @@ decision := {
 	"findings": [finding | some finding in _findings],
 	"waivers": {"applied": [], "expired": []},
 	"rules": [name | some name in _rules],
+} if {
+	_rules != set()
 }
 
 # METADATA
@@ -88,47 +112,6 @@ _findings contains finding if {
 		"subject": "input",
 		"message": "the document that was handed to the policy is not a policy input of schema version 1",
 		"fix": "hand over what `flowyml-policy schema input` describes, made by a flowyml-policy as new as the policy",
-	})
-}
-
-# METADATA
-# title: No rule is loaded
-# description: No root has a rule in its catalogue, so that nothing is checked.
-# related_resources:
-#   - ref: https://www.openpolicyagent.org/docs/management-bundles
-#     description: How a bundle is made and loaded
-# custom:
-#   code: main.no_rules
-#   enforcement: hard
-#   why: A policy without rules finds nothing wrong with anything, and must not be taken for an approval.
-_findings contains finding if {
-	_rules == set()
-	finding := _denial({
-		"code": "main.no_rules",
-		"subject": "policy",
-		"message": "the policy that is loaded holds no rules, so nothing was checked",
-		"fix": "load the policy that ships with flowyml-policy, or a bundle built with it",
-	})
-}
-
-# METADATA
-# title: A rule of the catalogue is not loaded
-# description: The catalogue of a root names a rule that has no findings set.
-# related_resources:
-#   - ref: https://www.openpolicyagent.org/docs/management-bundles
-#     description: How a bundle is made and loaded
-# custom:
-#   code: main.missing_rule
-#   enforcement: hard
-#   why: A rule that is announced but absent checks nothing, and nobody would notice.
-_findings contains finding if {
-	shape.valid
-	some missing in _missing
-	finding := _denial({
-		"code": "main.missing_rule",
-		"subject": missing,
-		"message": sprintf("the catalogue names the rule %s, but it is not loaded", [missing]),
-		"fix": "load a bundle that was built whole, or generate its catalogue again",
 	})
 }
 
@@ -196,28 +179,13 @@ _rules contains name if some name in data.org.catalogue.rules
 
 _rules contains name if some name in data.project.catalogue.rules
 
-# What the rules reported, by root and rule. A key at the depth of a rule without `findings` is not seen here: to look
-# for one would cost half of the decision, and it is refused when a bundle is built or loaded.
+# What the rules reported, by root and rule. A key at the depth of a rule without `findings`, or a rule that only the
+# catalogue knows, is refused when a policy is built or loaded: to look for them would cost half of each decision.
 _reports["flowyml"] := {name: found | found := data.flowyml.rules[name].findings}
 
 _reports["org"] := {name: found | found := data.org.rules[name].findings}
 
 _reports["project"] := {name: found | found := data.project.rules[name].findings}
-
-_missing contains sprintf("flowyml.rules.%s", [name]) if {
-	some name in data.flowyml.catalogue.rules
-	not _reports.flowyml[name]
-}
-
-_missing contains sprintf("org.rules.%s", [name]) if {
-	some name in data.org.catalogue.rules
-	not _reports.org[name]
-}
-
-_missing contains sprintf("project.rules.%s", [name]) if {
-	some name in data.project.catalogue.rules
-	not _reports.project[name]
-}
 
 _malformed contains [sprintf("%s.rules.%s", [root, name]), found] if {
 	some root, name
@@ -232,16 +200,11 @@ _malformed contains [sprintf("%s.rules.%s", [root, name]), reported] if {
 }
 
 _well_formed(name, reported) if {
-	is_object(reported)
-	object.keys(reported) == {"code", "subject", "path", "message", "fix"}
-	is_string(reported.code)
+	{key: type_name(value) | some key, value in reported} == _finding_types
 	startswith(reported.code, concat("", [name, "."]))
-	is_string(reported.subject)
-	is_string(reported.message)
-	is_string(reported.fix)
-	is_array(reported.path)
-	{type_name(key) | some key in reported.path} - {"string", "number"} == set()
 }
+
+_finding_types := {"code": "string", "subject": "string", "path": "array", "message": "string", "fix": "string"}
 
 _unread contains problem if {
 	some rule, sources in rule_data.given

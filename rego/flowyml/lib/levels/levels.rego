@@ -17,7 +17,7 @@ severity := {"advisory": "warn", "soft": "deny", "hard": "deny"}
 # description: The level in force for a code that a rule of this root reports.
 level(root, code) := _strictest[max({object.get(_ranks, company, 3), object.get(_ranks, project, 3)})] if {
 	company := object.get(_levels, code, _catalogued(root, code))
-	project := object.get(input.project.policies.levels, code, "disabled")
+	project := object.get(_tightened, code, "disabled")
 }
 
 # METADATA
@@ -45,6 +45,10 @@ problems contains problem if {
 default _levels := {}
 
 _levels := data.org.levels
+
+default _tightened := {}
+
+_tightened := input.project.policies.levels
 
 _strictest := ["disabled", "advisory", "soft", "hard"]
 
