@@ -100,11 +100,13 @@ def _lines(error: BaseException) -> Iterator[tuple[str, str]]:
         yield "error", _usage(error)
         return
     if not isinstance(error, FlowymlPolicyError):
-        error = InternalError(f"unexpected {type(error).__name__}: {_masked(str(error))[:LONGEST_FAULT]}")
+        text = f"{type(error).__name__}: {_masked(str(error))}".rstrip(": ")
+        error = InternalError(f"unexpected {text[:LONGEST_FAULT]}")
     problems = error.message.splitlines()
     if len(problems) > 1:
         yield from (("error", problem) for problem in problems)
-        yield "fix", error.advice
+        if error.advice:
+            yield "fix", error.advice
     else:
         yield "error", str(error)
 
