@@ -78,14 +78,14 @@ catalogue := object.union_n([entries |
 # description: So that each can be compiled before the first decision. See rule_data for where globs may stand.
 patterns := rule_data.patterns
 
-# What the rules found. They are asked only where the input has the agreed shape, so that they may rely on it.
+# What the rules found. They are asked only where the input has the agreed shape, so that they may rely on it. A code
+# that is disabled has no severity, and so gives no finding.
 _findings contains finding if {
 	shape.valid
 	some root, name
 	some reported in _reports[root][name]
 	_well_formed(name, reported)
 	level := levels.level(root, reported.code)
-	level != "disabled"
 	finding := object.union(reported, {
 		"severity": levels.severity[level],
 		"enforcement": level,

@@ -35,6 +35,14 @@ test_deny_blank_label if {
 	}
 }
 
+test_deny_blank_label_where_a_value_is_asked_for if {
+	found := findings with input as inputs.changed({
+		"stack/labels": {"approved": " "},
+		"project/policies/required_labels": ["approved=true"],
+	})
+	{finding.code | some finding in found} == {"labels.required"}
+}
+
 test_deny_missing_label_names_the_value_asked_for if {
 	findings == {{
 		"code": "labels.required",

@@ -22,7 +22,6 @@ import data.flowyml.lib.text
 #     The name becomes part of paths, labels, log lines and glob matches. Blanks, slashes or invisible characters break
 #     them, or make one name pass for another.
 findings contains finding if {
-	not stack.builtin
 	not regex.match(_safe, input.stack.name)
 	finding := {
 		"code": "naming.safe",
