@@ -6,6 +6,7 @@ Rules of this room:
 - A ratio is the median of the ratios of the turns; a figure is the median of its samples.
 - A process is started by a small one (launch.py): a child's peak memory starts at that of whoever forks it.
 - Processor time is taken beside wall time. Targets are about wall time; on a busy machine the other says more.
+- Python may keep its bytecode, as it does for users: the run that warms up has compiled what the others load.
 - What ended with another exit code than it should has measured nothing, and raises CannotMeasure.
 """
 
@@ -81,7 +82,8 @@ class Process:
         return answer.stdout
 
     def _environ(self) -> dict[str, str]:
-        return {**os.environ, "NO_COLOR": "1", **(self.environment or {})}
+        kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        return {**kept, "NO_COLOR": "1", **(self.environment or {})}
 
     def __str__(self) -> str:
         return " ".join(str(part) for part in self.command)
