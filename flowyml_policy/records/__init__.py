@@ -32,6 +32,7 @@ from flowyml_policy.records.policy_input import (
     Source,
     Stack,
     SuspectedSecret,
+    policy_input_schema,
 )
 from flowyml_policy.records.protocols import Evaluator, GlobProblem, Judgement, Recorder
 from flowyml_policy.records.result import (
@@ -83,5 +84,6 @@ __all__ = [
     "SuspectedSecret",
     "Waived",
     "Waivers",
+    "policy_input_schema",
     "typed_event",
 ]
