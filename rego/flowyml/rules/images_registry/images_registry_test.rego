@@ -53,7 +53,7 @@ _cases := [
 	["10.0.0.1:5000/team", "10.0.0.1:5000", "team/x", true],
 ]
 
-test_entries_allow_what_they_name_and_nothing_else if {
+test_allow_what_an_entry_names_and_nothing_else if {
 	answers := [[entry, registry, repository, answer] |
 		some [entry, registry, repository, _] in _cases
 		found := findings with input as inputs.changed({
