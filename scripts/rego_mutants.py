@@ -2,8 +2,8 @@
 
 For each expression of each rule body, also within comprehensions and `every`, the expression becomes `true`, and
 the tests of its package run, with those of `main` (for `main` and the library: all tests). A mutant is killed when
-a test fails or the policy no longer compiles. One that survives is a condition that no test needs: write the test,
-or take the condition out. Equivalent mutants stand, each with its reason, in `EQUIVALENT`.
+a test fails, or a builtin does, or the policy no longer compiles. One that survives is a condition that no test
+needs: write the test, or take the condition out. Equivalent mutants stand, each with its reason, in `EQUIVALENT`.
 
 Exit 1 when one survives, or when an entry of `EQUIVALENT` is no longer needed.
 """
@@ -12,34 +12,21 @@ from __future__ import annotations
 
 import argparse
 import base64
-import json
 import os
-import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from threading import local
 from typing import Any, Final
 
-from rego_opa import POLICY, OpaFailed, opa_json, run_opa
+from rego_opa import POLICY, OpaFailed, fail_strictly, failed, opa_json, run_tests
 
-EQUIVALENT: Final[dict[tuple[str, str], str]] = {
-    ("lib/rule_data/rule_data.rego", "is_string(entry)"): (
-        "keeps a builtin error away where errors are strict; otherwise it is undefined, which fits as little"
-    ),
-    ("rules/images_registry/images_registry.rego", "is_string(image.tag)"): (
-        "keeps a builtin error away where errors are strict; otherwise it is undefined, and the default stands"
-    ),
-}
+EQUIVALENT: Final[dict[tuple[str, str], str]] = {}
 """Mutants that behave as the original does: (file below rego/flowyml, expression) and why."""
-
-COMPILE_ERROR: Final = re.compile(r"\brego_(parse|compile|type|unsafe_var|recursion)_error\b")
-"""What OPA says of a policy that is none."""
 
 
 @dataclass(frozen=True)
@@ -125,17 +112,10 @@ class Bench:
             file.write_bytes(source)
 
     def passes(self, tests: str, copy: Path | None = None) -> bool:
-        """Whether the tests named by a pattern pass on a copy of the policy."""
-        done = run_opa("test", "--bundle", str(copy or self._copy()), "--format", "json", "--run", tests)
-        if done.stdout.lstrip().startswith("["):
-            results = json.loads(done.stdout)
-            failed = any(result.get("fail") or result.get("error") for result in results)
-            if failed != (done.returncode != 0) or not results:
-                raise OpaFailed(f"opa test: exit {done.returncode} does not agree with its report\n{done.stdout}")
-            return not failed
-        if COMPILE_ERROR.search(done.stdout + done.stderr):
-            return False
-        raise OpaFailed(f"opa test: exit {done.returncode}\n{done.stderr}{done.stdout}")
+        """Whether the tests named by a pattern pass on a copy of the policy, also where builtin errors are errors."""
+        bundle = copy or self._copy()
+        results = run_tests(bundle, tests)
+        return results is not None and not failed(results) and fail_strictly(bundle, results) is None
 
     def _copy(self) -> Path:
         made: Path | None = getattr(self._own, "copy", None)
@@ -152,33 +132,29 @@ def policy_files(only: str) -> list[Path]:
     return [path for path in files if only in path.relative_to(POLICY).as_posix()]
 
 
-def main() -> int:
-    """Try every mutant and print those that survive."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("only", nargs="?", default="", help="only files whose name contains this")
-    only = parser.parse_args().only
+def unnoticed(only: str = "") -> list[str]:
+    """Mutants that survive without a reason, and reasons without a survivor."""
     tried = [mutant for file in policy_files(only) for mutant in mutants(file)]
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
         bench = Bench(Path(folder))
         if not bench.passes("."):
-            print("the tests fail on the policy as it is", file=sys.stderr)
-            return 1
+            return ["the tests fail on the policy as it is"]
         alive = [mutant for mutant, lives in zip(tried, pool.map(bench.survives, tried), strict=True) if lives]
-    return report(tried, alive, whole=not only)
-
-
-def report(tried: list[Mutant], alive: list[Mutant], *, whole: bool) -> int:
-    """Print what survived without a reason, and reasons without a survivor."""
     excused = {(mutant.file, mutant.expression) for mutant in alive} & EQUIVALENT.keys()
-    survivors = [mutant for mutant in alive if (mutant.file, mutant.expression) not in excused]
-    for _, group in groupby(survivors, key=lambda mutant: mutant.file):
-        for mutant in group:
-            print(f"{mutant}\n    no test needs it")
-    unused = sorted(EQUIVALENT.keys() - excused) if whole else []
-    for file, expression in unused:
-        print(f"{file}: {expression}\n    is listed as equivalent, but a test needs it or it is gone")
-    print(f"{len(tried)} expressions taken out, {len(survivors)} not noticed, {len(excused)} known to be equivalent")
-    return 1 if survivors or unused else 0
+    problems = [f"{mutant}: no test needs it" for mutant in alive if (mutant.file, mutant.expression) not in excused]
+    idle = [] if only else sorted(EQUIVALENT.keys() - excused)
+    problems += [f"{file}: {text}: is listed as equivalent, but a test needs it, or it is gone" for file, text in idle]
+    return problems
+
+
+def main() -> int:
+    """Try every mutant and print those that survive."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("only", nargs="?", default="", help="only files whose name contains this")
+    problems = unnoticed(parser.parse_args().only)
+    for problem in problems:
+        print(problem)
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

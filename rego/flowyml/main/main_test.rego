@@ -225,6 +225,11 @@ test_deny_malformed_levels if {
 	)]) with input as inputs.plain with data.org.levels as []
 }
 
+test_deny_malformed_levels_beside_what_the_rules_find if {
+	found := decision with input as inputs.changed({"stack/version": null}) with data.org.levels as ["version.missing"]
+	[[finding.code, finding.enforcement] | some finding in found.findings] == [["main.levels", "hard"], ["version.missing", "hard"]]
+}
+
 test_deny_malformed_levels_whatever_they_say if {
 	found := decision with input as inputs.plain with data.org.levels as {"main.levels": "disabled", "a.b": "no"}
 	[finding.code | some finding in found.findings] == ["main.levels"]

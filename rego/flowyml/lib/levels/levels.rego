@@ -23,7 +23,7 @@ level(root, code) := _strictest[max({object.get(_ranks, company, 3), object.get(
 # METADATA
 # description: What is wrong with data.org.levels.
 problems contains problem if {
-	not is_object(_levels)
+	not is_object(_given)
 	problem := {
 		"subject": "data.org.levels",
 		"message": "data.org.levels of the company's policy is no mapping of codes to levels",
@@ -44,7 +44,11 @@ problems contains problem if {
 
 default _levels := {}
 
-_levels := data.org.levels
+_levels := _given if is_object(_given)
+
+default _given := {}
+
+_given := data.org.levels
 
 default _tightened := {}
 

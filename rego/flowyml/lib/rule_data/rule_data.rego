@@ -45,7 +45,9 @@ problems(sources, known) := {problem |
 patterns contains pattern if {
 	some source in [data.flowyml.rule_data, _mapping]
 	walk(source, [path, list])
-	regex.match(`(^|_)stacks$`, path[count(path) - 1])
+	key := path[count(path) - 1]
+	is_string(key)
+	regex.match(`(^|_)stacks$`, key)
 	some pattern in list
 	is_string(pattern)
 }

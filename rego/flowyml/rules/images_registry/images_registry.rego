@@ -118,7 +118,7 @@ _allowed["rule_data.images_registry.allowed_registries"] := input.project.polici
 # Both sides end in a slash, so that an entry covers whole segments and nothing that merely begins like it.
 _in(image, entries) if strings.any_prefix_match(
 	{concat("/", [host, image.repository, ""]) | some host in _hosts(image.registry)},
-	{regex.replace(entry, `(/\*{0,2})?$`, "/") | some entry in entries},
+	{regex.replace(entry, `(/\*{0,2})?$`, "/") | some entry in entries; is_string(entry)},
 )
 
 # What an entry may call a host: its name, `*.` for its first label, and Docker Hub's other name, which references lose
@@ -145,6 +145,7 @@ default _example(_, _) := ""
 _example(image, entries) := sprintf(", for example `%s/%s%s`", [place, name, _ending(image)]) if {
 	place := min({bare |
 		some entry in entries
+		is_string(entry)
 		not startswith(entry, "*")
 		bare := trim_right(entry, "/*")
 	})

@@ -221,3 +221,11 @@ test_allow_rule_data_with_every_entry_that_can_match if {
 			with data.org.rule_data as {"images_registry": {"allowed_registries": [entry]}}
 	}
 }
+
+test_deny_lists_with_entries_that_are_no_text if {
+	found := findings with input as inputs.plain with data.org.rule_data as {"images_registry": {"allowed_registries": [7, null, "gcr.io"]}}
+	{[finding.code, finding.fix] | some finding in found; finding.code == "images_registry.not_allowed"} == {[
+		"images_registry.not_allowed",
+		"use an image from an allowed registry, for example `gcr.io/train:1.4.0`, or have its registry added to the list",
+	]}
+}

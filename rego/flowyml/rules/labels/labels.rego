@@ -85,6 +85,7 @@ findings contains finding if {
 # By key of each required label: the values asked for, "" where any value will do.
 _required[key] contains value if {
 	some demand in _demands
+	is_string(demand)
 	key := split(demand, "=")[0]
 	value := trim_prefix(substring(demand, count(key), -1), "=")
 }

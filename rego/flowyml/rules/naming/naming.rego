@@ -107,6 +107,7 @@ _allowed["rule_data.naming.allowed_stacks"] := input.project.policies.rule_data.
 
 _matches(patterns) if {
 	some pattern in patterns
+	is_string(pattern)
 	glob.match(pattern, null, input.stack.name)
 }
 

@@ -130,3 +130,8 @@ test_deny_rule_data_with_a_blank_pattern if {
 }
 
 _letters(length) := concat("", [letter | some _ in numbers.range(1, length); letter := "a"])
+
+test_deny_lists_with_entries_that_are_no_text if {
+	found := findings with input as inputs.plain with data.org.rule_data as {"naming": {"allowed_stacks": [7, null, ["prod-*"]]}}
+	{finding.code | some finding in found} == {"naming.allowed_stacks", "naming.rule_data"}
+}
