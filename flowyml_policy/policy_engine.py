@@ -11,7 +11,6 @@ Rules of this room:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
@@ -167,8 +166,14 @@ class PolicyEngine:
 
     def _answered(self, call: Call, candidates: Iterator[Candidate]) -> Iterator[Result]:
         """Results in order. OPA works outside of Python's lock: while a thread judges one batch, this one reads on."""
+        first = list(islice(candidates, BATCH))
+        if len(first) < BATCH:
+            yield from self._told(self._answer(call, candidate) for candidate in first)
+            return
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  3 ms that only a long batch pays
+
         with ThreadPoolExecutor(1, thread_name_prefix="flowyml-policy") as pool:
-            under_way: Iterator[Answer] = iter(())
+            under_way = pool.map(lambda candidate: self._answer(call, candidate), first)
             while batch := list(islice(candidates, BATCH)):
                 next_under_way = pool.map(lambda candidate: self._answer(call, candidate), batch)
                 yield from self._told(under_way)

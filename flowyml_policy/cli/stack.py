@@ -55,7 +55,10 @@ def validate(
 
     Exit: 0 all are allowed, 1 one is denied or invalid, 3 one could not be decided.
     """
-    from flowyml_policy.policy_engine import PolicyEngine  # noqa: PLC0415  loads pydantic and OPA
+    from flowyml_policy.opa import shipped  # noqa: PLC0415  OPA starts while pydantic and the rest are loaded
+
+    shipped.start_early()
+    from flowyml_policy.policy_engine import PolicyEngine  # noqa: PLC0415
 
     fail_on_warn = fail_on == "warn"
     notes = [f"audit: {_audit_list(ctx, project)}"]

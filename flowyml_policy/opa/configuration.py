@@ -16,14 +16,11 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from flowyml_policy.errors import FeatureUnavailable, OpaStartFailed, PolicyInvalid
+from flowyml_policy.opa.shipped import CONFIGURED_ROOTS, SHIPPED_BUNDLE
 from flowyml_policy.records.record import Json
 
 SHIPPED: Final = "shipped"
-SHIPPED_BUNDLE: Final = "flowyml"
 PROJECT_BUNDLE: Final = "project"
-
-CONFIGURED_ROOTS: Final = ("flowyml", "org", "system/log")
-"""What a configured bundle may own."""
 
 PROJECT_ROOTS: Final = ("project",)
 """What the rules of a project may own."""
