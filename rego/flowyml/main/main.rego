@@ -78,12 +78,29 @@ catalogue := object.union_n([entries |
 # description: So that each can be compiled before the first decision. See rule_data for where globs may stand.
 patterns := rule_data.patterns
 
-# What the rules found. They are asked only where the input has the agreed shape, so that they may rely on it. A code
-# that is disabled has no severity, and so gives no finding.
-_findings contains finding if {
+# What the rules found. They are asked only where the input has the agreed shape, so that they may rely on it. A key at
+# the depth of a rule without a set of findings, or a rule that only the catalogue knows, is refused when a policy is
+# built or loaded: to look for them would cost half of each decision.
+_findings contains _judged("flowyml", name, reported) if {
 	shape.valid
-	some root, name
-	some reported in _reports[root][name]
+	some name
+	some reported in data.flowyml.rules[name].findings
+}
+
+_findings contains _judged("org", name, reported) if {
+	shape.valid
+	some name
+	some reported in data.org.rules[name].findings
+}
+
+_findings contains _judged("project", name, reported) if {
+	shape.valid
+	some name
+	some reported in data.project.rules[name].findings
+}
+
+# A finding at its level. A code that is disabled has no severity, and so gives none.
+_judged(root, name, reported) := finding if {
 	_well_formed(name, reported)
 	level := levels.level(root, reported.code)
 	finding := object.union(reported, {
@@ -93,6 +110,42 @@ _findings contains finding if {
 		"override": null,
 		"effective_on": null,
 	})
+}
+
+# METADATA
+# title: A rule reported a malformed finding
+# description: |
+#   A finding of a rule has not exactly the keys code, subject, path, message and fix with values of their types, or its
+#   code does not start with the name of its rule.
+# related_resources:
+#   - ref: https://www.openpolicyagent.org/docs/policy-language#generating-sets
+#     description: How Rego builds a set
+# custom:
+#   code: main.invalid_finding
+#   enforcement: hard
+#   why: A finding that cannot be read is still a finding. Dropped, it would let the stack pass.
+_judged(root, name, reported) := finding if {
+	not _well_formed(name, reported)
+	rule := sprintf("%s.rules.%s", [root, name])
+	finding := _denial({
+		"code": "main.invalid_finding",
+		"subject": rule,
+		"message": sprintf("the rule %s reported something that is no finding: %s", [rule, json.marshal(reported)]),
+		"fix": concat(" ", [
+			"let `findings` be a set of objects with exactly the keys code (the name of the rule, a dot, the name of the check),",
+			"subject, path (a list of keys), message and fix",
+		]),
+	})
+}
+
+_well_formed(name, reported) if {
+	is_string(reported.code)
+	startswith(reported.code, concat("", [name, "."]))
+	is_string(reported.subject)
+	is_array(reported.path)
+	is_string(reported.message)
+	is_string(reported.fix)
+	count(reported) == 5
 }
 
 # METADATA
@@ -112,32 +165,6 @@ _findings contains finding if {
 		"subject": "input",
 		"message": "the document that was handed to the policy is not a policy input of schema version 1",
 		"fix": "hand over what `flowyml-policy schema input` describes, made by a flowyml-policy as new as the policy",
-	})
-}
-
-# METADATA
-# title: A rule reported a malformed finding
-# description: |
-#   What a rule exports is no set of findings, or a finding has not exactly the keys code, subject, path, message
-#   and fix with values of their types, or its code does not start with the name of its rule.
-# related_resources:
-#   - ref: https://www.openpolicyagent.org/docs/policy-language#generating-sets
-#     description: How Rego builds a set
-# custom:
-#   code: main.invalid_finding
-#   enforcement: hard
-#   why: A finding that cannot be read is still a finding. Dropped, it would let the stack pass.
-_findings contains finding if {
-	shape.valid
-	some [rule, reported] in _malformed
-	finding := _denial({
-		"code": "main.invalid_finding",
-		"subject": rule,
-		"message": sprintf("the rule %s reported something that is no finding: %s", [rule, json.marshal(reported)]),
-		"fix": concat(" ", [
-			"let `findings` be a set of objects with exactly the keys code (the name of the rule, a dot, the name of the check),",
-			"subject, path (a list of keys), message and fix",
-		]),
 	})
 }
 
@@ -178,33 +205,6 @@ _rules contains name if some name in data.flowyml.catalogue.rules
 _rules contains name if some name in data.org.catalogue.rules
 
 _rules contains name if some name in data.project.catalogue.rules
-
-# What the rules reported, by root and rule. A key at the depth of a rule without `findings`, or a rule that only the
-# catalogue knows, is refused when a policy is built or loaded: to look for them would cost half of each decision.
-_reports["flowyml"] := {name: found | found := data.flowyml.rules[name].findings}
-
-_reports["org"] := {name: found | found := data.org.rules[name].findings}
-
-_reports["project"] := {name: found | found := data.project.rules[name].findings}
-
-_malformed contains [sprintf("%s.rules.%s", [root, name]), found] if {
-	some root, name
-	found := _reports[root][name]
-	not is_set(found)
-}
-
-_malformed contains [sprintf("%s.rules.%s", [root, name]), reported] if {
-	some root, name
-	some reported in _reports[root][name]
-	not _well_formed(name, reported)
-}
-
-_well_formed(name, reported) if {
-	{key: type_name(value) | some key, value in reported} == _finding_types
-	startswith(reported.code, concat("", [name, "."]))
-}
-
-_finding_types := {"code": "string", "subject": "string", "path": "array", "message": "string", "fix": "string"}
 
 _unread contains problem if {
 	some rule, sources in rule_data.given

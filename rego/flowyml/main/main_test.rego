@@ -158,7 +158,8 @@ test_deny_missing_input if {
 # Rules may rely on the shape of the input, so that none is asked about another.
 test_deny_malformed_input_without_asking_the_rules if {
 	found := decision with input as inputs.changed({"stack/version": null, "images": null})
-		with data.project.rules as {"zones": {"findings": {_reported("zones.a"), 7}, "odd": {"findings": 7}}}
+		with data.project.rules as {"zones": {"findings": {_reported("zones.a"), 7}}}
+		with data.org.rules as {"gpus": {"findings": {_reported("gpus.a")}}}
 		with data.org.rule_data as {"nobody": {}}
 	[finding.code | some finding in found.findings] == ["main.invalid_input"]
 }
@@ -202,17 +203,6 @@ test_deny_finding_that_cannot_be_read if {
 				with data.org.rules as {name: {"findings": {reported}} | some name in ["own"]; root == "org"}
 				with data.project.rules as {name: {"findings": {reported}} | some name in ["own"]; root == "project"}
 		}
-	}
-}
-
-test_deny_findings_that_are_no_set if {
-	every found in [7, "a", true, null, {}, []] {
-		decision == _decision(false, [_fault(
-			"main.invalid_finding",
-			"org.rules.own",
-			sprintf("the rule org.rules.own reported something that is no finding: %s", [json.marshal(found)]),
-			_fix_of_a_finding,
-		)]) with input as inputs.plain with data.org.rules as {"own": {"findings": found}}
 	}
 }
 

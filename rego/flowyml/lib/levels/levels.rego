@@ -15,7 +15,7 @@ severity := {"advisory": "warn", "soft": "deny", "hard": "deny"}
 
 # METADATA
 # description: The level in force for a code that a rule of this root reports.
-level(root, code) := _strictest[max({object.get(_ranks, company, 3), object.get(_ranks, project, 3)})] if {
+level(root, code) := object.get(_stricter, [company, project], "hard") if {
 	company := object.get(_levels, code, _catalogued(root, code))
 	project := object.get(_tightened, code, "disabled")
 }
@@ -23,7 +23,8 @@ level(root, code) := _strictest[max({object.get(_ranks, company, 3), object.get(
 # METADATA
 # description: What is wrong with data.org.levels.
 problems contains problem if {
-	not is_object(_given)
+	given := data.org.levels
+	not is_object(given)
 	problem := {
 		"subject": "data.org.levels",
 		"message": "data.org.levels of the company's policy is no mapping of codes to levels",
@@ -33,7 +34,7 @@ problems contains problem if {
 
 problems contains problem if {
 	some code, word in _levels
-	not _ranks[word]
+	not word in _words
 	place := sprintf("data.org.levels[%q]", [code])
 	problem := {
 		"subject": place,
@@ -44,19 +45,21 @@ problems contains problem if {
 
 default _levels := {}
 
-_levels := _given if is_object(_given)
-
-default _given := {}
-
-_given := data.org.levels
+_levels := data.org.levels if is_object(data.org.levels)
 
 default _tightened := {}
 
 _tightened := input.project.policies.levels
 
-_strictest := ["disabled", "advisory", "soft", "hard"]
+_words := {"disabled", "advisory", "soft", "hard"}
 
-_ranks := {"disabled": 0, "advisory": 1, "soft": 2, "hard": 3}
+# The stricter of two levels.
+_stricter := {
+	"disabled": {"disabled": "disabled", "advisory": "advisory", "soft": "soft", "hard": "hard"},
+	"advisory": {"disabled": "advisory", "advisory": "advisory", "soft": "soft", "hard": "hard"},
+	"soft": {"disabled": "soft", "advisory": "soft", "soft": "soft", "hard": "hard"},
+	"hard": {"disabled": "hard", "advisory": "hard", "soft": "hard", "hard": "hard"},
+}
 
 default _catalogued(_, _) := "hard"
 

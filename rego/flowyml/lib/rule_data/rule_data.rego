@@ -24,11 +24,20 @@ owner(source, _, _) := sprintf("the project (policies.%s)", [source]) if source 
 
 # METADATA
 # description: By rule, for those that have any, the data that the company and the project give it, each with its place.
-given := {rule: sources | some rule, sources in _given}
+given := {rule: sources |
+	some rule in object.keys(object.union(_mapping, input.project.policies.rule_data))
+	sources := {source |
+		some place, said in {"data.org.rule_data": _mapping, "policies.rule_data": input.project.policies.rule_data}
+		source := {"place": sprintf("%s.%s", [place, rule]), "value": said[rule]}
+	}
+}
 
 # METADATA
 # description: The company's rule data is no mapping of rules to their data, so that it cannot be read at all.
-unreadable if not is_object(_said)
+unreadable if {
+	said := data.org.rule_data
+	not is_object(said)
+}
 
 # METADATA
 # description: |
@@ -52,22 +61,9 @@ patterns contains pattern if {
 	is_string(pattern)
 }
 
-default _said := {}
-
-_said := data.org.rule_data
-
 default _mapping := {}
 
-_mapping := _said if is_object(_said)
-
-# By rule: the data that the company and the project give it.
-_given[rule] contains {"place": sprintf("data.org.rule_data.%s", [rule]), "value": value} if {
-	some rule, value in data.org.rule_data
-}
-
-_given[rule] contains {"place": sprintf("policies.rule_data.%s", [rule]), "value": value} if {
-	some rule, value in input.project.policies.rule_data
-}
+_mapping := data.org.rule_data if is_object(data.org.rule_data)
 
 _problems(place, given, _) := {{
 	"subject": place,

@@ -110,11 +110,14 @@ findings contains finding if {
 	}
 }
 
-_labels contains label if some label in rule_data.company.images_inspected.required_labels
-
-_labels contains label if some label in input.project.policies.image_policy.required_labels
-
-_labels contains label if some label in input.project.policies.rule_data.images_inspected.required_labels
+_labels := {label |
+	some labels in [
+		object.get(rule_data.company, ["images_inspected", "required_labels"], []),
+		input.project.policies.image_policy.required_labels,
+		object.get(input.project.policies.rule_data, ["images_inspected", "required_labels"], []),
+	]
+	some label in labels
+}
 
 default _reason(_) := "no reason is known"
 

@@ -53,7 +53,7 @@ findings contains finding if {
 findings contains finding if {
 	some image in input.images
 	image.registry != null
-	some source, entries in _allowed
+	some [source, entries] in _lists
 	is_array(entries)
 	not _in(image, entries)
 	some path in images.places(image)
@@ -109,25 +109,26 @@ _entry := concat("", [
 ])
 
 # Every list of allowed registries, null where it is not set.
-_allowed["company"] := rule_data.company.images_registry.allowed_registries
+_lists := [
+	["company", object.get(rule_data.company, ["images_registry", "allowed_registries"], null)],
+	["image_policy.allowed_registries", input.project.policies.image_policy.allowed_registries],
+	[
+		"rule_data.images_registry.allowed_registries",
+		object.get(input.project.policies.rule_data, ["images_registry", "allowed_registries"], null),
+	],
+]
 
-_allowed["image_policy.allowed_registries"] := input.project.policies.image_policy.allowed_registries
-
-_allowed["rule_data.images_registry.allowed_registries"] := input.project.policies.rule_data.images_registry.allowed_registries
-
-# Both sides end in a slash, so that an entry covers whole segments and nothing that merely begins like it.
+# An entry may call a host by its name, with `*.` for the first label, or by Docker Hub's other name, which references
+# lose when they are normalised. Both sides end in a slash, so that an entry covers whole segments and nothing that
+# merely begins like it.
 _in(image, entries) if strings.any_prefix_match(
-	{concat("/", [host, image.repository, ""]) | some host in _hosts(image.registry)},
+	[
+		concat("/", [image.registry, image.repository, ""]),
+		concat("/", [regex.replace(image.registry, `^[^.]+\.`, "*."), image.repository, ""]),
+		concat("/", [object.get({"docker.io": "index.docker.io"}, image.registry, image.registry), image.repository, ""]),
+	],
 	{regex.replace(entry, `(/\*{0,2})?$`, "/") | some entry in entries; is_string(entry)},
 )
-
-# What an entry may call a host: its name, `*.` for its first label, and Docker Hub's other name, which references lose
-# when they are normalised.
-_hosts(registry) := {
-	registry,
-	regex.replace(registry, `^[^.]+\.`, "*."),
-	object.get({"docker.io": "index.docker.io"}, registry, registry),
-}
 
 _reason(null) := ""
 

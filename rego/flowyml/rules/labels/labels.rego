@@ -20,14 +20,15 @@ import data.flowyml.lib.stack
 #   why: Labels say who answers for a stack and who pays for it. A stack without them belongs to nobody.
 findings contains finding if {
 	not stack.builtin
-	some key, values in _required
-	not key in _filled
+	some demand in _demands
+	key := split(demand, "=")[0]
+	trim_space(object.get(input.stack.labels, [key], "")) == ""
 	finding := {
 		"code": "labels.required",
 		"subject": key,
 		"path": ["metadata", "labels", key],
 		"message": sprintf("the label %q is required, but it %s", [key, _state(key)]),
-		"fix": _advice(key, values),
+		"fix": _advice(key),
 	}
 }
 
@@ -45,16 +46,18 @@ findings contains finding if {
 #   why: A label such as `approved` means something only if its value is the one that was agreed on.
 findings contains finding if {
 	not stack.builtin
-	some key in _filled
-	some value in _required[key]
-	value != ""
-	input.stack.labels[key] != value
+	some demand in _demands
+	contains(demand, "=")
+	key := split(demand, "=")[0]
+	value := input.stack.labels[key]
+	trim_space(value) != ""
+	concat("=", [key, value]) != demand
 	finding := {
 		"code": "labels.value",
 		"subject": key,
 		"path": ["metadata", "labels", key],
-		"message": sprintf("the label %q must be %q, but it is %q", [key, value, input.stack.labels[key]]),
-		"fix": sprintf("if it is true of this stack, set `%s: %q` under metadata.labels", [key, value]),
+		"message": sprintf("the label %q must be %q, but it is %q", [key, _value(demand), value]),
+		"fix": sprintf("if it is true of this stack, set `%s: %q` under metadata.labels", [key, _value(demand)]),
 	}
 }
 
@@ -82,34 +85,30 @@ findings contains finding if {
 	}
 }
 
-# By key of each required label: the values asked for, "" where any value will do.
-_required[key] contains value if {
-	some demand in _demands
+# What every list asks for, each as `key` or as `key=value`. Other values are what rule_data is about.
+_demands := {demand |
+	some demands in [
+		object.get(rule_data.company, ["labels", "required"], []),
+		input.project.policies.required_labels,
+		object.get(input.project.policies.rule_data, ["labels", "required"], []),
+	]
+	some demand in demands
 	is_string(demand)
-	key := split(demand, "=")[0]
-	value := trim_prefix(substring(demand, count(key), -1), "=")
 }
 
-_demands contains demand if some demand in rule_data.company.labels.required
-
-_demands contains demand if some demand in input.project.policies.required_labels
-
-_demands contains demand if some demand in input.project.policies.rule_data.labels.required
-
-# The keys of the labels that say something.
-_filled contains key if {
-	some key, value in input.stack.labels
-	trim_space(value) != ""
-}
+_value(demand) := substring(demand, indexof(demand, "=") + 1, -1)
 
 _state(key) := "is missing" if not input.stack.labels[key]
 
 _state(key) := "is blank" if input.stack.labels[key]
 
-_advice(key, values) := sprintf("add `%s` under metadata.labels, with a value that is true of this stack", [key]) if {
-	values == {""}
+_advice(key) := sprintf("add `%s: %q` under metadata.labels, if it is true of this stack", [key, min(_values(key))])
+
+_advice(key) := sprintf("add `%s` under metadata.labels, with a value that is true of this stack", [key]) if {
+	count(_values(key)) == 0
 }
 
-_advice(key, values) := sprintf("add `%s: %q` under metadata.labels, if it is true of this stack", [key, value]) if {
-	value := min(values - {""})
+_values(key) := {_value(demand) |
+	some demand in _demands
+	startswith(demand, concat("", [key, "="]))
 }

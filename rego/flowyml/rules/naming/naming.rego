@@ -22,7 +22,7 @@ import data.flowyml.lib.text
 #     The name becomes part of paths, labels, log lines and glob matches. Blanks, slashes or invisible characters break
 #     them, or make one name pass for another.
 findings contains finding if {
-	not regex.match(_safe, input.stack.name)
+	not regex.match(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$`, input.stack.name)
 	finding := {
 		"code": "naming.safe",
 		"subject": input.stack.name,
@@ -49,7 +49,11 @@ findings contains finding if {
 #     nobody has looked at.
 findings contains finding if {
 	not stack.builtin
-	some source, patterns in _allowed
+	some [source, patterns] in [
+		["company", object.get(rule_data.company, ["naming", "allowed_stacks"], null)],
+		["allowed_stacks", input.project.policies.allowed_stacks],
+		["rule_data.naming.allowed_stacks", object.get(input.project.policies.rule_data, ["naming", "allowed_stacks"], null)],
+	]
 	is_array(patterns)
 	not _matches(patterns)
 	listing := text.listing(patterns)
@@ -87,8 +91,6 @@ findings contains finding if {
 	}
 }
 
-_safe := `^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$`
-
 # The nearest plain name, if anything of the name can be kept.
 default _example := ""
 
@@ -97,13 +99,6 @@ _example := sprintf(", for example %q", [nearest]) if {
 	nearest := trim(substring(trim(plain, "-._"), 0, 128), "-._")
 	nearest != ""
 }
-
-# Every list of allowed stacks, null where it is not set.
-_allowed["company"] := rule_data.company.naming.allowed_stacks
-
-_allowed["allowed_stacks"] := input.project.policies.allowed_stacks
-
-_allowed["rule_data.naming.allowed_stacks"] := input.project.policies.rule_data.naming.allowed_stacks
 
 _matches(patterns) if {
 	some pattern in patterns

@@ -23,7 +23,7 @@ import data.flowyml.lib.stack
 findings contains finding if {
 	stack.builtin
 	some environment in input.environments
-	object.get(_environments, [environment, "builtin"], "allow") == "deny"
+	_environments[environment].builtin == "deny"
 	finding := {
 		"code": "source.builtin",
 		"subject": environment,
@@ -58,16 +58,9 @@ findings contains finding if {
 
 _problems contains problem if some problem in rule_data.problems(rule_data.given.source, {})
 
-default _given := {}
-
-_given := data.org.environments
-
-default _environments := {}
-
-_environments := _given if is_object(_given)
-
 _problems contains problem if {
-	not is_object(_given)
+	environments := data.org.environments
+	not is_object(environments)
 	problem := {
 		"subject": "data.org.environments",
 		"message": "data.org.environments is no mapping of environments to entries",
@@ -109,3 +102,5 @@ _problems contains problem if {
 		"fix": sprintf("let %s be allow or deny", [place]),
 	}
 }
+
+_environments := data.org.environments if is_object(data.org.environments)
