@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -28,7 +29,7 @@ func (evaluator *Evaluator) describe(ctx context.Context) (Started, error) {
 		for name, manifest := range current.manifests {
 			started.Bundles[name] = manifest.Revision
 		}
-		started.Rules = compiledRules(current.compiler)
+		started.Rules = compiledRules(current.compiler, evaluator.bundleNames())
 		for _, root := range evaluator.policyRoots() {
 			data, err := baseRules(ctx, evaluator.store, txn, root)
 			if err != nil {
@@ -53,16 +54,17 @@ func (evaluator *Evaluator) policyRoots() []string {
 	return roots
 }
 
-func compiledRules(compiler *ast.Compiler) []Rule {
+func compiledRules(compiler *ast.Compiler, bundles []string) []Rule {
 	found := map[string]Rule{}
-	for _, module := range compiler.Modules {
+	for id, module := range compiler.Modules {
+		file := fileInBundle(id, bundles)
 		for _, rule := range module.Rules {
 			path := groundPath(rule.Ref())
 			if len(path) < 2 || path[1] != "rules" {
 				continue
 			}
 			key, _ := json.Marshal(path)
-			one := Rule{Path: path, Kind: ruleKind(rule), Location: rule.Location.String()}
+			one := Rule{Path: path, Kind: ruleKind(rule), Location: fmt.Sprintf("%s:%d", file, rule.Location.Row)}
 			if known, seen := found[string(key)]; !seen || one.Location < known.Location {
 				found[string(key)] = one
 			}
@@ -74,6 +76,17 @@ func compiledRules(compiler *ast.Compiler) []Rule {
 	}
 	slices.SortFunc(rules, func(a, b Rule) int { return slices.Compare(a.Path, b.Path) })
 	return rules
+}
+
+// fileInBundle is a module's file as its bundle names it. OPA's own locations have the bundle's name before it or not,
+// depending on which bundle was loaded first; the ids of modules always have.
+func fileInBundle(id string, bundles []string) string {
+	for _, name := range bundles {
+		if file, found := strings.CutPrefix(id, name+"/"); found {
+			return file
+		}
+	}
+	return id
 }
 
 // groundPath is the constant part of a rule's reference, without data.
