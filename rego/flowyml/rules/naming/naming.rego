@@ -56,14 +56,13 @@ findings contains finding if {
 	]
 	is_array(patterns)
 	not _matches(patterns)
-	listing := text.listing(patterns)
 	owner := rule_data.owner(source, "naming", "allowed_stacks")
 	finding := {
 		"code": "naming.allowed_stacks",
 		"subject": input.stack.name,
 		"path": ["metadata", "name"],
-		"message": sprintf("the stack's name %q is not allowed: %s allows %s", [input.stack.name, owner, listing]),
-		"fix": _advice(source, listing),
+		"message": sprintf("the stack's name %q is not allowed: %s allows %s", [input.stack.name, owner, text.listing(patterns)]),
+		"fix": _advice(source, patterns),
 	}
 }
 
@@ -106,8 +105,13 @@ _matches(patterns) if {
 	glob.match(pattern, null, input.stack.name)
 }
 
-_advice("company", listing) := sprintf("use a stack whose name matches %s, or ask the platform team to allow this one", [listing])
+_advice(_, []) := "have a pattern for this stack added to the list"
 
-_advice(source, listing) := sprintf("use a stack whose name matches %s, or add a pattern for this one to the list in flowyml.yaml", [listing]) if {
+_advice("company", patterns) := sprintf("use a stack whose name matches %s, or ask the platform team to allow this one", [text.listing(patterns)]) if {
+	count(patterns) > 0
+}
+
+_advice(source, patterns) := sprintf("use a stack whose name matches %s, or add a pattern for this one to the list in flowyml.yaml", [text.listing(patterns)]) if {
 	source != "company"
+	count(patterns) > 0
 }

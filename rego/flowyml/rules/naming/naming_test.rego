@@ -70,7 +70,7 @@ test_deny_every_stack_where_the_list_is_empty if {
 		"subject": "prod-gpu-large",
 		"path": ["metadata", "name"],
 		"message": "the stack's name \"prod-gpu-large\" is not allowed: the project (policies.allowed_stacks) allows nothing",
-		"fix": "use a stack whose name matches nothing, or add a pattern for this one to the list in flowyml.yaml",
+		"fix": "have a pattern for this stack added to the list",
 	}} with input as inputs.changed({"project/policies/allowed_stacks": []})
 }
 
@@ -82,6 +82,11 @@ test_deny_stack_that_the_company_does_not_name if {
 		"message": `the stack's name "prod-gpu-large" is not allowed: the company's policy (naming.allowed_stacks) allows "approved-*"`,
 		"fix": `use a stack whose name matches "approved-*", or ask the platform team to allow this one`,
 	}} with input as inputs.plain with data.org.rule_data as {"naming": {"allowed_stacks": ["approved-*"]}}
+}
+
+test_deny_every_stack_where_the_list_of_the_company_is_empty if {
+	found := findings with input as inputs.plain with data.org.rule_data as {"naming": {"allowed_stacks": []}}
+	{finding.fix | some finding in found} == {"have a pattern for this stack added to the list"}
 }
 
 test_deny_unless_every_list_that_is_set_names_the_stack if {
