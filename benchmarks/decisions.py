@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.clock import CannotMeasure, Process, Series, in_turns, processes_in_turns
-from benchmarks.peers import ROOT, own_program, require_opa_client
+from benchmarks.peers import ROOT, require_opa_client
 from benchmarks.policy import ENTRY_POINT, StagedPolicy
 from benchmarks.report import Row, Target
 from benchmarks.stacks import StackProject, must_be_denied
@@ -189,13 +189,14 @@ def opa_client(staged: StagedPolicy) -> Iterator[Callable[[dict[str, Any]], Any]
 
 @contextmanager
 def opa_server(staged: StagedPolicy) -> Iterator[int]:
-    """`flowyml-policy opa run --server` with the bundle, on a free port; ended with what it started."""
+    """`opa run --server` of the library with the bundle, on a free port; ended with what it started."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     command: list[str | Path] = [
-        own_program(),
-        "opa",
+        sys.executable,
+        "-m",
+        "flowyml_policy.opa",
         "run",
         "--server",
         "--addr",

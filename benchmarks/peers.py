@@ -3,6 +3,7 @@
 Rules of this room:
 - A peer that cannot be had is CannotMeasure, never a row that is left out in silence.
 - Versions are pinned here; what is installed already is used again.
+- This program is measured as users have it, installed from a wheel: an editable install stages its policy anew.
 """
 
 from __future__ import annotations
@@ -39,11 +40,29 @@ class FlowymlEnvironment:
         return self.folder / "bin" / "flowyml-policy"
 
 
-def own_program() -> Path:
-    """`flowyml-policy` of the environment that runs the benchmarks."""
-    program = Path(sys.executable).with_name("flowyml-policy")
-    if not program.is_file():
-        raise CannotMeasure(f"{program} is not installed; run `make install`")
+def own_program(work: Path) -> Path:
+    """`flowyml-policy` of this checkout, installed from its wheel over the packages that run the benchmarks."""
+    return _installed(work / "installed", Path(sys.executable))
+
+
+def own_program_beside(environment: FlowymlEnvironment, work: Path) -> Path:
+    """The same over the packages of `environment`, pandas among them."""
+    return _installed(work / "installed-beside-flowyml", environment.folder / "bin" / "python")
+
+
+def _installed(folder: Path, beside: Path) -> Path:
+    """`flowyml-policy` in a virtual environment of its own, which finds all other packages where `beside` does."""
+    _install([str(beside), "-m", "venv", "--clear", str(folder)])
+    python = str(folder / "bin" / "python")
+    _install([python, "-m", "pip", "install", "-q", "--no-deps", str(ROOT)])
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    mine, others = (Path(Process([one, "-c", where], ROOT).read().strip()) for one in (python, beside))
+    (mine / "others.pth").write_text(f"{others}\n", "utf-8")
+    program = folder / "bin" / "flowyml-policy"
+    if not str(
+        Process([python, "-c", "import flowyml_policy; print(flowyml_policy.__file__)"], folder).read()
+    ).startswith(str(folder)):
+        raise CannotMeasure(f"{program} does not run what was installed into {folder}")
     return program
 
 

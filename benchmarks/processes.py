@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.clock import CannotMeasure, Process, Series, Timed, processes_in_turns
-from benchmarks.peers import FlowymlEnvironment
 from benchmarks.policy import StagedPolicy
 from benchmarks.report import Row, Target
 from benchmarks.stacks import StackProject
@@ -113,19 +112,19 @@ def measure_memory(judges: Judges, small: StackProject, large: StackProject, rou
 
 
 def measure_upstream(
-    judges: Judges, environment: FlowymlEnvironment, project: StackProject, work: Path, rounds: int
+    judges: Judges, program: Path, beside: Path, project: StackProject, work: Path, rounds: int
 ) -> Iterator[Row]:
-    """One manifest, against `flowyml policy check` of one stack: ours in its own environment, and beside pandas."""
+    """One manifest, against `flowyml policy check` (of `program`): ours alone, and the one `beside` pandas."""
     folder = work / "upstream"
     (folder / "stacks").mkdir(parents=True, exist_ok=True)
     (folder / "stacks" / "prod-gpu-large.yaml").write_text(UPSTREAM_STACK, "utf-8")
     (folder / "flowyml.yaml").write_text(UPSTREAM_SETTINGS, "utf-8")
-    check: list[str | Path] = [environment.upstream, "policy", "check", "--stack", "prod-gpu-large"]
+    check: list[str | Path] = [program, "policy", "check", "--stack", "prod-gpu-large"]
     upstream = Process(check, folder, environment={"HOME": str(folder)})
     if "Policy check PASSED" not in upstream.read():
         raise CannotMeasure(f"{upstream} did not pass")
-    inside, outside = judges.validate(project, environment.own), judges.validate(project)
-    first = first_validate(environment.own, project)
+    inside, outside = judges.validate(project, beside), judges.validate(project)
+    first = first_validate(beside, project)
     ours_inside, ours, ours_first, theirs = processes_in_turns(rounds, inside, outside, first, upstream)
     quarter = Target("at most", 0.25)
     yield _versus("stack validate, 1 manifest", ours, "flowyml policy check", theirs, quarter)

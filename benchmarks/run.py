@@ -51,8 +51,12 @@ class Bench:
         return policy.stage(self.work)
 
     @cached_property
+    def own(self) -> Path:
+        return peers.own_program(self.work)
+
+    @cached_property
     def judges(self) -> processes.Judges:
-        own = peers.own_program()
+        own = self.own
         audit = processes.make_audit(own, self.one, self.work / "audit")
         return processes.Judges(own, peers.conftest(self.work), self.staged, audit)
 
@@ -85,17 +89,20 @@ class Bench:
         return decisions.measure_exec(self.staged, self.work, self.cases, self.effort.folder_rounds)
 
     def ready(self) -> Iterator[Row]:
-        return starting.measure_ready(self.effort.short_rounds)
+        return starting.measure_ready(self.own.with_name("python"), self.work, self.effort.short_rounds)
 
     def size(self) -> Iterator[Row]:
         return starting.measure_size()
 
     def help(self) -> Iterator[Row]:
-        return starting.measure_help(self.effort.short_rounds)
+        return starting.measure_help(self.own, self.effort.short_rounds)
 
     def upstream(self) -> Iterator[Row]:
         environment = peers.flowyml_environment()
-        return processes.measure_upstream(self.judges, environment, self.one, self.work, self.effort.short_rounds)
+        beside = peers.own_program_beside(environment, self.work)
+        return processes.measure_upstream(
+            self.judges, environment.upstream, beside, self.one, self.work, self.effort.short_rounds
+        )
 
     def folders(self) -> Iterator[Row]:
         yield from processes.measure_folder(self.judges, self.one, self.effort.short_rounds, None)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.clock import CannotMeasure, Process, Series, processes_in_turns
-from benchmarks.peers import ROOT, own_program
+from benchmarks.peers import ROOT
 from benchmarks.report import Row, Target
 
 LIBRARY_FOLDER = ROOT / "flowyml_policy" / "opa" / "_lib"
@@ -25,9 +24,9 @@ evaluator.close()
 """In a fresh process: loads the library, starts OPA and waits until the shipped bundle is active."""
 
 
-def measure_ready(rounds: int) -> Iterator[Row]:
+def measure_ready(python: Path, folder: Path, rounds: int) -> Iterator[Row]:
     """From nothing to an evaluator that can answer, without the time of Python's own imports."""
-    process = Process([sys.executable, "-c", READY], ROOT)
+    process = Process([python, "-c", READY], folder)
     process.read()
     series = Series(tuple(float(process.read()) for _ in range(rounds)))
     yield Row("OPA ready, in ms", series.median, "ms", target=Target("at most", 60), samples=series.samples)
@@ -51,10 +50,10 @@ def deflated(file: Path) -> int:
     return size + len(packer.flush())
 
 
-def measure_help(rounds: int) -> Iterator[Row]:
+def measure_help(program: Path, rounds: int) -> Iterator[Row]:
     """`--help` against importing click, which it cannot do without."""
-    own = Process([own_program(), "--help"], ROOT)
-    click = Process([sys.executable, "-c", "import click"], ROOT)
+    own = Process([program, "--help"], ROOT)
+    click = Process([program.with_name("python"), "-c", "import click"], ROOT)
     mine, theirs = processes_in_turns(rounds, own, click)
     yield Row(
         "flowyml-policy --help",
