@@ -28,15 +28,15 @@ _SHOWN: Final = 80
 _LABEL: Final = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _PORT: Final = "(?::[0-9]+)?"
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\]){_PORT}")
-_HOST_BELOW = re.compile(rf"{_LABEL}(?:\.{_LABEL})*{_PORT}")
+_HOST_BELOW: Final = rf"{_LABEL}(?:\.{_LABEL})*{_PORT}"
 _COMPONENT: Final = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
-_PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
-_TAG = re.compile("[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_DIGEST = re.compile("sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
-_DIGEST_SHAPE = re.compile("[A-Za-z][A-Za-z0-9+._-]*:[0-9A-Za-z=_-]*")
-_IDENTIFIER = re.compile("[0-9a-f]{64}")
-_REMAINDER = re.compile(rf"({_PATH.pattern})(?::({_TAG.pattern}))?(?:@({_DIGEST.pattern}))?")
-_BLANK_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f]")
+_PATH: Final = rf"{_COMPONENT}(?:/{_COMPONENT})*"
+_TAG: Final = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+_DIGEST: Final = "sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}"
+_DIGEST_SHAPE: Final = "[A-Za-z][A-Za-z0-9+._-]*:[0-9A-Za-z=_-]*"
+_IMAGE_ID = re.compile(f"[0-9a-f]{{64}}|{_DIGEST}")
+_REMAINDER = re.compile(rf"({_PATH})(?::({_TAG}))?(?:@({_DIGEST}))?")
+_BLANK_OR_CONTROL: Final = r"[\s\x00-\x1f\x7f]"
 
 
 class ImageReference(NamedTuple):
@@ -73,7 +73,7 @@ def parse_reference(text: str) -> ImageReference:
     """
     if not isinstance(text, str) or not text or len(text) > _LONGEST_TEXT:
         raise _refused(text, *_not_text(text))
-    if _IDENTIFIER.fullmatch(text) or _DIGEST.fullmatch(text):
+    if _IMAGE_ID.fullmatch(text):
         raise _refused(text, "it is an image id, which names no repository", "name the repository")
     registry, remainder = _split(text)
     parts = _REMAINDER.fullmatch(remainder)
@@ -96,8 +96,8 @@ def parse_allowlist_entry(text: str) -> str:
     host, slash, path = _without_open_end(text).partition("/")
     if host == _DOCKER_HUB_OLD:
         host = DOCKER_HUB
-    is_host = _HOST_BELOW.fullmatch(host[2:]) if host.startswith("*.") else _HOST.fullmatch(host) and _is_host(host)
-    if not is_host or (slash and not _PATH.fullmatch(path)):
+    is_host = re.fullmatch(_HOST_BELOW, host[2:]) if host.startswith("*.") else _HOST.fullmatch(host) and _is_host(host)
+    if not is_host or (slash and not re.fullmatch(_PATH, path)):
         raise _refused_entry(text, *next(_why_no_entry(text, host, path)))
     entry = f"{host}/{path}" if path else host
     if len(entry) > LONGEST_NAME:
@@ -162,7 +162,7 @@ def _shown(text: object) -> str:
     if not isinstance(text, str):
         return "a value that is not text"
     head, at, digest = text.rpartition("@")
-    if not _DIGEST_SHAPE.fullmatch(digest):
+    if not re.fullmatch(_DIGEST_SHAPE, digest):
         head, at, digest = text, "", ""
     user, separator, rest = head.rpartition("@")
     shown = f"{f'...@{rest}' if separator and user else head}{at}{digest}"
@@ -183,7 +183,7 @@ _Reasons: TypeAlias = Iterator[tuple[str, str]]
 
 def _unwritable(text: str) -> _Reasons:
     """What is wrong with `text` whatever it was meant to be."""
-    if _BLANK_OR_CONTROL.search(text):
+    if re.search(_BLANK_OR_CONTROL, text):
         yield "it holds a blank or a control character", "take it out"
     if "://" in text:
         yield "it begins with a scheme", "leave out what stands up to and including `://`"
@@ -202,12 +202,12 @@ def _why(text: str, registry: str, remainder: str) -> _Reasons:
     if not _HOST.fullmatch(registry):
         yield f"{registry!r} is no host name", "correct the part before the first `/`"
     named, at, digest = remainder.partition("@")
-    if at and not _DIGEST.fullmatch(digest):
+    if at and not re.fullmatch(_DIGEST, digest):
         yield "its digest is not sha256:, sha384: or sha512: and lower-case hex digits", "write the whole digest"
     path, colon, tag = named.partition(":")
     if path != path.lower():
         yield "its repository holds upper-case letters", "write the repository in lower case"
-    if colon and _PATH.fullmatch(path) and not _TAG.fullmatch(tag):
+    if colon and re.fullmatch(_PATH, path) and not re.fullmatch(_TAG, tag):
         yield "its tag is malformed", "use at most 128 letters, digits, `_`, `.` or `-`, not `.` or `-` first"
     yield "its repository is malformed", "use letters and digits, and single `.`, `_` or `-` between them"
 

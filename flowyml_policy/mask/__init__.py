@@ -5,6 +5,7 @@ Rules of this room:
 - Masking what is masked changes nothing; no JSON value makes it fail; time grows linearly with the text.
 - What merely looks random but is public stays: digests, uuids, commit ids, URLs, image references, public keys.
 - A reference to a secret is not a secret: `${DB_PASSWORD}`, `env:HF_TOKEN`, `vault://...`, `token_env`.
+- Expressions stand here as text: `re` compiles one when it is first needed, and keeps it. Most texts need two.
 """
 
 from flowyml_policy.mask.text import holds_secret, mask_text

@@ -21,18 +21,18 @@ class Pattern(NamedTuple):
 
     name: str
     signs: tuple[str, ...]
-    pattern: re.Pattern[str]
+    pattern: str
     accepts: Callable[[str], bool] = lambda _: True
 
     def spans(self, text: str) -> Iterator[Span]:
-        for match in self.pattern.finditer(text):
+        for match in re.finditer(self.pattern, text):
             if self.accepts(match["secret"]):
                 yield match.span("secret")
 
 
 def _token(name: str, signs: str, pattern: str, accepts: Callable[[str], bool] = lambda _: True) -> Pattern:
     """A token that is known by its beginning, wherever a word may begin."""
-    return Pattern(name, tuple(signs.split()), re.compile(rf"(?<![A-Za-z0-9])(?P<secret>{pattern})"), accepts)
+    return Pattern(name, tuple(signs.split()), rf"(?<![A-Za-z0-9])(?P<secret>{pattern})", accepts)
 
 
 def _credential(text: str) -> bool:
@@ -48,15 +48,15 @@ _NO_MASK: Final = r"(?!masked:[a-z_]{1,40}@)"
 
 URL_PATTERNS: Final = (
     # The password ends at the last @ of the authority.
-    Pattern("url_password", (), re.compile(rf"://{_NO_MASK}[^\s/?#:@]*:(?P<secret>[^\s/?#]+)@"), _url_password),
+    Pattern("url_password", (), rf"://{_NO_MASK}[^\s/?#:@]*:(?P<secret>[^\s/?#]+)@", _url_password),
     # Unescaped / ? # in it, as SQLAlchemy takes them; a port is no password.
     Pattern(
         "url_password",
         (),
-        re.compile(rf"://{_NO_MASK}[^\s/?#:@]*:(?!\d{{1,5}}(?:[/?#,;]|$))(?P<secret>[^\s@\"'<>]{{1,256}})@"),
+        rf"://{_NO_MASK}[^\s/?#:@]*:(?!\d{{1,5}}(?:[/?#,;]|$))(?P<secret>[^\s@\"'<>]{{1,256}})@",
         _url_password,
     ),
-    Pattern("url_password", (), re.compile(r"://(?P<secret>[A-Za-z0-9_.~%+-]{20,})@"), looks_random),
+    Pattern("url_password", (), r"://(?P<secret>[A-Za-z0-9_.~%+-]{20,})@", looks_random),
 )
 """Run where the text has both :// and @."""
 
@@ -64,7 +64,7 @@ PATTERNS: Final = (
     Pattern(
         "private_key",
         ("PRIVATE KEY",),
-        re.compile(
+        (
             r"(?P<secret>-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----[\s\S]*?"
             r"(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----|\Z))"
         ),
@@ -72,27 +72,27 @@ PATTERNS: Final = (
     Pattern(
         "authorization",
         ("earer", "EARER"),
-        re.compile(r"(?i:\bbearer)[ \t]+(?P<secret>[A-Za-z0-9._~+/=-]{8,})"),
+        r"(?i:\bbearer)[ \t]+(?P<secret>[A-Za-z0-9._~+/=-]{8,})",
         _credential,
     ),
     Pattern(
         "authorization",
         ("uthorization", "UTHORIZATION"),
-        re.compile(r"(?i:\bauthorization)[\"' \t:=]{1,8}(?i:basic)[ \t]+(?!masked:)(?P<secret>[A-Za-z0-9+/=_-]{6,})"),
+        r"(?i:\bauthorization)[\"' \t:=]{1,8}(?i:basic)[ \t]+(?!masked:)(?P<secret>[A-Za-z0-9+/=_-]{6,})",
     ),
-    Pattern("jwt", ("eyJ",), re.compile(r"(?<![A-Za-z0-9_-])(?P<secret>eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)", re.ASCII)),
+    Pattern("jwt", ("eyJ",), r"(?a)(?<![A-Za-z0-9_-])(?P<secret>eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)"),
     Pattern(
         "slack_webhook",
         ("hooks.slack.com",),
-        re.compile(r"hooks\.slack\.com/(?:services|workflows|triggers)/(?P<secret>[A-Za-z0-9/_-]{16,})"),
+        r"hooks\.slack\.com/(?:services|workflows|triggers)/(?P<secret>[A-Za-z0-9/_-]{16,})",
     ),
     Pattern(
         "azure_storage_key",
         ("ey=",),
-        re.compile(r"(?i:accountkey|sharedaccesskey)=(?P<secret>[A-Za-z0-9+/%]{16,}=*)"),
+        r"(?i:accountkey|sharedaccesskey)=(?P<secret>[A-Za-z0-9+/%]{16,}=*)",
     ),
-    Pattern("azure_sas", ("sig=",), re.compile(r"(?<![A-Za-z0-9])sig=(?P<secret>[A-Za-z0-9%+/_-]{20,}=*)")),
-    Pattern("url_signature", ("ignature=",), re.compile(r"[Ss]ignature=(?P<secret>[A-Za-z0-9%+/_~-]{20,}=*)")),
+    Pattern("azure_sas", ("sig=",), r"(?<![A-Za-z0-9])sig=(?P<secret>[A-Za-z0-9%+/_-]{20,}=*)"),
+    Pattern("url_signature", ("ignature=",), r"[Ss]ignature=(?P<secret>[A-Za-z0-9%+/_~-]{20,}=*)"),
 )
 """Run wherever one of their signs is."""
 

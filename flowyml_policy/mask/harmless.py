@@ -42,18 +42,17 @@ DETECTORS: Final = (
 
 _MASK: Final = rf"masked:(?:{'|'.join(DETECTORS)})"
 
-_HARMLESS: Final = re.compile(
-    rf"(?:(?i:bearer|basic|token)\ +)?{_MASK}(?:\#\d+)?"
+_HARMLESS: Final = (
+    rf"(?x)(?:(?i:bearer|basic|token)\ +)?{_MASK}(?:\#\d+)?"
     r"""
     | \$\{[^{}]*\} | \$\([^()]*\) | \$\{\{[^{}]*\}\} | \{\{[^{}]*\}\} | \{\w*\} | \$[A-Z_][A-Z0-9_]* | %\(\w+\)s | %s
     | <[^<>]*> | [][{}(),*]+ | \.\.\. | (?i:x+)
     | (?i: | true | false | yes | no | on | off | none | null | nil | required | optional | enabled | disabled
          | default | unset | empty | redacted | hidden | missing )
-    """,
-    re.VERBOSE,
+    """
 )
 
-_REFERENCE: Final = re.compile(
+_REFERENCE: Final = (
     r"(?i:[a-z][a-z0-9+.-]{0,30}://|(?:env|file|vault|secrets?|secretref|keyvault|ssm|arn|projects)[:/])"
 )
 
@@ -70,9 +69,9 @@ def without_masks(text: str) -> str:
 
 def is_harmless(text: str) -> bool:
     """Whether all of `text` is a mask, a placeholder or a mere word: what nobody has to hide."""
-    return _HARMLESS.fullmatch(text) is not None
+    return re.fullmatch(_HARMLESS, text) is not None
 
 
 def is_reference(text: str) -> bool:
     """Whether `text` says where a secret lies. Passwords in URLs have their own detector."""
-    return _REFERENCE.match(text) is not None
+    return re.match(_REFERENCE, text) is not None

@@ -23,7 +23,7 @@ _NOT_SECRETS: Final = frozenset(
     | {"count", "limit", "min", "max", "size", "vault", "store", "backend", "manager", "header", "required", "var"}
     | {"variable", "enabled", "rotation", "field", "format", "dir", "age", "days", "source", "prefix"}
 )
-_WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_WORDS: Final = r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+"
 _LONGEST_NAME: Final = 128
 
 NO, TEXTS, NUMBERS_TOO = 0, 1, 2
@@ -37,7 +37,7 @@ def secrecy(key: object) -> int:
 
 @lru_cache(maxsize=4096)
 def _secrecy(name: str) -> int:
-    words = [word.lower() for word in _WORDS.findall(without_masks(name))]
+    words = [word.lower() for word in re.findall(_WORDS, without_masks(name))]
     if not words or words[-1] in _NOT_SECRETS:
         return NO
     if not _PASSWORDS.isdisjoint(words):
@@ -47,17 +47,14 @@ def _secrecy(name: str) -> int:
 
 
 _NAME: Final = r"(?P<name>[A-Za-z_][\w.-]{0,127})"
-_ASSIGNED: Final = re.compile(rf"(?<![\w.-])-{{0,2}}{_NAME}[\"']?[ \t]{{0,8}}:?=[ \t]{{0,8}}", re.ASCII)
-_FLAGGED: Final = re.compile(rf"(?<![\w.-])--{_NAME}[ \t]{{1,8}}(?!-)", re.ASCII)
-_QUOTED: Final = re.compile(
-    rf"(?<!\w)\\{{0,3}}[\"']{_NAME}\\{{0,3}}[\"'][ \t]{{0,8}}:[ \t]{{0,8}}"
-    r"(?=\\{0,3}[\"']|[^\s\"']+[ \t]*(?:[,}\]]|$))",  # a sentence that goes on is none
-    re.ASCII | re.MULTILINE,
+_ASSIGNED: Final = rf"(?a)(?<![\w.-])-{{0,2}}{_NAME}[\"']?[ \t]{{0,8}}:?=[ \t]{{0,8}}"
+_FLAGGED: Final = rf"(?a)(?<![\w.-])--{_NAME}[ \t]{{1,8}}(?!-)"
+_QUOTED: Final = (
+    rf"(?am)(?<!\w)\\{{0,3}}[\"']{_NAME}\\{{0,3}}[\"'][ \t]{{0,8}}:[ \t]{{0,8}}"
+    r"(?=\\{0,3}[\"']|[^\s\"']+[ \t]*(?:[,}\]]|$))"  # a sentence that goes on is none
 )
-_ON_A_LINE: Final = re.compile(
-    rf"^[ \t]*(?:-[ \t]+)?{_NAME}[ \t]{{0,8}}:[ \t]{{1,8}}(?=\S+[ \t]*$)", re.ASCII | re.MULTILINE
-)
-_VALUE: Final = re.compile(
+_ON_A_LINE: Final = rf"(?am)^[ \t]*(?:-[ \t]+)?{_NAME}[ \t]{{0,8}}:[ \t]{{1,8}}(?=\S+[ \t]*$)"
+_VALUE: Final = (
     r"\\{0,3}(?:\"(?P<d>[^\"\r\n]*)|'(?P<s>[^'\r\n]*)|"
     r"(?P<bare>(?:\$?\{\{[^{}\r\n]*\}\}|<[^<>\r\n]*>)(?=[\s\"'&;,]|$)|[^\s\"'&;]+))"
 )
@@ -76,8 +73,9 @@ _VALUE_GLANCE: Final = 2048
 """As much of a value as is looked at to see that it is a reference or a placeholder."""
 
 
-def assigned(text: str, pattern: re.Pattern[str]) -> Iterator[Span]:
+def assigned(text: str, expression: str) -> Iterator[Span]:
     """Values that a text gives to names of secrets: `password=...`, `--token ...`, `"api_key": "..."`."""
+    pattern = re.compile(expression)
     match = pattern.search(text)
     while match:
         at = match.end()
@@ -91,7 +89,7 @@ def assigned(text: str, pattern: re.Pattern[str]) -> Iterator[Span]:
 
 
 def _value_span(text: str, start: int, end: int) -> Span | None:
-    value = _VALUE.match(text, start, end)
+    value = re.compile(_VALUE).match(text, start, end)
     if value is None or value.lastgroup is None:
         return None
     start, end = value.span(value.lastgroup)

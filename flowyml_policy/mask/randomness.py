@@ -35,12 +35,12 @@ _MIN_PAIRS: Final = 17
 _MIN_CHANGES: Final = 0.42  # of random base62 it is 0.62, of CamelCase names with numbers about 0.3
 _MIN_ENTROPY: Final = 3.5
 
-_PUBLIC_IDS: Final = re.compile(
+_PUBLIC_IDS: Final = (
     r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|(?<![A-Za-z0-9])[0-9a-fA-F]{7,}(?![A-Za-z0-9])"
 )
 """Uuids, commit ids, digests: parts of a run that are random and no secret."""
 
-_PUBLIC: Final = re.compile(
+_PUBLIC: Final = (
     r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,3}(?:CERTIFICATE|PUBLIC KEY|CERTIFICATE REQUEST)-----[\s\S]*?(?:-----END|\Z)"
     r"|(?<![A-Za-z0-9])(?:ssh-[a-z0-9]{2,10}|ecdsa-[a-z0-9-]{5,30})[ \t]+[A-Za-z0-9+/=]+"
     r"|(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s\"'<>]*"
@@ -57,7 +57,7 @@ def looks_random(text: str) -> bool:
     """Whether `text` reads like random base64 rather than like names: every class of character, well mixed."""
     if text.islower() or text.isupper() or text.isalpha():
         return False
-    rest = _PUBLIC_IDS.sub("", text[:_LONGEST_LOOK])
+    rest = re.sub(_PUBLIC_IDS, "", text[:_LONGEST_LOOK])
     kinds = [_KIND.get(character, "") for character in rest]
     if not {"a", "A", "0"} <= set(kinds):
         return False
@@ -86,7 +86,7 @@ def random_runs(text: str, shape: bytes) -> Iterator[Span]:
     spans = [(start, _padded(text, end)) for start, end in _runs(shape, _RANDOM_RUN) if looks_random(text[start:end])]
     if not spans:
         return
-    public = [match.span() for match in _PUBLIC.finditer(text)][::-1]
+    public = [match.span() for match in re.finditer(_PUBLIC, text)][::-1]
     for start, end in spans:
         while public and public[-1][1] <= start:
             public.pop()

@@ -12,15 +12,15 @@ _HIDING: Final = (
     "\u202a-\u202e\u2066-\u2069"  # change the direction in which the rest is shown
     "\ud800-\udfff\ufeff\ufffe\uffff"  # no characters, or one that belongs before the first
 )
-_FORBIDDEN = re.compile(f"[{_HIDING}]")
-_FORBIDDEN_ASCII = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_UNSEEN_IN_KEYS = re.compile(
+_FORBIDDEN: Final = f"[{_HIDING}]"
+_FORBIDDEN_ASCII: Final = "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
+_UNSEEN_IN_KEYS: Final = (
     f"[\t\n\r{_HIDING}"
     "\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"  # blanks that are no blank
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2060-\u206f\u2800\u3164"
     "\ufe00-\ufe0f\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-_LINE_END = re.compile("\r\n|\r|\n")
+_LINE_END: Final = "\r\n|\r|\n"
 _WIDE_MARKS: Final = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 _BYTE_ORDER_MARK: Final = "\ufeff"
 
@@ -45,7 +45,7 @@ def decode(data: bytes) -> str | Unreadable:
         byte = data[error.start]
         return Unreadable(f"the byte 0x{byte:02x} is not UTF-8", "save the file as UTF-8 text", *position(before))
     text = text.removeprefix(_BYTE_ORDER_MARK)
-    found = (_FORBIDDEN_ASCII if text.isascii() else _FORBIDDEN).search(text)
+    found = re.search(_FORBIDDEN_ASCII if text.isascii() else _FORBIDDEN, text)
     if found is None:
         return text
     return Unreadable(
@@ -55,19 +55,19 @@ def decode(data: bytes) -> str | Unreadable:
 
 def position(before: str) -> tuple[int, int]:
     """Line and column, from 0, of what follows the text `before`."""
-    lines = _LINE_END.split(before)
+    lines = re.split(_LINE_END, before)
     return len(lines) - 1, len(lines[-1])
 
 
 def hidden_in_value(text: str) -> str | None:
     """The first character of a decoded value that an escape brought in and that no file may hold."""
-    found = _FORBIDDEN.search(text)
+    found = re.search(_FORBIDDEN, text)
     return found.group() if found else None
 
 
 def unseen_in_key(text: str) -> str | None:
     """The first character of a key that does not show, or shows as a blank without being one."""
-    found = _UNSEEN_IN_KEYS.search(text)
+    found = re.search(_UNSEEN_IN_KEYS, text)
     return found.group() if found else None
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 import yaml
 from yaml.events import (
@@ -22,7 +21,6 @@ from flowyml_policy.records.location import Location
 from flowyml_policy.records.record import Json
 from flowyml_policy.strict_yaml.characters import Unreadable, decode, hidden_in_value, named, unseen_in_key
 from flowyml_policy.strict_yaml.document import Document, Mark, Place
-from flowyml_policy.strict_yaml.mistakes import explain_syntax, placeholder_at
 from flowyml_policy.strict_yaml.scalars import NumberRefused, resolve
 
 _TEXT_PER_NODE: Final = 64
@@ -30,8 +28,7 @@ _MERGE_KEY: Final = "<<"
 _SHOWN: Final = 80
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """How much of a file is read: bytes, documents, and the depth and nodes of each document.
 
     Every value and key is a node, and so is each further 64 characters of one. An alias counts for all the
@@ -98,8 +95,7 @@ class _Open:
         self.key_mark: Mark | None = None
 
 
-@dataclass(frozen=True)
-class _Anchored:
+class _Anchored(NamedTuple):
     """What an alias stands for, with its cost."""
 
     value: Json
@@ -274,6 +270,8 @@ class _Builder:
         self._refuse(f"the key {_clipped(written)} is {_KINDS[type(key)]}, not text", mark, "put it in quotes")
 
     def _refuse_complex_key(self, mark: Mark) -> NoReturn:
+        from flowyml_policy.strict_yaml.mistakes import placeholder_at  # noqa: PLC0415  only for a mistake
+
         if placeholder_at(self.text, mark.index):
             problem, fix = (
                 "a template's placeholder stands where a value should",
@@ -292,6 +290,8 @@ class _Builder:
         raise YamlTooLarge(problem, location=self._located(mark), fix="split it, or make it smaller")
 
     def _refuse_syntax(self, error: Exception) -> NoReturn:
+        from flowyml_policy.strict_yaml.mistakes import explain_syntax  # noqa: PLC0415  only for a mistake
+
         mistake = explain_syntax(error, self.text)
         where = Location(file=self.file, line=mistake.line + 1, column=mistake.column + 1)
         raise YamlInvalid(mistake.problem, location=where, fix=mistake.fix) from error
