@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from flowyml_policy.on_demand import on_demand
+
 if TYPE_CHECKING:
     from flowyml_policy.audit import AuditStore
     from flowyml_policy.definitions import StackDefinition
@@ -32,28 +34,27 @@ __all__ = [
     "__version__",
 ]
 
-_HOMES = {
-    "AuditStore": "audit",
-    "Decision": "records",
-    "Finding": "records",
-    "FlowymlPolicyError": "errors",
-    "PolicyDenied": "errors",
-    "PolicyEngine": "policy_engine",
-    "PolicyInput": "records",
-    "PolicyUndecided": "errors",
-    "Result": "records",
-    "StackDefinition": "definitions",
-}
+_imported = on_demand(
+    __name__,
+    {
+        "AuditStore": "audit",
+        "Decision": "records",
+        "Finding": "records",
+        "FlowymlPolicyError": "errors",
+        "PolicyDenied": "errors",
+        "PolicyEngine": "policy_engine",
+        "PolicyInput": "records",
+        "PolicyUndecided": "errors",
+        "Result": "records",
+        "StackDefinition": "definitions",
+    },
+)
 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return import_module("flowyml_policy.version").VERSION
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+    return _imported(name)
 
 
 def __dir__() -> list[str]:

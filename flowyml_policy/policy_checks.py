@@ -2,7 +2,7 @@
 
 Rules of this room:
 - A glob that OPA refuses would be undefined in a rule, so a name would pass or fail by accident: every pattern, of
-  the settings and of the policy's data, is compiled here once.
+  the settings and of a configured policy's data, is compiled here once; what ships holds none.
 - A level or rule data for a code or rule that no loaded policy has would tighten nothing: it is an error with a hint.
 - An OPA that could not start stands here as an evaluator that answers every question with the reason.
 """
@@ -10,20 +10,20 @@ Rules of this room:
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from flowyml_policy.errors import OpaAnswerInvalid, OpaError, PolicyInvalid, SettingsInvalid
-from flowyml_policy.records import CatalogueEntry, Decision, Evaluator, GlobProblem, Judgement, PolicyInput
+from flowyml_policy.records import Decision, Evaluator, GlobProblem, Judgement, PolicyInput
 from flowyml_policy.records.record import Json, KeyPath
 from flowyml_policy.settings import Settings
 
+if TYPE_CHECKING:
+    from flowyml_policy.records import CatalogueEntry
+
 CATALOGUE_PATH = "flowyml/main/catalogue"
 PATTERNS_PATH = "flowyml/main/patterns"
-
-_ENTRIES = TypeAdapter(tuple[CatalogueEntry, ...])
-_PATTERNS = TypeAdapter(tuple[str, ...])
 
 
 class UnavailableEvaluator:
@@ -55,14 +55,9 @@ class UnavailableEvaluator:
 
 def check_settings(evaluator: Evaluator, settings: Settings) -> None:
     """Raise SettingsInvalid or PolicyInvalid where settings and policy do not fit; OpaError if OPA cannot say."""
-    entries = read_catalogue(evaluator, settings)
     policies = settings.policies
-    codes = {entry.code for entry in entries}
-    rules = {entry.rule for entry in entries}
-    for code in policies.levels:
-        _require_known(settings, "code", code, codes, ("policies", "levels", code))
-    for rule in policies.rule_data:
-        _require_known(settings, "rule", rule, rules, ("policies", "rule_data", rule))
+    if policies.levels or policies.rule_data:
+        _check_names(read_catalogue(evaluator, settings), settings)
     for problem in evaluator.check_globs(policies.allowed_stacks or ()):
         index = (policies.allowed_stacks or ()).index(problem.pattern)
         where = settings.location(("policies", "allowed_stacks", index))
@@ -70,27 +65,46 @@ def check_settings(evaluator: Evaluator, settings: Settings) -> None:
             f"OPA cannot read the pattern {problem.pattern!r} ({problem.reason}): {where}",
             advice="write a glob such as prod-*, dev-[ab]* or {prod,staging}-gpu",
         )
-    for problem in evaluator.check_globs(_policy_patterns(evaluator)):
-        raise PolicyInvalid(
-            f"the policy's data holds a pattern that OPA cannot read: {problem.pattern!r}: {problem.reason}"
-        )
+    if settings.policy.opa.config is not None:
+        for problem in evaluator.check_globs(_policy_patterns(evaluator)):
+            raise PolicyInvalid(
+                f"the policy's data holds a pattern that OPA cannot read: {problem.pattern!r}: {problem.reason}"
+            )
+
+
+def _check_names(entries: Sequence[CatalogueEntry], settings: Settings) -> None:
+    """Raise SettingsInvalid for a level or rule data of a code or rule that no entry of the catalogue has."""
+    codes = {entry.code for entry in entries}
+    rules = {entry.rule for entry in entries}
+    for code in settings.policies.levels:
+        _require_known(settings, "code", code, codes, ("policies", "levels", code))
+    for rule in settings.policies.rule_data:
+        _require_known(settings, "rule", rule, rules, ("policies", "rule_data", rule))
 
 
 def read_catalogue(evaluator: Evaluator, settings: Settings) -> tuple[CatalogueEntry, ...]:
     """Every code of the loaded policy, sorted, with the level in force for this project. Raises OpaError."""
+    from pydantic import TypeAdapter  # noqa: PLC0415  most commands never look at the catalogue
+
+    from flowyml_policy.records import CatalogueEntry  # noqa: PLC0415
+
     question = {"project": {"policies": {"levels": dict(settings.policies.levels)}}}
     answer = evaluator.query(CATALOGUE_PATH, question)
     try:
         return tuple(
-            _ENTRIES.validate_python([{"code": code, **answer[code]} for code in sorted(answer)], strict=False)
+            TypeAdapter(tuple[CatalogueEntry, ...]).validate_python(
+                [{"code": code, **answer[code]} for code in sorted(answer)], strict=False
+            )
         )
     except (ValidationError, TypeError) as error:
         raise OpaAnswerInvalid(f"the policy's catalogue (data.{CATALOGUE_PATH}) has not the agreed shape") from error
 
 
 def _policy_patterns(evaluator: Evaluator) -> tuple[str, ...]:
+    from pydantic import TypeAdapter  # noqa: PLC0415  only for policy from elsewhere
+
     try:
-        return _PATTERNS.validate_python(evaluator.query(PATTERNS_PATH, {}))
+        return TypeAdapter(tuple[str, ...]).validate_python(evaluator.query(PATTERNS_PATH, {}))
     except ValidationError as error:
         raise OpaAnswerInvalid(f"the policy's patterns (data.{PATTERNS_PATH}) are not a set of strings") from error
 
@@ -98,6 +112,8 @@ def _policy_patterns(evaluator: Evaluator) -> tuple[str, ...]:
 def _require_known(settings: Settings, what: str, name: str, known: Collection[str], path: KeyPath) -> None:
     if name in known:
         return
+    from difflib import get_close_matches  # noqa: PLC0415  only for a mistake
+
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else "`flowyml-policy policy list` shows them"
     raise SettingsInvalid(f"no loaded policy has the {what} {name!r}: {settings.location(path)}", advice=hint)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from typing_extensions import Self
 
@@ -36,9 +36,12 @@ from flowyml_policy.errors import (
 from flowyml_policy.normaliser import Normaliser
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
 from flowyml_policy.policy_checks import UnavailableEvaluator, check_settings, read_catalogue
-from flowyml_policy.records import Actor, CatalogueEntry, Decision, Evaluator, PolicyInput, Recorder, Result
+from flowyml_policy.records import Actor, Decision, Evaluator, PolicyInput, Recorder, Result
 from flowyml_policy.resolution import Candidate, read_candidates
 from flowyml_policy.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from flowyml_policy.records import CatalogueEntry
 
 BATCH = 64
 """How many decisions share one commit of the audit. None of them is told before it."""

@@ -22,13 +22,15 @@ from flowyml_policy.records import (
     Decision,
     DecisionRecord,
     LocatedFinding,
-    PolicyChecked,
     Result,
-    StackValidated,
 )
 from flowyml_policy.records.record import Json, Record
 
 _compact: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+_CHECKED: Final = "PolicyChecked"
+_VALIDATED: Final = "StackValidated"
+"""Types of events, by the names of the classes that they are read back as."""
 
 _AnyRecord = TypeVar("_AnyRecord", bound=Record)
 
@@ -68,8 +70,8 @@ def _rows(record: DecisionRecord) -> DecisionRows:
     findings = tuple(_finding_cells(position, finding) for position, finding in enumerate(record.result.findings))
     stored_input = None if record.input is None else record.input.decode()
     decision = _decision_cells(record)
-    checked = _event(record, PolicyChecked.TYPE, _checked_payload(record, decision, findings))
-    others = () if record.operation == "run" else (_event(record, StackValidated.TYPE, _validated_payload(record)),)
+    checked = _event(record, _CHECKED, _checked_payload(record, decision, findings))
+    others = () if record.operation == "run" else (_event(record, _VALIDATED, _validated_payload(record)),)
     return DecisionRows(checked, others, (*decision, stored_input), findings)
 
 

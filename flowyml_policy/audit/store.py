@@ -9,19 +9,22 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 
 from typing_extensions import Self
 
 from flowyml_policy.audit.chain import GENESIS, Cell, event_hash
 from flowyml_policy.audit.rows import DecisionRows, rows_of
 from flowyml_policy.audit.schema import DECISION_COLUMNS, EVENT_COLUMNS, FINDING_COLUMNS, MIGRATIONS
-from flowyml_policy.audit.stored import StoredDecision, decision_of, event_of
-from flowyml_policy.audit.verification import Progress, Verification, verify
 from flowyml_policy.errors import AuditCorrupt, AuditUnwritable, FlowymlPolicyError
-from flowyml_policy.records import DecisionRecord, Event
+from flowyml_policy.records import DecisionRecord
 from flowyml_policy.records.result import Outcome
 from flowyml_policy.storage import BUSY_TIMEOUT, open_for_reading, open_for_writing, reported, transaction
+
+if TYPE_CHECKING:  # what reads the audit is imported when it is read: most processes only write
+    from flowyml_policy.audit.stored import StoredDecision
+    from flowyml_policy.audit.verification import Progress, Verification
+    from flowyml_policy.records import Event
 
 _Answer = TypeVar("_Answer")
 
@@ -144,6 +147,8 @@ class AuditStore:
         limit: int | None = None,
     ) -> list[Event]:
         """The events that fit every filter given, newest first, each of its type's class."""
+        from flowyml_policy.audit.stored import event_of  # noqa: PLC0415  for readers
+
         where, values = _where(stack_name=stack_name, decision_id=decision_id, type=type)
         query = f"SELECT {_columns(EVENT_COLUMNS)} FROM events{where} ORDER BY seq DESC LIMIT ?"  # noqa: S608  our names
 
@@ -171,6 +176,8 @@ class AuditStore:
         A file that is edited gives a Verification that is not `ok`; one that SQLite cannot read to its end
         raises AuditCorrupt.
         """
+        from flowyml_policy.audit.verification import verify  # noqa: PLC0415  for readers
+
         connection = open_for_reading(self.path, MIGRATIONS, timeout=self._timeout)
         try:
             with reported(self.path, "read"):
@@ -238,6 +245,8 @@ def _append(connection: sqlite3.Connection, batch: Sequence[DecisionRows]) -> No
 
 
 def _decisions(connection: sqlite3.Connection, where: str, values: Sequence[str | int]) -> list[StoredDecision]:
+    from flowyml_policy.audit.stored import decision_of  # noqa: PLC0415  for readers
+
     select = f"SELECT {_columns(_DECISION_ROW)} FROM decisions{where} ORDER BY seq DESC LIMIT ?"  # noqa: S608  our names
     found = f"SELECT {_columns(FINDING_COLUMNS)} FROM findings WHERE seq = ? ORDER BY position"  # noqa: S608  our names
     return [decision_of(row, connection.execute(found, row[:1])) for row in connection.execute(select, values)]

@@ -8,11 +8,16 @@ Rules of this room:
 - Everything raised is a leaf of `errors`; pydantic's and PyYAML's exceptions are chained as causes.
 """
 
-from flowyml_policy.definitions.builtin import LOCAL_STACK
+from typing import TYPE_CHECKING
+
 from flowyml_policy.definitions.files import find_files, local_source, read_file
-from flowyml_policy.definitions.json_schema import stack_json_schema
 from flowyml_policy.definitions.model import Compute, Metadata, Runtime, Secrets, Spec, Storage, Tracking
 from flowyml_policy.definitions.stack import StackDefinition, read_definitions
+from flowyml_policy.on_demand import on_demand
+
+if TYPE_CHECKING:
+    from flowyml_policy.definitions.builtin import LOCAL_STACK
+    from flowyml_policy.definitions.json_schema import stack_json_schema
 
 __all__ = [
     "LOCAL_STACK",
@@ -30,3 +35,5 @@ __all__ = [
     "read_file",
     "stack_json_schema",
 ]
+
+__getattr__ = on_demand(__name__, {"LOCAL_STACK": "builtin", "stack_json_schema": "json_schema"})

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from flowyml_policy.definitions.hints import unknown_key_fix
 from flowyml_policy.definitions.model import API_VERSION, KIND, KNOWN_KEYS, LONGEST_NAME
 from flowyml_policy.errors import DefinitionInvalid, DefinitionProblem, YamlInvalid, YamlTooLarge
 from flowyml_policy.records.location import Location
@@ -165,6 +164,8 @@ def _unknown(path: KeyPath, value: Json, document: Document | None) -> Definitio
         level = level[step]
     taken = frozenset(level) if isinstance(level, Mapping) else frozenset()
     message = f"{dotted(path)} is no key of a stack definition"
+    from flowyml_policy.definitions.hints import unknown_key_fix  # noqa: PLC0415  only for a mistake
+
     fix = unknown_key_fix(str(path[-1]), parent, KNOWN_KEYS, taken)
     return DefinitionProblem("definition.unknown_key", message, fix=fix, location=location, path=path)
 

@@ -10,12 +10,10 @@ Rules:
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import json
 import os
-import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -206,6 +204,9 @@ def _digest(content: Mapping[str, bytes]) -> str:
 
 
 def _archive(content: Mapping[str, bytes]) -> bytes:
+    import gzip  # noqa: PLC0415  a process that loads a ready bundle needs neither
+    import tarfile  # noqa: PLC0415
+
     packed = io.BytesIO()
     with (
         gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as zipped,

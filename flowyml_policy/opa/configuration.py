@@ -10,9 +10,9 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from flowyml_policy.errors import FeatureUnavailable, OpaStartFailed, PolicyInvalid
@@ -48,9 +48,10 @@ _LATER: Final = frozenset(
 _SOURCE_HONOURED: Final = frozenset({"resource", "signing", "size_limit_bytes"})
 _SOURCE_LATER: Final = frozenset({"service", "persist", "polling", "trigger"})
 
+_NOTHING: Final[Mapping[str, Json]] = MappingProxyType({})
 
-@dataclass(frozen=True)
-class BundleSource:
+
+class BundleSource(NamedTuple):
     """One bundle of the policy. `place` is its file or folder, None for the packaged one.
 
     `options` are OPA's own keys beside `resource`.
@@ -58,7 +59,7 @@ class BundleSource:
 
     name: str
     place: Path | None
-    options: Mapping[str, Json] = field(default_factory=dict)
+    options: Mapping[str, Json] = _NOTHING
 
     @property
     def is_signed(self) -> bool:
@@ -66,12 +67,11 @@ class BundleSource:
         return "signing" in self.options
 
 
-@dataclass(frozen=True)
-class Configuration:
+class Configuration(NamedTuple):
     """The bundles of the policy, and the rest of OPA's configuration."""
 
     sources: tuple[BundleSource, ...]
-    rest: Mapping[str, Json] = field(default_factory=dict)
+    rest: Mapping[str, Json] = _NOTHING
 
 
 def read_configuration(config: Mapping[str, Json] | None, root: Path) -> Configuration:

@@ -10,8 +10,8 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from flowyml_policy.errors import FlowymlPolicyError, OpaStartFailed, OpaUndefined, PolicyInvalid
@@ -91,11 +91,13 @@ class EmbeddedEvaluator(OpaEvaluator):
     def _start(
         self, configuration: Configuration, rule_folders: Sequence[Path], timeout_ns: int, allow_hosts: Sequence[str]
     ) -> tuple[dict[str, Json], list[str]]:
-        with TemporaryDirectory(prefix="flowyml-policy-") as scratch:
+        from tempfile import TemporaryDirectory  # noqa: PLC0415  not where OPA was started early
+
+        with TemporaryDirectory(prefix="flowyml-policy-") as scratch, ExitStack() as held:
             bundles: dict[str, Json] = {}
             expected: dict[str, Json] = {}
             for source in configuration.sources:
-                place = self._staged(source, Path(scratch), timeout_ns)
+                place = self._staged(source, Path(scratch), held, timeout_ns)
                 bundles[source.name] = {**source.options, "resource": place.absolute().as_uri()}
                 expected[source.name] = {"roots": shipped.CONFIGURED_ROOTS}
             if rule_folders:
@@ -109,11 +111,11 @@ class EmbeddedEvaluator(OpaEvaluator):
             )
         return started, list(bundles)
 
-    def _staged(self, source: BundleSource, scratch: Path, timeout_ns: int) -> Path:
-        """What OPA is to read for a configured bundle."""
+    def _staged(self, source: BundleSource, scratch: Path, held: ExitStack, timeout_ns: int) -> Path:
+        """What OPA is to read for a configured bundle, until `held` is closed."""
         target = scratch / f"{len(list(scratch.iterdir()))}.tar.gz"
         if source.place is None:
-            return shipped.bundle(scratch)
+            return held.enter_context(shipped.bundle())
         if source.is_signed or not source.place.is_dir():
             return source.place
         manifest = bundle_files.read_manifest(source.place)

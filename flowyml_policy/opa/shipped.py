@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import atexit
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,15 +37,20 @@ _EARLY_DEADLINE_NS: Final = 10_000_000_000
 _STOP_DEADLINE_NS: Final = 1_000_000_000
 
 
-def bundle(scratch: Path) -> Path:
-    """The shipped policy's archive; one made in the folder `scratch` where a checkout holds the policy itself."""
+@contextmanager
+def bundle() -> Iterator[Path]:
+    """The shipped policy's archive; where a checkout holds the policy itself, one that is made, and removed again."""
     if PACKAGED_BUNDLE.is_file():
-        return PACKAGED_BUNDLE
+        yield PACKAGED_BUNDLE
+        return
     if not (CHECKOUT_POLICY / "flowyml").is_dir():
         raise OpaUnavailable(f"the shipped policy is missing: {PACKAGED_BUNDLE}")
-    target = scratch / "shipped.tar.gz"
-    bundle_files.stage(CHECKOUT_POLICY, target, roots=[SHIPPED_BUNDLE], version=VERSION, only=[SHIPPED_BUNDLE])
-    return target
+    from tempfile import TemporaryDirectory  # noqa: PLC0415  an installed package has its archive
+
+    with TemporaryDirectory(prefix="flowyml-policy-") as scratch:
+        target = Path(scratch) / "shipped.tar.gz"
+        bundle_files.stage(CHECKOUT_POLICY, target, roots=[SHIPPED_BUNDLE], version=VERSION, only=[SHIPPED_BUNDLE])
+        yield target
 
 
 def start_settings(
@@ -71,10 +77,8 @@ class _EarlyStart:
 
     def _start(self) -> None:
         try:
-            from tempfile import TemporaryDirectory  # noqa: PLC0415  on this thread, beside the others' imports
-
-            with TemporaryDirectory(prefix="flowyml-policy-") as scratch:
-                config = {"bundles": {SHIPPED_BUNDLE: {"resource": bundle(Path(scratch)).as_uri()}}}
+            with bundle() as archive:
+                config = {"bundles": {SHIPPED_BUNDLE: {"resource": archive.as_uri()}}}
                 expected = {SHIPPED_BUNDLE: {"roots": CONFIGURED_ROOTS}}
                 self._started = library.load().start(start_settings(config, expected, (), _EARLY_DEADLINE_NS))
         except Exception:  # noqa: BLE001  a guess that failed: who needs OPA starts it again, and is told why

@@ -6,7 +6,9 @@ Rules of this room:
 - Questions about a value are properties of it (`decision.allowed`, `result.exit_code`).
 """
 
-from flowyml_policy.records.catalogue import CatalogueEntry, RuleLink
+from typing import TYPE_CHECKING
+
+from flowyml_policy.on_demand import on_demand
 from flowyml_policy.records.decision import (
     Decision,
     Enforcement,
@@ -16,7 +18,6 @@ from flowyml_policy.records.decision import (
     Waived,
     Waivers,
 )
-from flowyml_policy.records.events import Event, PolicyChecked, StackApplied, StackValidated, typed_event
 from flowyml_policy.records.location import Location
 from flowyml_policy.records.policy_input import (
     SCHEMA_VERSION,
@@ -44,6 +45,10 @@ from flowyml_policy.records.result import (
     StackName,
     Summary,
 )
+
+if TYPE_CHECKING:
+    from flowyml_policy.records.catalogue import CatalogueEntry, RuleLink
+    from flowyml_policy.records.events import Event, PolicyChecked, StackApplied, StackValidated, typed_event
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -87,3 +92,11 @@ __all__ = [
     "policy_input_schema",
     "typed_event",
 ]
+
+__getattr__ = on_demand(
+    __name__,
+    {
+        **dict.fromkeys(("CatalogueEntry", "RuleLink"), "catalogue"),
+        **dict.fromkeys(("Event", "PolicyChecked", "StackApplied", "StackValidated", "typed_event"), "events"),
+    },
+)

@@ -8,6 +8,9 @@ Rules of this room:
 - Secrets are named by environment variable; only `policy.opa.config` takes their values in, and is never shown.
 """
 
+from typing import TYPE_CHECKING
+
+from flowyml_policy.on_demand import on_demand
 from flowyml_policy.settings.effective import Settings
 from flowyml_policy.settings.features import Unsupported
 from flowyml_policy.settings.loading import load_settings
@@ -22,7 +25,6 @@ from flowyml_policy.settings.policy_section import (
     SidecarSettings,
     StackRegistrySettings,
 )
-from flowyml_policy.settings.schema import settings_json_schema
 from flowyml_policy.settings.sources import (
     GitHubSource,
     GitLabSource,
@@ -33,6 +35,9 @@ from flowyml_policy.settings.sources import (
     StackSource,
 )
 from flowyml_policy.settings.written import EnvironmentSettings, ImagePolicySection, PoliciesSection, ProjectIdentity
+
+if TYPE_CHECKING:
+    from flowyml_policy.settings.schema import settings_json_schema
 
 __all__ = [
     "PLATFORM_FILE",
@@ -63,3 +68,5 @@ __all__ = [
     "state_directory",
     "user_audit_file",
 ]
+
+__getattr__ = on_demand(__name__, {"settings_json_schema": "schema"})

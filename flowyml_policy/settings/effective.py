@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -91,6 +90,8 @@ class Settings(Section):
         found = self.environments.get(name)
         if found is not None:
             return found
+        from difflib import get_close_matches  # noqa: PLC0415  only for a mistake
+
         near = get_close_matches(name, self.environments, n=1)
         if near:
             advice = f"did you mean {near[0]}?"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -89,7 +88,7 @@ class _Problems:
         opa = file.values.policy.opa.model_copy(update={"config": expansion.expanded(config, _CONFIG)})
         self.found += expansion.problems
         policy = file.values.policy.model_copy(update={"opa": opa})
-        return replace(file, values=file.values.model_copy(update={"policy": policy}))
+        return ReadFile(file.path, file.document, file.values.model_copy(update={"policy": policy}))
 
     def raise_any(self) -> None:
         if self.found:
@@ -151,4 +150,4 @@ def _settings(
 def _identity(section: ProjectIdentity) -> ProjectIdentity:
     """The keys of `project` that say whose it is, without its policies."""
     said = {name: getattr(section, name) for name in ProjectIdentity.model_fields}
-    return ProjectIdentity(**{name: value for name, value in said.items() if value is not None})
+    return ProjectIdentity.model_construct(**{name: value for name, value in said.items() if value is not None})

@@ -15,7 +15,6 @@ from pydantic_core import ErrorDetails
 
 from flowyml_policy.errors import SettingsProblem
 from flowyml_policy.records.record import Json, Key, KeyPath
-from flowyml_policy.settings.hints import hint_for_choice, refused_key
 from flowyml_policy.settings.scalars import BadValue, shown
 from flowyml_policy.settings.section import Section
 from flowyml_policy.strict_yaml import Document
@@ -66,6 +65,8 @@ def _problem(detail: ErrorDetails, document: Document, model: type[Section]) -> 
     path, is_key = _written_path(detail["loc"])
     kind = detail["type"]
     if kind == "extra_forbidden":
+        from flowyml_policy.settings.hints import refused_key  # noqa: PLC0415  loads difflib
+
         what, fix = refused_key(model, path[:-1], str(path[-1]), document.value)
         return SettingsProblem(f"{what} `{dotted(path)}`", location=document.key_location(path), fix=fix)
     if kind == "missing":
@@ -123,6 +124,8 @@ def _outside(kind: str, value: Json, context: Mapping[str, Any], message: str) -
 
 
 def _choice(value: Json, expected: str) -> tuple[str, str]:
+    from flowyml_policy.settings.hints import hint_for_choice  # noqa: PLC0415  loads difflib
+
     choices = [choice.strip("' ") for choice in expected.replace(" or ", ", ").split(",")]
     words = f"{', '.join(choices[:-1])} or {choices[-1]}"
     given = shown(value) if isinstance(value, str) else kind_of(value)

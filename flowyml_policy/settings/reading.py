@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -36,13 +35,15 @@ class ProjectPlace(NamedTuple):
     shown: str
 
 
-@dataclass(frozen=True)
 class ReadFile(Generic[_Model]):
     """A settings file that was read: where it is, what it says, and where in it each value stands."""
 
-    path: Path
-    document: Document
-    values: _Model
+    __slots__ = ("document", "path", "values")
+
+    def __init__(self, path: Path, document: Document, values: _Model) -> None:
+        self.path = path
+        self.document = document
+        self.values = values
 
 
 def find_project(start: Path | None, project: Path | None) -> ProjectPlace:
