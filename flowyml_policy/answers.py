@@ -8,8 +8,7 @@ Rules of this room:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 from uuid import uuid4
 
 from flowyml_policy.definitions import StackDefinition
@@ -37,8 +36,7 @@ DEFINITION_RULE = "definition"
 """The name that stands in `rules` of a decision that was made without OPA."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """What is the same for every stack of one call: its kind, its instant, who asks, by whose settings."""
 
     operation: Operation
@@ -48,8 +46,7 @@ class Call:
     environment: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """One stack's answer in both forms. `decision` is null only where there is none."""
 
     result: Result

@@ -18,10 +18,9 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 from urllib.parse import quote
 
 from flowyml_policy.errors import AuditCorrupt, AuditError, AuditTooNew, AuditUnreadable, AuditUnwritable
@@ -41,8 +40,7 @@ _MIGRATIONS_TABLE: Final = """CREATE TABLE migrations (
 Purpose = Literal["read", "write"]
 
 
-@dataclass(frozen=True)
-class Migration:
+class Migration(NamedTuple):
     """One step of the schema: a name that never changes, and the SQL statements that make it."""
 
     name: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import click
@@ -15,11 +14,11 @@ from flowyml_policy.version import VERSION
 HELP_WIDTH: Final = 80
 
 
-@dataclass
 class Session:
     """What one run of the program knows beside its arguments."""
 
-    debug: bool = False
+    def __init__(self, *, debug: bool = False) -> None:
+        self.debug = debug
 
 
 class HelpWanted(click.UsageError):

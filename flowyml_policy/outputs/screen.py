@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final, TextIO
+from typing import Final, NamedTuple, TextIO
 
 import click
 
@@ -20,8 +19,7 @@ NARROWEST: Final = 40
 WIDEST: Final = 120
 
 
-@dataclass(frozen=True)
-class Screen:
+class Screen(NamedTuple):
     """A stream with its width in columns and whether it shows colour."""
 
     stream: TextIO

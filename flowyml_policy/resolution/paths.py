@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from flowyml_policy.canonical import digest
 from flowyml_policy.definitions import (
@@ -30,8 +29,7 @@ STDIN = "-"
 Content: TypeAlias = StackDefinition | DefinitionInvalid | SourceUnreadable | NoStacksFound
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """One document that might be a stack: where it came from, and the definition or why there is none."""
 
     source: Source
