@@ -52,11 +52,11 @@ default decision := {
 decision := {
 	"schema_version": 1,
 	"allow": {finding | some finding in _findings; finding.severity == "deny"} == set(),
-	"findings": [finding | some finding in _findings],
+	"findings": sort(_findings),
 	"waivers": {"applied": [], "expired": []},
-	"rules": [name | some name in _rules],
+	"rules": _rules,
 } if {
-	_rules != set()
+	_rules != []
 }
 
 # METADATA
@@ -78,45 +78,47 @@ catalogue := object.union_n([entries |
 # description: So that each can be compiled before the first decision. See rule_data for where globs may stand.
 patterns := rule_data.patterns
 
-# What the rules found. They are asked only where the input has the agreed shape, so that they may rely on it. A key at
-# the depth of a rule without a set of findings, or a rule that only the catalogue knows, is refused when a policy is
-# built or loaded: to look for them would cost half of each decision.
-_findings contains _judged("flowyml", name, reported) if {
+# The rules are asked only where the input has the agreed shape, so that they may rely on it.
+_findings contains finding if {
 	shape.valid
+	some finding in _judged
+	finding.severity != null
+}
+
+# What the rules found. A key at the depth of a rule without `findings`, or a rule that only the catalogue knows, is
+# refused when a policy is built or loaded: to look for them would cost half of each decision.
+_judged contains _at_level("flowyml", name, reported) if {
 	some name
 	some reported in data.flowyml.rules[name].findings
 }
 
-_findings contains _judged("org", name, reported) if {
-	shape.valid
+_judged contains _at_level("org", name, reported) if {
 	some name
 	some reported in data.org.rules[name].findings
 }
 
-_findings contains _judged("project", name, reported) if {
-	shape.valid
+_judged contains _at_level("project", name, reported) if {
 	some name
 	some reported in data.project.rules[name].findings
 }
 
-# A finding at its level. A code that is disabled has no severity, and so gives none.
-_judged(root, name, reported) := finding if {
-	_well_formed(name, reported)
-	level := levels.level(root, reported.code)
-	finding := object.union(reported, {
-		"severity": levels.severity[level],
-		"enforcement": level,
-		"waiver": null,
-		"override": null,
-		"effective_on": null,
-	})
+_judged contains _malformed("org", name, found) if {
+	some name
+	found := data.org.rules[name].findings
+	not is_set(found)
+}
+
+_judged contains _malformed("project", name, found) if {
+	some name
+	found := data.project.rules[name].findings
+	not is_set(found)
 }
 
 # METADATA
 # title: A rule reported a malformed finding
 # description: |
-#   A finding of a rule has not exactly the keys code, subject, path, message and fix with values of their types, or its
-#   code does not start with the name of its rule.
+#   What a rule exports is no set of findings, or a finding has not exactly the keys code, subject, path, message
+#   and fix with values of their types, or its code does not start with the name of its rule.
 # related_resources:
 #   - ref: https://www.openpolicyagent.org/docs/policy-language#generating-sets
 #     description: How Rego builds a set
@@ -124,21 +126,20 @@ _judged(root, name, reported) := finding if {
 #   code: main.invalid_finding
 #   enforcement: hard
 #   why: A finding that cannot be read is still a finding. Dropped, it would let the stack pass.
-_judged(root, name, reported) := finding if {
-	not _well_formed(name, reported)
+_malformed(root, name, reported) := _denial({
+	"code": "main.invalid_finding",
+	"subject": rule,
+	"message": sprintf("the rule %s reported something that is no finding: %s", [rule, json.marshal(reported)]),
+	"fix": concat(" ", [
+		"let `findings` be a set of objects with exactly the keys code (the name of the rule, a dot, the name of the check),",
+		"subject, path (a list of keys), message and fix",
+	]),
+}) if {
 	rule := sprintf("%s.rules.%s", [root, name])
-	finding := _denial({
-		"code": "main.invalid_finding",
-		"subject": rule,
-		"message": sprintf("the rule %s reported something that is no finding: %s", [rule, json.marshal(reported)]),
-		"fix": concat(" ", [
-			"let `findings` be a set of objects with exactly the keys code (the name of the rule, a dot, the name of the check),",
-			"subject, path (a list of keys), message and fix",
-		]),
-	})
 }
 
-_well_formed(name, reported) if {
+# A finding at its level. One that is disabled has no severity.
+_at_level(root, name, reported) := finding if {
 	is_string(reported.code)
 	startswith(reported.code, concat("", [name, "."]))
 	is_string(reported.subject)
@@ -146,7 +147,15 @@ _well_formed(name, reported) if {
 	is_string(reported.message)
 	is_string(reported.fix)
 	count(reported) == 5
-}
+	level := levels.level(root, reported.code)
+	finding := object.union(reported, {
+		"severity": object.get(levels.severity, level, null),
+		"enforcement": level,
+		"waiver": null,
+		"override": null,
+		"effective_on": null,
+	})
+} else := _malformed(root, name, reported)
 
 # METADATA
 # title: The policy input is malformed
@@ -193,37 +202,34 @@ _findings contains finding if {
 #   code: main.rule_data
 #   enforcement: hard
 #   why: Data that nobody reads is a demand that nobody checks. Often the name of the rule is misspelt.
-_findings contains finding if {
-	shape.valid
-	some problem in _unread
-	finding := _denial(object.union(problem, {"code": "main.rule_data"}))
-}
+_unread(subject, message, fix) := _denial({"code": "main.rule_data", "subject": subject, "message": message, "fix": fix})
 
-# The names of the rules, by the catalogues.
-_rules contains name if some name in data.flowyml.catalogue.rules
-
-_rules contains name if some name in data.org.catalogue.rules
-
-_rules contains name if some name in data.project.catalogue.rules
-
-_unread contains problem if {
+_judged contains finding if {
 	some rule, sources in rule_data.given
 	not rule in _rules
 	some source in sources
-	problem := {
-		"subject": source.place,
-		"message": sprintf("%s gives data to a rule that is not loaded", [source.place]),
-		"fix": sprintf("correct the name of the rule; these are loaded: %s", [text.listing(_rules)]),
-	}
+	finding := _unread(
+		source.place,
+		sprintf("%s gives data to a rule that is not loaded", [source.place]),
+		sprintf("correct the name of the rule; these are loaded: %s", [text.listing(_rules)]),
+	)
 }
 
-_unread contains {
-	"subject": "data.org.rule_data",
-	"message": "data.org.rule_data of the company's policy is no mapping of rules to their data",
-	"fix": "let data.org.rule_data map names of rules to their data, or leave it out",
-} if {
-	rule_data.unreadable
+_judged contains finding if {
+	said := data.org.rule_data
+	not is_object(said)
+	finding := _unread(
+		"data.org.rule_data",
+		"data.org.rule_data of the company's policy is no mapping of rules to their data",
+		"let data.org.rule_data map names of rules to their data, or leave it out",
+	)
 }
+
+# The names of the rules, by the catalogues.
+_rules := data.flowyml.catalogue.rules if {
+	not data.org.catalogue
+	not data.project.catalogue
+} else := sort({name | some name in data.flowyml.catalogue.rules} | ({name | some name in data.org.catalogue.rules} | {name | some name in data.project.catalogue.rules}))
 
 # A finding of this package: about the policy itself, so that no level applies to it.
 _denial(reported) := object.union(

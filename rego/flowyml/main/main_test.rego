@@ -158,7 +158,7 @@ test_deny_missing_input if {
 # Rules may rely on the shape of the input, so that none is asked about another.
 test_deny_malformed_input_without_asking_the_rules if {
 	found := decision with input as inputs.changed({"stack/version": null, "images": null})
-		with data.project.rules as {"zones": {"findings": {_reported("zones.a"), 7}}}
+		with data.project.rules as {"zones": {"findings": {_reported("zones.a"), 7}}, "odd": {"findings": 7}}
 		with data.org.rules as {"gpus": {"findings": {_reported("gpus.a")}}}
 		with data.org.rule_data as {"nobody": {}}
 	[finding.code | some finding in found.findings] == ["main.invalid_input"]
@@ -202,6 +202,21 @@ test_deny_finding_that_cannot_be_read if {
 			)]) with input as inputs.plain
 				with data.org.rules as {name: {"findings": {reported}} | some name in ["own"]; root == "org"}
 				with data.project.rules as {name: {"findings": {reported}} | some name in ["own"]; root == "project"}
+		}
+	}
+}
+
+test_deny_findings_that_are_no_set if {
+	every found in [7, "a", true, null, {}, []] {
+		every root in ["org", "project"] {
+			decision == _decision(false, [_fault(
+				"main.invalid_finding",
+				sprintf("%s.rules.own", [root]),
+				sprintf("the rule %s.rules.own reported something that is no finding: %s", [root, json.marshal(found)]),
+				_fix_of_a_finding,
+			)]) with input as inputs.plain
+				with data.org.rules as {name: {"findings": found} | some name in ["own"]; root == "org"}
+				with data.project.rules as {name: {"findings": found} | some name in ["own"]; root == "project"}
 		}
 	}
 }

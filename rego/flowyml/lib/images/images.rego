@@ -7,6 +7,4 @@ package flowyml.lib.images
 # description: |
 #   The paths of the places that name an image, so that each gets a finding of its own; the whole definition where none
 #   is known, so that a finding is never lost.
-places(image) := image.paths if count(image.paths) > 0
-
-places(image) := [[]] if count(image.paths) == 0
+places(image) := object.get({0: [[]]}, count(image.paths), image.paths)

@@ -15,7 +15,13 @@ severity := {"advisory": "warn", "soft": "deny", "hard": "deny"}
 
 # METADATA
 # description: The level in force for a code that a rule of this root reports.
-level(root, code) := object.get(_stricter, [company, project], "hard") if {
+level(root, code) := word if {
+	root == "flowyml"
+	not data.org.levels
+	input.project.policies.levels == {}
+	word := data.flowyml.catalogue.codes[code].enforcement
+	word in {"disabled", "advisory", "soft", "hard"}
+} else := object.get(_stricter, [company, project], "hard") if {
 	company := object.get(_levels, code, _catalogued(root, code))
 	project := object.get(_tightened, code, "disabled")
 }
@@ -33,8 +39,9 @@ problems contains problem if {
 }
 
 problems contains problem if {
-	some code, word in _levels
-	not word in _words
+	is_object(data.org.levels)
+	some code, word in data.org.levels
+	not word in {"disabled", "advisory", "soft", "hard"}
 	place := sprintf("data.org.levels[%q]", [code])
 	problem := {
 		"subject": place,
@@ -50,8 +57,6 @@ _levels := data.org.levels if is_object(data.org.levels)
 default _tightened := {}
 
 _tightened := input.project.policies.levels
-
-_words := {"disabled", "advisory", "soft", "hard"}
 
 # The stricter of two levels.
 _stricter := {

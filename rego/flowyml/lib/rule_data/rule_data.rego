@@ -13,7 +13,9 @@ import data.flowyml.lib.text
 
 # METADATA
 # description: What the company says for each rule, else what ships.
-company := object.union(data.flowyml.rule_data, _mapping)
+company := object.union(data.flowyml.rule_data, data.org.rule_data) if {
+	is_object(data.org.rule_data)
+} else := data.flowyml.rule_data
 
 # METADATA
 # description: |
@@ -24,19 +26,15 @@ owner(source, _, _) := sprintf("the project (policies.%s)", [source]) if source 
 
 # METADATA
 # description: By rule, for those that have any, the data that the company and the project give it, each with its place.
-given := {rule: sources |
+given := {} if {
+	not data.org.rule_data
+	input.project.policies.rule_data == {}
+} else := {rule: sources |
 	some rule in object.keys(object.union(_mapping, input.project.policies.rule_data))
 	sources := {source |
 		some place, said in {"data.org.rule_data": _mapping, "policies.rule_data": input.project.policies.rule_data}
 		source := {"place": sprintf("%s.%s", [place, rule]), "value": said[rule]}
 	}
-}
-
-# METADATA
-# description: The company's rule data is no mapping of rules to their data, so that it cannot be read at all.
-unreadable if {
-	said := data.org.rule_data
-	not is_object(said)
 }
 
 # METADATA

@@ -15,9 +15,6 @@ test_company_says_nothing if {
 
 test_company_that_is_no_mapping if {
 	company == {"a": {"x": []}} with data.flowyml.rule_data as {"a": {"x": []}} with data.org.rule_data as "a"
-	unreadable with data.org.rule_data as "a"
-	not unreadable with data.org.rule_data as {}
-	not unreadable
 }
 
 test_owner if {

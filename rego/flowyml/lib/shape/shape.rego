@@ -35,8 +35,7 @@ valid if {
 	]
 	count(images) == count(input.images)
 	{type_name(list) | some list in lists} - {"array", "null"} == set()
-	texts := array.concat([input.environments, input.stack.labels], lists)
-	{type_name(text) | some text in texts[_]} - {"string"} == set()
-	known := array.concat(images, [[input.stack.version]])
-	{type_name(text) | some text in known[_]} - {"string", "null"} == set()
+	{type_name(text) | text := [input.environments, input.stack.labels, lists[0], lists[1], lists[2], lists[3]][_][_]} - {"string"} == set()
+	type_name(input.stack.version) in {"string", "null"}
+	{type_name(text) | text := images[_][_]} - {"string", "null"} == set()
 }

@@ -53,7 +53,14 @@ findings contains finding if {
 findings contains finding if {
 	some image in input.images
 	image.registry != null
-	some [source, entries] in _lists
+	some [source, entries] in [
+		["company", object.get(rule_data.company, ["images_registry", "allowed_registries"], null)],
+		["image_policy.allowed_registries", input.project.policies.image_policy.allowed_registries],
+		[
+			"rule_data.images_registry.allowed_registries",
+			object.get(input.project.policies.rule_data, ["images_registry", "allowed_registries"], null),
+		],
+	]
 	is_array(entries)
 	not _in(image, entries)
 	some path in images.places(image)
@@ -108,15 +115,7 @@ _entry := concat("", [
 	`(/|/\*|/\*\*)?$`,
 ])
 
-# Every list of allowed registries, null where it is not set.
-_lists := [
-	["company", object.get(rule_data.company, ["images_registry", "allowed_registries"], null)],
-	["image_policy.allowed_registries", input.project.policies.image_policy.allowed_registries],
-	[
-		"rule_data.images_registry.allowed_registries",
-		object.get(input.project.policies.rule_data, ["images_registry", "allowed_registries"], null),
-	],
-]
+_in(image, entries) if image.registry in entries
 
 # An entry may call a host by its name, with `*.` for the first label, or by Docker Hub's other name, which references
 # lose when they are normalised. Both sides end in a slash, so that an entry covers whole segments and nothing that

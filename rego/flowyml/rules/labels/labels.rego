@@ -19,10 +19,10 @@ import data.flowyml.lib.stack
 #   enforcement: hard
 #   why: Labels say who answers for a stack and who pays for it. A stack without them belongs to nobody.
 findings contains finding if {
-	not stack.builtin
 	some demand in _demands
 	key := split(demand, "=")[0]
 	trim_space(object.get(input.stack.labels, [key], "")) == ""
+	not stack.builtin
 	finding := {
 		"code": "labels.required",
 		"subject": key,
@@ -45,13 +45,13 @@ findings contains finding if {
 #   enforcement: hard
 #   why: A label such as `approved` means something only if its value is the one that was agreed on.
 findings contains finding if {
-	not stack.builtin
 	some demand in _demands
 	contains(demand, "=")
 	key := split(demand, "=")[0]
 	value := input.stack.labels[key]
 	trim_space(value) != ""
 	concat("=", [key, value]) != demand
+	not stack.builtin
 	finding := {
 		"code": "labels.value",
 		"subject": key,

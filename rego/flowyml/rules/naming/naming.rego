@@ -48,14 +48,14 @@ findings contains finding if {
 #     The platform team vouches for the stacks it names. Any other stack runs with machines, images and secrets that
 #     nobody has looked at.
 findings contains finding if {
-	not stack.builtin
 	some [source, patterns] in [
 		["company", object.get(rule_data.company, ["naming", "allowed_stacks"], null)],
 		["allowed_stacks", input.project.policies.allowed_stacks],
 		["rule_data.naming.allowed_stacks", object.get(input.project.policies.rule_data, ["naming", "allowed_stacks"], null)],
 	]
 	is_array(patterns)
-	not _matches(patterns)
+	{pattern | some pattern in patterns; is_string(pattern); glob.match(pattern, null, input.stack.name)} == set()
+	not stack.builtin
 	owner := rule_data.owner(source, "naming", "allowed_stacks")
 	finding := {
 		"code": "naming.allowed_stacks",
@@ -97,12 +97,6 @@ _example := sprintf(", for example %q", [nearest]) if {
 	plain := regex.replace(input.stack.name, `[^A-Za-z0-9._-]+`, "-")
 	nearest := trim(substring(trim(plain, "-._"), 0, 128), "-._")
 	nearest != ""
-}
-
-_matches(patterns) if {
-	some pattern in patterns
-	is_string(pattern)
-	glob.match(pattern, null, input.stack.name)
 }
 
 _advice(_, []) := "have a pattern for this stack added to the list"

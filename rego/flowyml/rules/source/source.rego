@@ -21,9 +21,9 @@ import data.flowyml.lib.stack
 #     The built-in stack runs on the machine at hand with whatever is installed there. In production nobody could say
 #     later what a model was trained with.
 findings contains finding if {
-	stack.builtin
 	some environment in input.environments
-	_environments[environment].builtin == "deny"
+	data.org.environments[environment].builtin == "deny"
+	stack.builtin
 	finding := {
 		"code": "source.builtin",
 		"subject": environment,
@@ -69,7 +69,8 @@ _problems contains problem if {
 }
 
 _problems contains problem if {
-	some environment, entry in _environments
+	is_object(data.org.environments)
+	some environment, entry in data.org.environments
 	not is_object(entry)
 	place := sprintf("data.org.environments.%s", [environment])
 	problem := {
@@ -80,7 +81,8 @@ _problems contains problem if {
 }
 
 _problems contains problem if {
-	some environment, entry in _environments
+	is_object(data.org.environments)
+	some environment, entry in data.org.environments
 	some key, _ in entry
 	key != "builtin"
 	place := sprintf("data.org.environments.%s.%s", [environment, key])
@@ -92,7 +94,8 @@ _problems contains problem if {
 }
 
 _problems contains problem if {
-	some environment, entry in _environments
+	is_object(data.org.environments)
+	some environment, entry in data.org.environments
 	word := entry.builtin
 	not word in {"allow", "deny"}
 	place := sprintf("data.org.environments.%s.builtin", [environment])
@@ -102,5 +105,3 @@ _problems contains problem if {
 		"fix": sprintf("let %s be allow or deny", [place]),
 	}
 }
-
-_environments := data.org.environments if is_object(data.org.environments)

@@ -17,8 +17,8 @@ import data.flowyml.lib.stack
 #   enforcement: hard
 #   why: Without a version nobody can say which definition a run used, nor pin it.
 findings contains finding if {
-	not stack.builtin
 	input.stack.version == null
+	not stack.builtin
 	finding := {
 		"code": "version.missing",
 		"subject": input.stack.name,
@@ -43,9 +43,11 @@ findings contains finding if {
 #     Only versions of one form can be compared: which is newer, which is a breaking change, which one to pin in
 #     production. `latest` or `2.1` says none of it.
 findings contains finding if {
-	not stack.builtin
 	is_string(input.stack.version)
-	not _semantic(input.stack.version)
+
+	# OPA's own check lets a leading `v` pass, which is no part of a semantic version.
+	[semver.is_valid(input.stack.version), startswith(input.stack.version, "v")] != [true, false]
+	not stack.builtin
 	finding := {
 		"code": "version.semantic",
 		"subject": input.stack.name,
@@ -74,12 +76,6 @@ findings contains finding if {
 		"message": problem.message,
 		"fix": problem.fix,
 	}
-}
-
-# OPA's own check lets a leading `v` pass, which is no part of a semantic version.
-_semantic(version) if {
-	semver.is_valid(version)
-	not startswith(version, "v")
 }
 
 # The version that was probably meant: `v1.2.3`, `1.2` and `1` are common ways to miss.
