@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from pydantic import PrivateAttr, ValidationError
 from typing_extensions import Self
@@ -27,7 +27,14 @@ from flowyml_policy.records.policy_input import Source
 from flowyml_policy.records.record import Json, Key
 from flowyml_policy.strict_yaml import Document, load_documents
 
-_AN_OBJECT = Source(kind="object", uri="object")
+_AN_OBJECT: Final = Source(kind="object", uri="object")
+
+
+class _Origin(NamedTuple):
+    """What a definition was read from; `document` is None for one that no file holds."""
+
+    source: Source = _AN_OBJECT
+    document: Document | None = None
 
 
 class StackDefinition(Definition):
@@ -37,9 +44,7 @@ class StackDefinition(Definition):
     Two are equal when their authors set the same keys to the same values, whatever file they stand in.
     """
 
-    _document: dict[str, Json] | None = PrivateAttr(default=None)
-    _positions: Document | None = PrivateAttr(default=None)
-    _source: Source = PrivateAttr(default=_AN_OBJECT)
+    _origin: _Origin = PrivateAttr(default_factory=_Origin)
 
     @classmethod
     def from_yaml(cls, text: str | bytes, file: str = "<text>", *, source: Source | None = None) -> Self:
@@ -83,21 +88,17 @@ class StackDefinition(Definition):
             definition = cls.model_validate(value)
         except ValidationError as error:
             raise _invalid(explain_validation(error, value, document), value) from error
-        definition._keep(document, source)  # noqa: SLF001  this class's own
+        definition._origin = _Origin(source, document)  # noqa: SLF001  this class's own
         return definition
 
-    def _keep(self, document: Document | None, source: Source) -> None:
-        self._source = source
-        if document is not None:
-            self._positions = document
-            self._document = document.value
-
-    @property
+    @cached_property
     def document(self) -> dict[str, Json]:
         """The document as its author wrote it. Treat it as read-only."""
-        if self._document is None:
-            self._document = self.model_dump(by_alias=True, exclude_unset=True)
-        return self._document
+        written = self._origin.document
+        value: dict[str, Json] = (
+            self.model_dump(by_alias=True, exclude_unset=True) if written is None else written.value
+        )
+        return value
 
     def set_values(self) -> dict[str, Json]:
         """The keys that the author set, in schema A's spelling, without defaults. Treat it as read-only."""
@@ -110,16 +111,18 @@ class StackDefinition(Definition):
 
     @property
     def source(self) -> Source:
-        return self._source
+        return self._origin.source
 
     @property
     def file(self) -> str | None:
         """The file it stands in, as locations call it; None for a definition that no file holds."""
-        return self._positions.file if self._positions else None
+        document = self._origin.document
+        return document.file if document else None
 
     def location(self, path: Sequence[Key] = ()) -> Location | None:
         """Where the value at `path` stands, or its nearest existing parent; None if no file holds it."""
-        return self._positions.location(path) if self._positions else None
+        document = self._origin.document
+        return document.location(path) if document else None
 
     def __eq__(self, other: object) -> bool:
         return self.set_values() == other.set_values() if isinstance(other, StackDefinition) else NotImplemented

@@ -27,6 +27,9 @@ def mask_value(value: Json) -> tuple[Json, tuple[SuspectedSecret, ...]]:
     return _rebuilt(value)
 
 
+_LISTS: Final = (list, tuple)
+
+
 def _looks_plain(key: str) -> bool:
     """Whether a key is neither a secret nor the name of one."""
     return not (secrecy(key) or holds_secret(key))
@@ -52,7 +55,7 @@ def _gather(value: Json, texts: list[str]) -> bool:
             if "value" in node and _secrecy_of_pair(node):
                 return True
             waiting += node.values()
-        elif isinstance(node, list | tuple):
+        elif isinstance(node, _LISTS):
             waiting += node
     return False
 
