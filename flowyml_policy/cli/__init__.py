@@ -38,7 +38,9 @@ def script() -> NoReturn:
     """The console script: `main`, and then an end without taking apart every module, which takes 35 ms.
 
     By then everything is closed and written: `main` has flushed the output and said so where it could not.
+    Pydantic is not to look through all that is installed for plugins, and none of them sees a definition.
     """
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     code = main()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):

@@ -88,6 +88,38 @@ def test_help_loads_nothing_that_judges_reads_or_records() -> None:
     assert loaded & {"pydantic", "yaml", "sqlite_utils", "sqlite3", "ctypes", "rich", "rfc8785", "json"} == set()
 
 
+def test_validation_that_allows_loads_nothing_that_only_others_need(recorded: Any) -> None:
+    probe = (
+        "import sys; from flowyml_policy.cli import main; main(sys.argv[1:]);"
+        "print(*sorted(name.removeprefix('flowyml_policy.') for name in sys.modules), file=sys.stderr)"
+    )
+    command = ["stack", "validate", "stacks/prod-gpu-large.yaml"]
+    ran = subprocess.run(
+        [sys.executable, "-c", probe, *command], capture_output=True, text=True, check=True, cwd=recorded.here
+    )
+    readers = {"audit.stored", "audit.verification", "records.catalogue", "records.events", "sqlite_utils"}
+    schemas = {"definitions.json_schema", "settings.schema"}
+    mistakes = {"definitions.hints", "difflib", "settings.hints", "strict_yaml.mistakes"}
+    assert set(ran.stderr.split()) & (readers | schemas | mistakes) == set()
+
+
+def test_plugins_of_pydantic_see_nothing_of_what_is_judged(recorded: Any, tmp_path: Path) -> None:
+    (tmp_path / "nosy.py").write_text("import sys; print('nosy is here', file=sys.stderr)\nplugin = None\n")
+    installed = tmp_path / "nosy-1.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: nosy\nVersion: 1\n")
+    (installed / "entry_points.txt").write_text("[pydantic]\nnosy = nosy:plugin\n")
+    ran = subprocess.run(
+        [sys.executable, "-c", "from flowyml_policy.cli import script; script()", "stack", "validate", "stacks"],
+        cwd=recorded.here,
+        env={**recorded.environ, "PYTHONPATH": f"{tmp_path}:{recorded.environ['PYTHONPATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (1, "")
+
+
 def test_version_is_that_of_the_package(program: Any) -> None:
     assert str(program.run("--version")) == f"exit 0\n--- stdout\nflowyml-policy {VERSION}\n--- stderr\n"
 
