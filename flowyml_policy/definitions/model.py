@@ -4,15 +4,13 @@ A key that the author left out is None (a section: empty); a key that is there m
 so `size:` with nothing after it is a problem and not the same as no `size`.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Final, Literal, TypeAlias, cast
 
 from pydantic import Field, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from typing_extensions import Self
 
-from flowyml_policy.records.record import Record
+from flowyml_policy.records.record import Part, Record
 
 API_VERSION: Final = "flowyml/v1"
 KIND: Final = "StackDefinition"
@@ -39,7 +37,7 @@ Text: TypeAlias = Annotated[str | None, _Given(Annotated[str, Field(min_length=1
 Nodes: TypeAlias = Annotated[int | None, _Given(Annotated[int, Field(ge=0, le=MOST_NODES)])]
 
 
-class Metadata(Record):
+class Metadata(Part):
     """What the stack is called and how it is labelled."""
 
     name: str = Field(
@@ -60,7 +58,7 @@ class Metadata(Record):
     )
 
 
-class Compute(Record):
+class Compute(Part):
     """Where the work runs and how large it may grow."""
 
     backend: Text = Field(default=None, description="The kind of backend.", examples=["azureml", "gcp", "local"])
@@ -75,7 +73,7 @@ class Compute(Record):
         return self
 
 
-class Runtime(Record):
+class Runtime(Part):
     """What the work runs in."""
 
     python_version: Text = Field(
@@ -88,21 +86,21 @@ class Runtime(Record):
     )
 
 
-class Storage(Record):
+class Storage(Part):
     """Where artifacts and metadata are kept."""
 
     artifact_store: Text = Field(default=None, description="URI of the artifact store.", examples=["s3://bucket/x"])
     metadata_store: Text = Field(default=None, description="URI of the metadata store.", examples=["sqlite:///m.db"])
 
 
-class Tracking(Record):
+class Tracking(Part):
     """Where experiments are tracked."""
 
     experiment_tracker: Text = Field(default=None, description="The kind of tracker.", examples=["mlflow"])
     mlflow_uri: Text = Field(default=None, description="Where MLflow answers.", examples=["https://mlflow.company.com"])
 
 
-class Secrets(Record):
+class Secrets(Part):
     """Where secrets come from; never the secrets themselves."""
 
     provider: Text = Field(default=None, description="The kind of vault.", examples=["azure_keyvault"])
@@ -111,14 +109,18 @@ class Secrets(Record):
     )
 
 
-class Spec(Record):
+class Spec(Part):
     """The parts of the stack; each may be left out."""
 
-    compute: Compute = Field(default=Compute(), description="Where the work runs and how large it may grow.")
-    runtime: Runtime = Field(default=Runtime(), description="What the work runs in.")
-    storage: Storage = Field(default=Storage(), description="Where artifacts and metadata are kept.")
-    tracking: Tracking = Field(default=Tracking(), description="Where experiments are tracked.")
-    secrets: Secrets = Field(default=Secrets(), description="Where secrets come from; never the secrets themselves.")
+    compute: Compute = Field(
+        default=Compute.model_construct(), description="Where the work runs and how large it may grow."
+    )
+    runtime: Runtime = Field(default=Runtime.model_construct(), description="What the work runs in.")
+    storage: Storage = Field(default=Storage.model_construct(), description="Where artifacts and metadata are kept.")
+    tracking: Tracking = Field(default=Tracking.model_construct(), description="Where experiments are tracked.")
+    secrets: Secrets = Field(
+        default=Secrets.model_construct(), description="Where secrets come from; never the secrets themselves."
+    )
 
 
 class Definition(Record):

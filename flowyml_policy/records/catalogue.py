@@ -1,7 +1,5 @@
 """What the loaded policy says of itself: one entry for each code that a rule can find."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from flowyml_policy.records.decision import Enforcement

@@ -5,8 +5,6 @@ an error of the evaluator, never an allow. `allow` must equal "no finding denies
 empty, so that a bundle without rules cannot allow.
 """
 
-from __future__ import annotations
-
 from typing import Literal, TypeAlias
 
 from pydantic import model_validator

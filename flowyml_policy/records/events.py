@@ -4,8 +4,6 @@ Each part of the program adds its own type by subclassing `Event`; a type that t
 read as a plain `Event`, so that an older reader loses nothing.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from flowyml_policy.records.record import Json, Record, Sha256

@@ -5,15 +5,13 @@ and what is recorded. Every key is always present; what is not known is null, ne
 meets one shape. New optional keys keep version 1.
 """
 
-from __future__ import annotations
-
 from functools import cached_property
 from typing import Final, Literal
 
 from pydantic import Field
 
 from flowyml_policy.records.decision import Enforcement
-from flowyml_policy.records.record import Json, KeyPath, Record, Sha256
+from flowyml_policy.records.record import Json, KeyPath, Part, Record, Sha256
 
 SCHEMA_VERSION: Final = 1
 
@@ -26,19 +24,19 @@ class Actor(Record):
     claimed: dict[str, str] = Field(default_factory=dict)
 
 
-class ImagePolicy(Record):
+class ImagePolicy(Part):
     """The project's own demands on images; null means that it says nothing, an empty list that nothing passes."""
 
     allowed_registries: tuple[str, ...] | None = None
     required_labels: tuple[str, ...] | None = None
 
 
-class ProjectPolicies(Record):
+class ProjectPolicies(Part):
     """`policies` of flowyml.yaml. It can only tighten what shipped and company policy demand."""
 
     allowed_stacks: tuple[str, ...] | None = None
     required_labels: tuple[str, ...] | None = None
-    image_policy: ImagePolicy = ImagePolicy()
+    image_policy: ImagePolicy = ImagePolicy.model_construct()
     levels: dict[str, Enforcement] = Field(default_factory=dict)
     rule_data: dict[str, dict[str, Json]] = Field(default_factory=dict)
 
@@ -48,7 +46,7 @@ class Project(Record):
 
     name: str | None = None
     org: str | None = None
-    policies: ProjectPolicies = ProjectPolicies()
+    policies: ProjectPolicies = ProjectPolicies.model_construct()
     waivers: dict[str, Json] = Field(default_factory=dict)
     overrides: tuple[dict[str, Json], ...] = ()
 

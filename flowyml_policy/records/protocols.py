@@ -1,7 +1,5 @@
 """What rooms on one floor need of each other; they are handed it, and never import it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Protocol
 

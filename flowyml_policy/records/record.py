@@ -1,7 +1,5 @@
 """The one configuration that every record shares."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,3 +21,7 @@ class Record(BaseModel):
     """A frozen value. Unknown keys and values of another type are refused, never coerced."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Part(Record, defer_build=True):
+    """A record that is only ever read as part of another one: its own validator is built when it is asked for."""

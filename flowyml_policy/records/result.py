@@ -1,7 +1,5 @@
 """What one judged stack came to: the shape of `--format json`, and what the audit records of it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
@@ -110,7 +108,7 @@ class Summary(Record):
     errors: int = 0
     warnings: int = 0
 
-    def including(self, results: Iterable[Result]) -> Summary:
+    def including(self, results: Iterable[Result]) -> "Summary":
         """These counts with `results` added."""
         counts = self.model_dump()
         names = {"allow": "allowed", "deny": "denied", "error": "errors"}

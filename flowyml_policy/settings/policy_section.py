@@ -1,7 +1,5 @@
 """The section `policy`: the settings of this program itself, the same in flowyml.yaml and the platform's file."""
 
-from __future__ import annotations
-
 from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import ConfigDict, Field, model_validator

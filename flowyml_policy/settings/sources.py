@@ -3,8 +3,6 @@
 All kinds are read and checked; which of them this version can fetch from is said in `features`.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Final, Literal, TypeAlias
 from urllib.parse import urlsplit

@@ -4,8 +4,6 @@ Every key has a default but what makes a thing that thing (an environment's stac
 FlowyML's own flowyml.yaml that this program does not use are accepted, so that one file serves both.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AliasChoices, Field
