@@ -92,27 +92,19 @@ _judged contains _at_level("flowyml", name, reported) if {
 	some reported in data.flowyml.rules[name].findings
 }
 
-_judged contains _at_level("org", name, reported) if {
+_judged contains finding if {
 	some name
-	some reported in data.org.rules[name].findings
+	some finding in _foreign("org", name, data.org.rules[name].findings)
 }
 
-_judged contains _at_level("project", name, reported) if {
+_judged contains finding if {
 	some name
-	some reported in data.project.rules[name].findings
+	some finding in _foreign("project", name, data.project.rules[name].findings)
 }
 
-_judged contains _malformed("org", name, found) if {
-	some name
-	found := data.org.rules[name].findings
-	not is_set(found)
-}
-
-_judged contains _malformed("project", name, found) if {
-	some name
-	found := data.project.rules[name].findings
-	not is_set(found)
-}
+_foreign(root, name, found) := {_at_level(root, name, reported) | some reported in found} if {
+	is_set(found)
+} else := {_malformed(root, name, found)}
 
 # METADATA
 # title: A rule reported a malformed finding
@@ -149,7 +141,7 @@ _at_level(root, name, reported) := finding if {
 	count(reported) == 5
 	level := levels.level(root, reported.code)
 	finding := object.union(reported, {
-		"severity": object.get(levels.severity, level, null),
+		"severity": object.get({"advisory": "warn", "soft": "deny", "hard": "deny"}, level, null),
 		"enforcement": level,
 		"waiver": null,
 		"override": null,

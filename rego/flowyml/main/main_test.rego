@@ -137,6 +137,14 @@ test_deny_by_a_rule_of_each_root if {
 	found.allow == false
 }
 
+test_deny_by_a_rule_of_the_project_alone if {
+	found := decision with input as inputs.plain
+		with data.project.rules as {"zones": {"findings": {_reported("zones.a")}}}
+		with data.project.catalogue as {"codes": {}, "rules": ["zones"]}
+	[finding.code | some finding in found.findings] == ["zones.a"]
+	found.rules == ["images_inspected", "images_registry", "labels", "naming", "source", "version", "zones"]
+}
+
 # Faults of the policy itself
 
 test_deny_malformed_input if {

@@ -10,10 +10,6 @@
 package flowyml.lib.levels
 
 # METADATA
-# description: What a finding of each level does to the decision; a disabled one never gets so far.
-severity := {"advisory": "warn", "soft": "deny", "hard": "deny"}
-
-# METADATA
 # description: The level in force for a code that a rule of this root reports.
 level(root, code) := word if {
 	root == "flowyml"

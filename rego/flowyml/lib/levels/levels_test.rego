@@ -105,7 +105,3 @@ test_problems_of_levels_that_are_no_mapping if {
 		"fix": "let data.org.levels map codes to advisory, soft, hard or disabled",
 	}} with data.org.levels as "hard"
 }
-
-test_severity_of_every_level_but_disabled if {
-	severity == {"advisory": "warn", "soft": "deny", "hard": "deny"}
-}

@@ -18,13 +18,6 @@ company := object.union(data.flowyml.rule_data, data.org.rule_data) if {
 } else := data.flowyml.rule_data
 
 # METADATA
-# description: |
-#   Who a source of data is, to be read by the user: `company`, or the key of policies in the project's flowyml.yaml.
-owner("company", rule, key) := sprintf("the company's policy (%s.%s)", [rule, key])
-
-owner(source, _, _) := sprintf("the project (policies.%s)", [source]) if source != "company"
-
-# METADATA
 # description: By rule, for those that have any, the data that the company and the project give it, each with its place.
 given := {} if {
 	not data.org.rule_data

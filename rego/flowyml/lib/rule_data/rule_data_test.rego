@@ -17,11 +17,6 @@ test_company_that_is_no_mapping if {
 	company == {"a": {"x": []}} with data.flowyml.rule_data as {"a": {"x": []}} with data.org.rule_data as "a"
 }
 
-test_owner if {
-	owner("company", "naming", "allowed_stacks") == "the company's policy (naming.allowed_stacks)"
-	owner("rule_data.naming.allowed_stacks", "naming", "allowed_stacks") == "the project (policies.rule_data.naming.allowed_stacks)"
-}
-
 test_given_by_company_and_project if {
 	given == {
 		"a": {

@@ -7,18 +7,10 @@ package flowyml.lib.text
 # description: |
 #   Values to be read by the user, quoted and sorted, the first eight of them. Quoting shows blanks and control
 #   characters, which a name may hold.
-listing(values) := "nothing" if count(values) == 0
-
-listing(values) := concat(", ", _quoted(values)) if {
-	count(values) > 0
-	count(values) <= 8
+listing(values) := concat(", ", [sprintf("%q", [value]) | some value in values]) if {
+	count(values) in {1, 2, 3, 4, 5, 6, 7, 8}
+} else := "nothing" if {
+	count(values) == 0
+} else := sprintf("%s and %d more", [concat(", ", array.slice(quoted, 0, 8)), count(values) - 8]) if {
+	quoted := [sprintf("%q", [value]) | some value in values]
 }
-
-listing(values) := sprintf("%s and %d more", [concat(", ", array.slice(_quoted(values), 0, 8)), count(values) - 8]) if {
-	count(values) > 8
-}
-
-_quoted(values) := [quoted |
-	some value in values
-	quoted := sprintf("%q", [value])
-]

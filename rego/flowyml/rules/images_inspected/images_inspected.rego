@@ -74,13 +74,20 @@ findings contains finding if {
 	some image in input.images
 	image.registry != null
 	not image.inspected
-	count(_labels) > 0
+	labels := {label |
+		label := [
+			object.get(rule_data.company, ["images_inspected", "required_labels"], []),
+			input.project.policies.image_policy.required_labels,
+			object.get(input.project.policies.rule_data, ["images_inspected", "required_labels"], []),
+		][_][_]
+	}
+	count(labels) > 0
 	some path in images.places(image)
 	finding := {
 		"code": "images_inspected.required",
 		"subject": image.ref,
 		"path": path,
-		"message": sprintf("the image %q must have the labels %s, but it was not inspected", [image.ref, text.listing(_labels)]),
+		"message": sprintf("the image %q must have the labels %s, but it was not inspected", [image.ref, text.listing(labels)]),
 		"fix": _advice(image.via),
 	}
 }
@@ -108,15 +115,6 @@ findings contains finding if {
 		"message": problem.message,
 		"fix": problem.fix,
 	}
-}
-
-_labels := {label |
-	some labels in [
-		object.get(rule_data.company, ["images_inspected", "required_labels"], []),
-		input.project.policies.image_policy.required_labels,
-		object.get(input.project.policies.rule_data, ["images_inspected", "required_labels"], []),
-	]
-	some label in labels
 }
 
 default _reason(_) := "no reason is known"

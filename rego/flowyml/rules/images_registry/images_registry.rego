@@ -53,11 +53,17 @@ findings contains finding if {
 findings contains finding if {
 	some image in input.images
 	image.registry != null
-	some [source, entries] in [
-		["company", object.get(rule_data.company, ["images_registry", "allowed_registries"], null)],
-		["image_policy.allowed_registries", input.project.policies.image_policy.allowed_registries],
+	some [owner, entries] in [
 		[
-			"rule_data.images_registry.allowed_registries",
+			"the company's policy (images_registry.allowed_registries)",
+			object.get(rule_data.company, ["images_registry", "allowed_registries"], null),
+		],
+		[
+			"the project (policies.image_policy.allowed_registries)",
+			input.project.policies.image_policy.allowed_registries,
+		],
+		[
+			"the project (policies.rule_data.images_registry.allowed_registries)",
 			object.get(input.project.policies.rule_data, ["images_registry", "allowed_registries"], null),
 		],
 	]
@@ -72,7 +78,7 @@ findings contains finding if {
 			image.ref,
 			image.registry,
 			image.repository,
-			rule_data.owner(source, "images_registry", "allowed_registries"),
+			owner,
 			text.listing(entries),
 		]),
 		"fix": _advice(image, entries),

@@ -87,12 +87,11 @@ findings contains finding if {
 
 # What every list asks for, each as `key` or as `key=value`. Other values are what rule_data is about.
 _demands := {demand |
-	some demands in [
+	demand := [
 		object.get(rule_data.company, ["labels", "required"], []),
 		input.project.policies.required_labels,
 		object.get(input.project.policies.rule_data, ["labels", "required"], []),
-	]
-	some demand in demands
+	][_][_]
 	is_string(demand)
 }
 

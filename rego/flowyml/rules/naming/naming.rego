@@ -48,21 +48,36 @@ findings contains finding if {
 #     The platform team vouches for the stacks it names. Any other stack runs with machines, images and secrets that
 #     nobody has looked at.
 findings contains finding if {
-	some [source, patterns] in [
-		["company", object.get(rule_data.company, ["naming", "allowed_stacks"], null)],
-		["allowed_stacks", input.project.policies.allowed_stacks],
-		["rule_data.naming.allowed_stacks", object.get(input.project.policies.rule_data, ["naming", "allowed_stacks"], null)],
+	some [patterns, owner, remedy] in [
+		[
+			object.get(rule_data.company, ["naming", "allowed_stacks"], null),
+			"the company's policy (naming.allowed_stacks)",
+			"ask the platform team to allow this one",
+		],
+		[
+			input.project.policies.allowed_stacks,
+			"the project (policies.allowed_stacks)",
+			"add a pattern for this one to the list in flowyml.yaml",
+		],
+		[
+			object.get(input.project.policies.rule_data, ["naming", "allowed_stacks"], null),
+			"the project (policies.rule_data.naming.allowed_stacks)",
+			"add a pattern for this one to the list in flowyml.yaml",
+		],
 	]
 	is_array(patterns)
 	{pattern | some pattern in patterns; is_string(pattern); glob.match(pattern, null, input.stack.name)} == set()
 	not stack.builtin
-	owner := rule_data.owner(source, "naming", "allowed_stacks")
+	listing := text.listing(patterns)
 	finding := {
 		"code": "naming.allowed_stacks",
 		"subject": input.stack.name,
 		"path": ["metadata", "name"],
-		"message": sprintf("the stack's name %q is not allowed: %s allows %s", [input.stack.name, owner, text.listing(patterns)]),
-		"fix": _advice(source, patterns),
+		"message": sprintf("the stack's name %q is not allowed: %s allows %s", [input.stack.name, owner, listing]),
+		"fix": object.get(
+			{0: "have a pattern for this stack added to the list"}, count(patterns),
+			sprintf("use a stack whose name matches %s, or %s", [listing, remedy]),
+		),
 	}
 }
 
@@ -97,15 +112,4 @@ _example := sprintf(", for example %q", [nearest]) if {
 	plain := regex.replace(input.stack.name, `[^A-Za-z0-9._-]+`, "-")
 	nearest := trim(substring(trim(plain, "-._"), 0, 128), "-._")
 	nearest != ""
-}
-
-_advice(_, []) := "have a pattern for this stack added to the list"
-
-_advice("company", patterns) := sprintf("use a stack whose name matches %s, or ask the platform team to allow this one", [text.listing(patterns)]) if {
-	count(patterns) > 0
-}
-
-_advice(source, patterns) := sprintf("use a stack whose name matches %s, or add a pattern for this one to the list in flowyml.yaml", [text.listing(patterns)]) if {
-	source != "company"
-	count(patterns) > 0
 }

@@ -44,6 +44,8 @@ test_deny_environments_that_are_no_mapping if {
 		"message": "data.org.environments is no mapping of environments to entries",
 		"fix": `let data.org.environments map each name to an entry such as {"builtin": "deny"}, or leave it out`,
 	}} with input as inputs.builtin with data.org.environments as ["production"]
+	found := findings with input as inputs.builtin with data.org.environments as [{"builtin": "no", "other": 1}, "production"]
+	{finding.subject | some finding in found} == {"data.org.environments"}
 }
 
 test_deny_entry_that_is_no_mapping if {
