@@ -133,7 +133,9 @@ _malformed(root, name, reported) := _denial({
 # A finding at its level. One that is disabled has no severity.
 _at_level(root, name, reported) := finding if {
 	is_string(reported.code)
-	startswith(reported.code, concat("", [name, "."]))
+	parts := split(reported.code, ".")
+	parts[0] == name
+	count(parts) > 1
 	is_string(reported.subject)
 	is_array(reported.path)
 	is_string(reported.message)
