@@ -58,9 +58,9 @@ def check_settings(evaluator: Evaluator, settings: Settings) -> None:
     policies = settings.policies
     if policies.levels or policies.rule_data:
         _check_names(read_catalogue(evaluator, settings), settings)
-    for problem in evaluator.check_globs(policies.allowed_stacks or ()):
-        index = (policies.allowed_stacks or ()).index(problem.pattern)
-        where = settings.location(("policies", "allowed_stacks", index))
+    patterns = _project_patterns(settings)
+    for problem in evaluator.check_globs(list(patterns)):
+        where = settings.location(patterns[problem.pattern])
         raise SettingsInvalid(
             f"OPA cannot read the pattern {problem.pattern!r} ({problem.reason}): {where}",
             advice="write a glob such as prod-*, dev-[ab]* or {prod,staging}-gpu",
@@ -70,6 +70,27 @@ def check_settings(evaluator: Evaluator, settings: Settings) -> None:
             raise PolicyInvalid(
                 f"the policy's data holds a pattern that OPA cannot read: {problem.pattern!r}: {problem.reason}"
             )
+
+
+def _project_patterns(settings: Settings) -> dict[str, KeyPath]:
+    """Every glob of the project's settings, with its place: `allowed_stacks`, and rule data called so.
+
+    In rule data globs stand in lists whose key is `stacks` or ends in `_stacks` (rego/flowyml/lib/rule_data).
+    """
+    lists: list[tuple[KeyPath, Json]] = [(("policies", "allowed_stacks"), settings.policies.allowed_stacks)]
+    for rule, data in settings.policies.rule_data.items():
+        lists += [
+            (("policies", "rule_data", rule, key), value)
+            for key, value in data.items()
+            if key == "stacks" or key.endswith("_stacks")
+        ]
+    return {
+        pattern: (*path, index)
+        for path, values in lists
+        if isinstance(values, (list, tuple))
+        for index, pattern in enumerate(values)
+        if isinstance(pattern, str)
+    }
 
 
 def _check_names(entries: Sequence[CatalogueEntry], settings: Settings) -> None:

@@ -43,6 +43,9 @@ from flowyml_policy.settings import Settings, load_settings
 if TYPE_CHECKING:
     from flowyml_policy.records import CatalogueEntry
 
+OPERATIONS = ("validate", "run")
+"""What a stack can be judged for."""
+
 BATCH = 64
 """How many decisions share one commit of the audit. None of them is told before it."""
 
@@ -93,6 +96,8 @@ class PolicyEngine:
         operation: Literal["validate", "run"] = "run",
     ) -> Decision:
         """The decision on one stack, also when it denies. Recorded before it is returned.
+
+        `environment` is the one asked for; without it FLOWYML_ENV names it.
 
         `stack` is a definition, or the path of a file that holds exactly one. Raises PolicyUndecided where there
         is no decision, EnvironmentUnknown, and UsageError for a path that does not exist.
@@ -154,6 +159,10 @@ class PolicyEngine:
         self.close()
 
     def _call(self, operation: Literal["validate", "run"], environment: str | None) -> Call:
+        if operation not in OPERATIONS:
+            raise UsageError(f"there is no operation {operation!r}", advice=f"use {' or '.join(OPERATIONS)}")
+        if environment is None:
+            environment = self.settings.fallback_environment
         if environment is not None:
             self.settings.environment(environment)
         return Call(operation, _now(), self._actor, self.settings.authority, environment)
@@ -238,6 +247,7 @@ def _require_loadable(settings: Settings) -> None:
 def _started(settings: Settings, rules: Sequence[Path]) -> Evaluator:
     """OPA with the policy that `settings` name, checked against them; or, if it cannot start, the reason for ever."""
     opa = settings.policy.opa
+    evaluator = None
     try:
         evaluator = EmbeddedEvaluator(
             config=opa.config,
@@ -248,8 +258,12 @@ def _started(settings: Settings, rules: Sequence[Path]) -> Evaluator:
             allow_hosts=opa.allow_hosts,
         )
         check_settings(evaluator, settings)
-    except OpaError as error:
-        return UnavailableEvaluator(error)
+    except BaseException as error:
+        if evaluator is not None:
+            evaluator.close()
+        if isinstance(error, OpaError):
+            return UnavailableEvaluator(error)
+        raise
     return evaluator
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flowyml_policy import AuditStore, PolicyDenied, PolicyEngine, PolicyUndecided, StackDefinition
+from flowyml_policy import AuditStore, PolicyDenied, PolicyEngine, PolicyUndecided, StackDefinition, policy_engine
 from flowyml_policy.actor import current_actor
 from flowyml_policy.audit import StoredDecision
 from flowyml_policy.errors import (
@@ -21,6 +21,7 @@ from flowyml_policy.errors import (
     SettingsInvalid,
     UsageError,
 )
+from flowyml_policy.opa.embedded import EmbeddedEvaluator
 from flowyml_policy.records import (
     Decision,
     DecisionRecord,
@@ -247,6 +248,51 @@ def test_engine_bad_glob_is_refused_when_it_is_made(project: Path) -> None:
 
     with pytest.raises(SettingsInvalid, match=r"the pattern .prod-\[a-z0-9\]. \(.*\): .*flowyml.yaml:3:32; write"):
         PolicyEngine.from_project()
+
+
+def test_engine_bad_glob_of_rule_data_is_refused_when_it_is_made(project: Path) -> None:
+    settings = project / "flowyml.yaml"
+    rule_data = '  rule_data: {naming: {allowed_stacks: ["prod-*", "prod-["]}}'
+    settings.write_text(settings.read_text().replace("policies:\n", f"policies:\n{rule_data}\n"))
+
+    with pytest.raises(SettingsInvalid, match=r"the pattern 'prod-\[' \(.*\): .*flowyml.yaml:3:51; write"):
+        PolicyEngine.from_project()
+
+
+def test_engine_refused_settings_leave_no_opa_running(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[EmbeddedEvaluator] = []
+
+    class Watched(EmbeddedEvaluator):
+        def _close(self) -> None:
+            closed.append(self)
+            super()._close()
+
+    monkeypatch.setattr(policy_engine, "EmbeddedEvaluator", Watched)
+    settings = project / "flowyml.yaml"
+    settings.write_text(settings.read_text().replace("staging-*]", '"prod-["]'))
+
+    with pytest.raises(SettingsInvalid):
+        PolicyEngine.from_project()
+
+    assert len(closed) == 1
+
+
+def test_check_without_environment_is_for_the_one_of_flowyml_env(write_stack: WriteStack) -> None:
+    path = write_stack("staging-cpu")
+
+    with PolicyEngine.from_project(environ={"FLOWYML_ENV": "production"}) as engine:
+        (result,) = engine.validate([path])
+    with PolicyEngine.from_project(environ={"FLOWYML_ENV": "nosuch"}) as engine, pytest.raises(EnvironmentUnknown):
+        engine.check(path)
+
+    assert result.environments == ("production",)
+
+
+def test_check_unknown_operation_is_a_usage_error(write_stack: WriteStack) -> None:
+    path = write_stack("prod-gpu-large")
+
+    with PolicyEngine.from_project() as engine, pytest.raises(UsageError, match="no operation 'apply'"):
+        engine.check(path, operation="apply")  # type: ignore[arg-type]  # what the type forbids
 
 
 @pytest.mark.parametrize(
