@@ -59,8 +59,8 @@ class Verification(Record):
     def limits(self) -> str:
         """What this check cannot prove, in a sentence for people."""
         return (
-            "this proves that no row was edited; without a checkpoint kept elsewhere it cannot prove that the end "
-            f"was not cut off: keep event {self.head_seq} and its hash {self.head_hash}"
+            "no row was edited, unless whoever did it computed every later hash anew; only a checkpoint kept elsewhere "
+            f"shows that, or an end that was cut off: keep event {self.head_seq} and its hash {self.head_hash}"
         )
 
 

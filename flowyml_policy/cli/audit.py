@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LATEST: Final = 20
 
 
-@click.group(cls=Group, help="See what was decided, and prove that nobody edited it.")
+@click.group(cls=Group, help="See what was decided, and check that the record is whole.")
 def audit() -> None:
     """The group; its commands do the work."""
 

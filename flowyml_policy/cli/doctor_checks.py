@@ -103,6 +103,10 @@ def _platform(settings: Settings) -> Check:
 def _unsupported(settings: Settings) -> Iterator[Check]:
     for missing in settings.unsupported("validate"):
         yield _failed("feature", missing.error())
+    try:
+        settings.require_images_readable(["every image that a stack names"])
+    except FlowymlPolicyError as error:
+        yield _failed("images", error)
 
 
 def _policy(settings: Settings) -> Iterator[Check]:
@@ -164,7 +168,7 @@ def _audit(settings: Settings) -> Check:
         return _failed("audit", error)
     if verification.problem is not None:
         return _failed("audit", AuditCorrupt(f"{path}: {verification.problem}"))
-    return Check("audit", f"{path}, writable; {plural(verification.events, 'event')}, none edited")
+    return Check("audit", f"{path}, writable; {plural(verification.events, 'event')}, the chain is whole")
 
 
 def _unwritable(path: Path) -> Path | None:

@@ -159,7 +159,7 @@ root = Root(
     table={
         "stack": ("flowyml_policy.cli.stack", "Judge stack definitions."),
         "policy": ("flowyml_policy.cli.policy", "See what the loaded policy checks."),
-        "audit": ("flowyml_policy.cli.audit", "See what was decided, and prove that nobody edited it."),
+        "audit": ("flowyml_policy.cli.audit", "See what was decided, and check that the record is whole."),
         "schema": ("flowyml_policy.cli.schema", "Print a JSON Schema: stack, input, decision or settings."),
         "opa": ("flowyml_policy.cli.opa", "Run OPA itself, the one that judges here."),
         "doctor": ("flowyml_policy.cli.doctor", "Check the installation and the settings, line by line."),

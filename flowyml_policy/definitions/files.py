@@ -21,12 +21,15 @@ _SUFFIXES: Final = (".yaml", ".yml")
 _SETTINGS_FILE: Final = "flowyml.yaml"
 
 
-def find_files(path: Path, *, skip: Collection[Path] = ()) -> list[Path]:
+def find_files(
+    path: Path, *, skip: Collection[Path] = (), unlisted: list[SourceUnreadable] | None = None
+) -> list[Path]:
     """The files below a folder that may hold definitions, sorted; for a file, that file.
 
     `*.yaml` and `*.yml` in all folders below, except hidden files and folders, flowyml.yaml, links that leave
     the folder, and what `skip` names (the project's waivers). A folder that is met twice through a link is
-    listed once. Raises NoStacksFound for a folder without any, SourceUnreadable for what cannot be listed.
+    listed once. Raises NoStacksFound for a folder without any, SourceUnreadable for what cannot be listed;
+    where `unlisted` is given, folders below that cannot be listed are put there, and the others are still listed.
     """
     if not _is_folder(path):
         if not os.path.lexists(path):
@@ -34,8 +37,8 @@ def find_files(path: Path, *, skip: Collection[Path] = ()) -> list[Path]:
         return [path]
     skipped = {os.path.realpath(one) for one in skip}
     root = os.path.realpath(path)
-    names = [name for name, real in _walk(str(path), root) if real not in skipped]
-    if not names:
+    names = [name for name, real in _walk(str(path), root, unlisted) if real not in skipped]
+    if not names and not unlisted:
         raise NoStacksFound(f"no *.yaml or *.yml file is in the folder {display_path(path)}")
     return [Path(name) for name in sorted(names)]
 
@@ -66,7 +69,7 @@ def display_path(path: Path) -> str:
     return os.fsencode(path.as_posix()).decode(errors="backslashreplace")
 
 
-def _walk(top: str, root: str) -> Iterator[tuple[str, str]]:
+def _walk(top: str, root: str, unlisted: list[SourceUnreadable] | None) -> Iterator[tuple[str, str]]:
     """Definition files below `top`, by path and by real path; each folder once, by its own name before any link."""
     visited: set[str] = set()
     waiting = [top]
@@ -77,7 +80,14 @@ def _walk(top: str, root: str) -> Iterator[tuple[str, str]]:
         if real in visited:
             continue
         visited.add(real)
-        for entry in _entries(folder):
+        try:
+            entries = _entries(folder)
+        except SourceUnreadable as error:
+            if unlisted is None:
+                raise
+            unlisted.append(error)
+            continue
+        for entry in entries:
             if entry.name.startswith("."):
                 continue
             target = (

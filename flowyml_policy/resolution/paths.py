@@ -58,13 +58,16 @@ def _candidates(paths: Sequence[str], stdin: bytes | None, skip: Collection[Path
             yield from _documents(data, Source(kind="stdin", uri=STDIN, digest=digest(data)))
             continue
         named = Path(path)
+        unlisted: list[SourceUnreadable] = []
         try:
-            files = find_files(named, skip=skip)
+            files = find_files(named, skip=skip, unlisted=unlisted)
         except (NoStacksFound, SourceUnreadable) as error:
             yield Candidate(_unread(named), error)
             continue
         for file in files:
             yield from _file(file)
+        for unreadable in unlisted:
+            yield Candidate(_unread(named), unreadable)
 
 
 def _file(file: Path) -> Iterator[Candidate]:
