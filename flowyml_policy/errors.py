@@ -143,6 +143,13 @@ class DefinitionInvalid(FlowymlPolicyError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+class ReferenceMalformed(FlowymlPolicyError):
+    """Text is no reference to a stack. The message never repeats credentials; the advice shows the right form."""
+
+    code = "reference_malformed"
+    default_advice = "write a name, as prod-gpu or prod-gpu@2.1.0, or an address, as github://org/repo@v1.0#stack"
+
+
 class SourceError(FlowymlPolicyError):
     """A definition could not be had from where it is kept; never a reason to look elsewhere."""
 
