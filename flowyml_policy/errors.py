@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from flowyml_policy.records import Decision, Location, Result
+    from flowyml_policy.records import Decision, Location, LockHolder, Result
 
 
 class FlowymlPolicyError(Exception):
@@ -244,10 +244,18 @@ class LockError(FlowymlPolicyError):
 
 
 class LockTimeout(LockError):
-    """Somebody else held a stack's lock for all the time that was given; the message names the holder."""
+    """Somebody else held a stack's lock for all the time that was given; the message names the holder.
+
+    `holder` is None where it could not be told: a holder that was killed is no holder.
+    """
 
     code = "lock_timeout"
     default_advice = "wait for the holder to finish, or try again with a longer timeout"
+
+    def __init__(self, stack: str, timeout: float, holder: LockHolder | None) -> None:
+        self.holder = holder
+        who = f"it is held by {holder}" if holder else "its holder is not known"
+        super().__init__(f"the lock on stack {stack!r} did not come free within {timeout:g} s: {who}")
 
 
 class LockReentered(LockError):

@@ -16,7 +16,17 @@ from flowyml_policy.records.decision import (
     Waived,
     Waivers,
 )
-from flowyml_policy.records.events import Event, PolicyChecked, StackApplied, StackValidated, typed_event
+from flowyml_policy.records.events import (
+    Event,
+    NewEvent,
+    PolicyChecked,
+    StackApplied,
+    StackLocked,
+    StackRetired,
+    StackUnlocked,
+    StackValidated,
+    typed_event,
+)
 from flowyml_policy.records.location import Location
 from flowyml_policy.records.policy_input import (
     SCHEMA_VERSION,
@@ -33,7 +43,7 @@ from flowyml_policy.records.policy_input import (
     Stack,
     SuspectedSecret,
 )
-from flowyml_policy.records.protocols import Evaluator, GlobProblem, Judgement, Recorder
+from flowyml_policy.records.protocols import Evaluator, EventRecorder, GlobProblem, Judgement, Recorder
 from flowyml_policy.records.result import (
     DecisionRecord,
     ErrorReport,
@@ -55,6 +65,7 @@ __all__ = [
     "Evaluator",
     "EvaluatorName",
     "Event",
+    "EventRecorder",
     "Finding",
     "GlobProblem",
     "ImageFacts",
@@ -63,6 +74,7 @@ __all__ = [
     "LocatedFinding",
     "Location",
     "LockFacts",
+    "NewEvent",
     "Override",
     "PlatformFacts",
     "PolicyChecked",
@@ -77,7 +89,10 @@ __all__ = [
     "Source",
     "Stack",
     "StackApplied",
+    "StackLocked",
     "StackName",
+    "StackRetired",
+    "StackUnlocked",
     "StackValidated",
     "Summary",
     "SuspectedSecret",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from flowyml_policy.records.decision import Decision
+from flowyml_policy.records.events import NewEvent
 from flowyml_policy.records.policy_input import PolicyInput
 from flowyml_policy.records.record import Json, Record
 from flowyml_policy.records.result import DecisionRecord, EvaluatorName
@@ -51,3 +52,10 @@ class Recorder(Protocol):
 
     def record(self, records: Sequence[DecisionRecord]) -> None:
         """Append `records` in order, all or none."""
+
+
+class EventRecorder(Protocol):
+    """Puts events without a decision on disk. When a call returns they are durable; it raises only AuditError."""
+
+    def append_events(self, events: Sequence[NewEvent]) -> None:
+        """Append `events` in order, all or none."""
