@@ -115,7 +115,7 @@ class StackRetired(Event):
 
 
 class StackLocked(Event):
-    """A process took the lock of a stack. The payload names the process and its host, which its StackUnlocked repeats."""
+    """A process took the lock of a stack. The payload names the process and its host; StackUnlocked repeats them."""
 
     TYPE = "StackLocked"
 
