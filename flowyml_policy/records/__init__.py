@@ -28,6 +28,7 @@ from flowyml_policy.records.events import (
     typed_event,
 )
 from flowyml_policy.records.location import Location
+from flowyml_policy.records.lock_holder import LockHolder
 from flowyml_policy.records.policy_input import (
     SCHEMA_VERSION,
     Actor,
@@ -74,6 +75,7 @@ __all__ = [
     "LocatedFinding",
     "Location",
     "LockFacts",
+    "LockHolder",
     "NewEvent",
     "Override",
     "PlatformFacts",
