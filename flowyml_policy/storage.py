@@ -121,6 +121,8 @@ def reported(path: Path, purpose: Purpose) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _as_leaf(error, path, purpose) from error
+    except UnicodeDecodeError as error:
+        raise AuditCorrupt(f"the audit file holds bytes where text must be: {path}") from error
     except OSError as error:
         raise _leaf(purpose)(f"the audit file cannot be used: {path}: {error.strerror or error}") from error
 
@@ -130,6 +132,9 @@ _REASONS: Final = (
     ("not a database", AuditCorrupt, "is not an SQLite database, or its beginning is damaged"),
     ("unsupported file format", AuditCorrupt, "has a format that this SQLite does not know"),
     ("corrupt", AuditCorrupt, "is damaged"),
+    ("could not decode", AuditCorrupt, "holds bytes where text must be"),
+    ("no such table", AuditCorrupt, "lacks a table of its schema"),
+    ("no such column", AuditCorrupt, "lacks a column of its schema"),
     ("is locked", None, "is locked by another process for too long"),
     ("locking protocol", None, "is locked by another process for too long"),
     ("is full", None, "cannot grow: the disk is full"),

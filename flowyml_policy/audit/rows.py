@@ -12,8 +12,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from pydantic_core import PydanticSerializationError
 
@@ -22,22 +21,20 @@ from flowyml_policy.mask import holds_secret, mask_text
 from flowyml_policy.records import (
     Decision,
     DecisionRecord,
-    Finding,
     LocatedFinding,
     PolicyChecked,
     Result,
     StackValidated,
 )
-from flowyml_policy.records.record import Json
+from flowyml_policy.records.record import Json, Record
 
 _compact: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
-_AnyFinding = TypeVar("_AnyFinding", Finding, LocatedFinding)
+_AnyRecord = TypeVar("_AnyRecord", bound=Record)
 
 
-@dataclass(frozen=True)
-class NewEvent:
-    """An event before it has its place in the chain; `payload` is the JSON text to be stored."""
+class NewEvent(NamedTuple):
+    """The columns `id` to `payload` of an event that has no place in the chain yet."""
 
     id: str
     at: str
@@ -47,14 +44,8 @@ class NewEvent:
     actor: str
     payload: str
 
-    @property
-    def cells(self) -> tuple[Cell, ...]:
-        """The columns `id` to `payload`."""
-        return (self.id, self.at, self.type, self.stack_name, self.decision_id, self.actor, self.payload)
 
-
-@dataclass(frozen=True)
-class DecisionRows:
+class DecisionRows(NamedTuple):
     """All rows of one decision, in the order in which they are appended. `checked` is its first event."""
 
     checked: NewEvent
@@ -172,37 +163,42 @@ def _validated_payload(record: DecisionRecord) -> dict[str, Json]:
 def _texts(result: Result, decision: Decision | None) -> Iterator[str]:
     """The texts that a secret could have slipped into on its way here."""
     yield result.source.uri
+    yield result.source.ref or ""
+    yield result.stack.name or ""
+    yield result.stack.version or ""
     if result.error is not None:
         yield result.error.message
-    judged: tuple[Finding | LocatedFinding, ...] = () if decision is None else decision.findings
-    for finding in (*result.findings, *judged):
-        yield finding.subject
-        yield finding.message
-        yield finding.fix
+        yield result.error.advice
+    for located in result.findings:
+        yield from (located.subject, located.message, located.fix)
+        if located.location is not None:
+            yield located.location.file
+    for finding in () if decision is None else decision.findings:
+        yield from (finding.subject, finding.message, finding.fix)
 
 
 def _masked(record: DecisionRecord) -> DecisionRecord:
     result, decision = record.result, record.decision
-    source = result.source.model_copy(update={"uri": _mask(result.source.uri)})
-    error = result.error
     changes: dict[str, Json] = {
-        "source": source,
-        "error": None if error is None else error.model_copy(update={"message": _mask(error.message)}),
+        "source": _with_masked(result.source, "uri", "ref"),
+        "stack": _with_masked(result.stack, "name", "version"),
+        "error": None if result.error is None else _with_masked(result.error, "message", "advice"),
         "findings": tuple(_masked_finding(finding) for finding in result.findings),
     }
     if decision is not None:
-        judged = tuple(_masked_finding(finding) for finding in decision.findings)
+        judged = tuple(_with_masked(finding, "subject", "message", "fix") for finding in decision.findings)
         decision = decision.model_copy(update={"findings": judged})
     return record.model_copy(update={"result": result.model_copy(update=changes), "decision": decision})
 
 
-def _masked_finding(finding: _AnyFinding) -> _AnyFinding:
-    texts = {name: _mask(getattr(finding, name)) for name in ("subject", "message", "fix")}
-    return finding.model_copy(update=texts)
+def _masked_finding(finding: LocatedFinding) -> LocatedFinding:
+    location = None if finding.location is None else _with_masked(finding.location, "file")
+    return _with_masked(finding, "subject", "message", "fix").model_copy(update={"location": location})
 
 
-def _mask(text: str) -> str:
-    return mask_text(text)[0]
+def _with_masked(value: _AnyRecord, *names: str) -> _AnyRecord:
+    texts = {name: getattr(value, name) for name in names}
+    return value.model_copy(update={name: text and mask_text(text)[0] for name, text in texts.items()})
 
 
 def _encodable(record: DecisionRecord) -> DecisionRecord:

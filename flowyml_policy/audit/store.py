@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 from typing_extensions import Self
 
@@ -23,6 +24,9 @@ from flowyml_policy.records.result import Outcome
 from flowyml_policy.storage import BUSY_TIMEOUT, open_for_reading, open_for_writing, reported, transaction
 
 _Answer = TypeVar("_Answer")
+
+_FORK_WAIT: Final = 5.0
+"""Seconds that a fork waits for one store of its process."""
 
 
 def _columns(names: Sequence[str]) -> str:
@@ -42,9 +46,15 @@ _INSERT_FINDING: Final = _insert("findings", _FINDING_ROW)
 
 
 class _Connections:
-    """What one process has open. After a fork the child starts over; SQLite's own must not be touched there."""
+    """What one process has open. After a fork the child starts over; SQLite's own must not be touched there.
 
-    abandoned: Final[list[object]] = []  # kept alive, so that no child closes what its parent uses
+    No thread may be inside SQLite while another one forks: the child would wait forever for a lock of
+    SQLite's that nobody holds there. So a fork waits, a bounded time, for what is being written.
+    """
+
+    abandoned: ClassVar[list[_Connections]] = []  # kept alive, so that no child closes what its parent uses
+    alive: ClassVar[weakref.WeakSet[_Connections]] = weakref.WeakSet()
+    held = threading.local()
 
     def __init__(self) -> None:
         self.process = os.getpid()
@@ -52,6 +62,23 @@ class _Connections:
         self.writer: sqlite3.Connection | None = None
         self.reader: sqlite3.Connection | None = None
         self.file: tuple[int, int] | None = None
+        self.alive.add(self)
+
+    def __del__(self) -> None:
+        """A store that nobody closed, as in `AuditStore().get_events()`; never one that belongs to the parent."""
+        if self.process == os.getpid():
+            self.close()
+
+    @classmethod
+    def hold_all(cls) -> None:
+        """Before a fork."""
+        cls.held.locks = [each.lock for each in list(cls.alive) if each.lock.acquire(timeout=_FORK_WAIT)]
+
+    @classmethod
+    def release_all(cls) -> None:
+        """After a fork, on both sides."""
+        for lock in cls.held.__dict__.pop("locks", ()):
+            lock.release()
 
     def forget_unless(self, path: Path) -> None:
         """Close what is open on another file than now lies at `path`: it was moved away, and writing there is lost."""
@@ -65,6 +92,13 @@ class _Connections:
                     with suppress(sqlite3.Error):
                         connection.close()
             self.writer = self.reader = self.file = None
+
+
+os.register_at_fork(
+    before=_Connections.hold_all,
+    after_in_parent=_Connections.release_all,
+    after_in_child=_Connections.release_all,
+)
 
 
 class AuditStore:
@@ -178,7 +212,7 @@ class AuditStore:
                 connections.file = _identity(self.path)
             try:
                 return query(connections.reader)
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, RecursionError) as error:
                 raise AuditCorrupt(f"the audit holds a row that is not of its shape: {self.path}: {error}") from error
 
 
@@ -192,7 +226,7 @@ def _append(connection: sqlite3.Connection, batch: Sequence[DecisionRows]) -> No
         first = seq + 1
         for event in (rows.checked, *rows.others):
             seq += 1
-            fields = (seq, *event.cells)
+            fields = (seq, *event)
             digest = event_hash(prev_hash, fields)
             events.append((*fields, prev_hash, digest))
             prev_hash = digest

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 from flowyml_policy.audit.schema import DECISION_COLUMNS, EVENT_COLUMNS, FINDING_COLUMNS
+from flowyml_policy.errors import AuditCorrupt
 from flowyml_policy.records import (
     Decision,
     ErrorReport,
@@ -55,13 +57,15 @@ class StoredDecision(Record):
 
     @property
     def document(self) -> Json:
-        """The input as JSON, None where there is none."""
-        return None if self.input is None else json.loads(self.input)
+        """The input as JSON, None where there is none. Raises AuditCorrupt."""
+        with _as_recorded(self.decision_id):
+            return None if self.input is None else json.loads(self.input)
 
     @property
     def result(self) -> Result:
-        """The answer as it was given, with the images of the input."""
-        images = (self.document or {}).get("images", ())
+        """The answer as it was given, with the images of the input. Raises AuditCorrupt."""
+        with _as_recorded(self.decision_id):
+            images = [ImageFacts.model_validate_json(json.dumps(image)) for image in self._images()]
         return Result(
             stack=self.stack,
             source=self.source,
@@ -73,9 +77,21 @@ class StoredDecision(Record):
             bundles=self.bundles,
             evaluator=self.evaluator,
             findings=self.findings,
-            images=tuple(ImageFacts.model_validate_json(json.dumps(image)) for image in images),
+            images=tuple(images),
             error=self.error,
         )
+
+    def _images(self) -> list[Json]:
+        document = self.document
+        return [] if document is None else list(document.get("images", ()))
+
+
+@contextmanager
+def _as_recorded(decision_id: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise AuditCorrupt(f"the input that the audit keeps is not the document of decision {decision_id}") from error
 
 
 Row = Sequence[Json]

@@ -144,7 +144,7 @@ class _Walk:
         try:
             promised = json.loads(payload)
             decision_digest, findings_digest = promised["decision_sha256"], promised["findings_sha256"]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             raise _Broken(seq, "its payload does not hold the digests of its decision") from None
         row = next(self.decisions.take(seq), None)
         if row is None:
