@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from flowyml_policy.audit import AuditStore
     from flowyml_policy.definitions import StackDefinition
     from flowyml_policy.errors import FlowymlPolicyError, PolicyDenied, PolicyUndecided
+    from flowyml_policy.locks import StackLockManager
     from flowyml_policy.policy_engine import PolicyEngine
     from flowyml_policy.records import Decision, Finding, PolicyInput, Result
 
@@ -29,6 +30,7 @@ __all__ = [
     "PolicyUndecided",
     "Result",
     "StackDefinition",
+    "StackLockManager",
     "__version__",
 ]
 
@@ -43,6 +45,7 @@ _HOMES = {
     "PolicyUndecided": "errors",
     "Result": "records",
     "StackDefinition": "definitions",
+    "StackLockManager": "locks",
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from flowyml_policy.records.record import Record
 
 
@@ -13,7 +15,7 @@ class LockHolder(Record):
     """
 
     stack: str
-    pid: int
+    pid: int = Field(gt=0)
     host: str
     user: str
     since: str
