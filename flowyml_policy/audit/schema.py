@@ -136,6 +136,8 @@ def _refusals(table: str, same_row: str) -> dict[str, str]:
     }
 
 
+TABLES: Final = ("events", "decisions", "findings")
+
 TRIGGERS: Final = {
     **_refusals("events", "seq = NEW.seq"),
     **_refusals("decisions", "seq = NEW.seq OR decision_id = NEW.decision_id"),
@@ -155,5 +157,10 @@ MIGRATIONS: Final = (
             _FINDINGS,
             *TRIGGERS.values(),
         ),
+    ),
+    Migration(
+        "decisions_by_definition",
+        ("CREATE INDEX decisions_by_definition ON decisions (definition_digest, hypothetical)",),
+        only_speeds_up=True,
     ),
 )

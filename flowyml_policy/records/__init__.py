@@ -45,6 +45,16 @@ from flowyml_policy.records.policy_input import (
     SuspectedSecret,
 )
 from flowyml_policy.records.protocols import Evaluator, EventRecorder, GlobProblem, Judgement, Recorder
+from flowyml_policy.records.registry import (
+    AlreadyThere,
+    LastDecision,
+    ListedStack,
+    NewStack,
+    Registered,
+    RegisteredStack,
+    Registration,
+    Retirement,
+)
 from flowyml_policy.records.result import (
     DecisionRecord,
     ErrorReport,
@@ -58,6 +68,7 @@ from flowyml_policy.records.result import (
 __all__ = [
     "SCHEMA_VERSION",
     "Actor",
+    "AlreadyThere",
     "CatalogueEntry",
     "Decision",
     "DecisionRecord",
@@ -72,11 +83,14 @@ __all__ = [
     "ImageFacts",
     "ImagePolicy",
     "Judgement",
+    "LastDecision",
+    "ListedStack",
     "LocatedFinding",
     "Location",
     "LockFacts",
     "LockHolder",
     "NewEvent",
+    "NewStack",
     "Override",
     "PlatformFacts",
     "PolicyChecked",
@@ -84,7 +98,11 @@ __all__ = [
     "Project",
     "ProjectPolicies",
     "Recorder",
+    "Registered",
+    "RegisteredStack",
+    "Registration",
     "Result",
+    "Retirement",
     "RuleLink",
     "RunFacts",
     "Severity",

@@ -37,7 +37,7 @@ IMPORTERS = {
     "cffi": "opa/library.py",
     "ctypes": "opa/library.py",
     "flowyml": "integrations/flowyml.py",
-    "sqlite_utils": "storage.py",
+    "sqlite_utils": "storage/migrations.py",
 }
 SINGLE = {"docker", "opa_client"}
 LOADERS = {"import_module", "__import__"}
@@ -141,8 +141,8 @@ def test_package_imports_only_point_downwards() -> None:
         ),
         pytest.param({"helpers.py": ""}, ["helpers: stands on no floor"], id="a room without a floor"),
         pytest.param(
-            {"audit/journal.py": "import sqlite_utils.db", "storage.py": "import sqlite_utils"},
-            ["audit/journal.py:1: only storage.py imports sqlite_utils"],
+            {"audit/journal.py": "import sqlite_utils.db", "storage/migrations.py": "import sqlite_utils"},
+            ["audit/journal.py:1: only storage/migrations.py imports sqlite_utils"],
             id="second importer",
         ),
         pytest.param(
