@@ -5,6 +5,8 @@ Rules of this room:
   machine does meets both sides.
 - A ratio is the median of the ratios of the turns; a figure is the median of its samples.
 - A process is started by a small one (launch.py): a child's peak memory starts at that of whoever forks it.
+- Processor time is taken beside wall time. Targets are about wall time; on a busy machine the other says more.
+- Python may keep its bytecode, as it does for users: the run that warms up has compiled what the others load.
 - What ended with another exit code than it should has measured nothing, and raises CannotMeasure.
 """
 
@@ -17,6 +19,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 LAUNCHER = Path(__file__).with_name("launch.py")
@@ -28,9 +31,10 @@ class CannotMeasure(Exception):
 
 @dataclass(frozen=True)
 class Ended:
-    """One process: wall time in seconds, and the largest resident memory in bytes."""
+    """One process: wall time and processor time in seconds, and the largest resident memory in bytes."""
 
     seconds: float
+    cpu: float
     peak: int
 
 
@@ -61,7 +65,7 @@ class Process:
         report = json.loads(answer.stdout)
         if report["code"] not in self.codes:
             raise CannotMeasure(f"{self} ended with exit code {report['code']}: {answer.stderr.strip()[-2000:]}")
-        return Ended(report["seconds"], report["peak"])
+        return Ended(report["seconds"], report["cpu"], report["peak"])
 
     def read(self) -> str:
         """Run it once, and answer its stdout."""
@@ -78,7 +82,8 @@ class Process:
         return answer.stdout
 
     def _environ(self) -> dict[str, str]:
-        return {**os.environ, "NO_COLOR": "1", **(self.environment or {})}
+        kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        return {**kept, "NO_COLOR": "1", **(self.environment or {})}
 
     def __str__(self) -> str:
         return " ".join(str(part) for part in self.command)
@@ -109,8 +114,24 @@ def in_turns(rounds: int, *figures: Callable[[], float]) -> tuple[Series, ...]:
     return tuple(Series(tuple(samples)) for samples in taken)
 
 
-def processes_in_turns(rounds: int, *processes: Process) -> tuple[Series, ...]:
-    """Wall times of whole processes, each run once before the first turn to warm the machine's caches."""
+@dataclass(frozen=True)
+class Timed:
+    """A process run several times: wall times, and processor times, which say more on a busy machine."""
+
+    wall: Series
+    cpu: Series
+
+
+def processes_in_turns(rounds: int, *processes: Process) -> tuple[Timed, ...]:
+    """Times of whole processes, each run once before the first turn to warm the machine's caches."""
     for process in processes:
         process.measure()
-    return in_turns(rounds, *(lambda process=process: process.measure().seconds for process in processes))
+    cpu: list[list[float]] = [[] for _ in processes]
+
+    def sample(index: int) -> float:
+        ended = processes[index].measure()
+        cpu[index].append(ended.cpu)
+        return ended.seconds
+
+    walls = in_turns(rounds, *(partial(sample, index) for index in range(len(processes))))
+    return tuple(Timed(wall, Series(tuple(taken))) for wall, taken in zip(walls, cpu, strict=True))

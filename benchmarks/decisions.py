@@ -104,9 +104,9 @@ def measure_one(staged: StagedPolicy, work: Path, case: Case, rounds: int, calls
         f"embedded, {kind}",
         own.median,
         remote.ratio_to(own),
-        Target("at least", 5),
-        remote.samples,
-        own.samples,
+        target=Target("at least", 5),
+        samples=remote.samples,
+        reference_samples=own.samples,
     )
 
 
@@ -145,8 +145,9 @@ def measure_exec(staged: StagedPolicy, work: Path, inputs: Sequence[Case], round
         "error",
     ]
     for count, files in ((1, folder / "00000.json"), (len(inputs), folder)):
-        (series,) = processes_in_turns(rounds, Process([*command, files], ROOT))
-        yield Row(f"opa exec, {count:,} inputs", series.median, "ms", samples=series.samples)
+        (timed,) = processes_in_turns(rounds, Process([*command, files], ROOT))
+        name = f"opa exec, {count:,} input{'s' if count > 1 else ''}"
+        yield Row(name, timed.wall.median, "ms", samples=timed.wall.samples)
 
 
 def measure_threads(inputs: Sequence[Case], rounds: int, threads: int = 8) -> Iterator[Row]:
@@ -170,9 +171,9 @@ def measure_threads(inputs: Sequence[Case], rounds: int, threads: int = 8) -> It
         "on 1 thread",
         one.median,
         many.ratio_to(one),
-        Target("at most", 1),
-        many.samples,
-        one.samples,
+        target=Target("at most", 1),
+        samples=many.samples,
+        reference_samples=one.samples,
     )
 
 
@@ -248,4 +249,6 @@ def _each(calls: int, call: Callable[[], None]) -> float:
 
 
 def _versus(name: str, own: Series, against: str, other: Series, target: Target) -> Row:
-    return Row(name, own.median, "us", against, other.median, own.ratio_to(other), target, own.samples, other.samples)
+    return Row(
+        name, own.median, "us", against, other.median, own.ratio_to(other), None, target, own.samples, other.samples
+    )

@@ -1,6 +1,7 @@
-"""Starts one command, its stdout thrown away, and prints what it took as JSON: `seconds`, `peak` (bytes), `code`.
+"""Starts one command, its stdout thrown away, and prints what it took as JSON.
 
-It imports almost nothing, since a child's peak memory starts at that of the process that forks it.
+`seconds` is wall time, `cpu` processor time, of the command and its children, `peak` the largest resident memory in
+bytes, `code` the exit code. This imports almost nothing, since a child's peak starts at that of whoever forks it.
 """
 
 import os
@@ -17,7 +18,8 @@ def main(command: list[str]) -> int:
     seconds = time.perf_counter() - start
     unit = 1 if sys.platform == "darwin" else 1024
     code = os.waitstatus_to_exitcode(status)
-    print(f'{{"seconds": {seconds}, "peak": {usage.ru_maxrss * unit}, "code": {code}}}')
+    cpu = usage.ru_utime + usage.ru_stime
+    print(f'{{"seconds": {seconds}, "cpu": {cpu}, "peak": {usage.ru_maxrss * unit}, "code": {code}}}')
     return 0
 
 

@@ -19,6 +19,9 @@ from typing import Literal
 
 Unit = Literal["s", "ms", "us", "MB", "x"]
 
+BUSY = 0.5
+"""The load average from which the machine is not quiet enough to quote its figures."""
+
 _SCALE: dict[Unit, float] = {"s": 1, "ms": 1e3, "us": 1e6, "MB": 1e-6, "x": 1}
 
 
@@ -35,7 +38,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Row:
-    """One figure. `value` and `reference` are in seconds or bytes; `ratio` is the one that the target is about."""
+    """One figure. `value` and `reference` are in seconds or bytes; `ratio` is the one that the target is about.
+
+    `cpu_ratio` compares processor time instead of wall time.
+    """
 
     name: str
     value: float
@@ -43,6 +49,7 @@ class Row:
     against: str | None = None
     reference: float | None = None
     ratio: float | None = None
+    cpu_ratio: float | None = None
     target: Target | None = None
     samples: tuple[float, ...] = ()
     reference_samples: tuple[float, ...] = ()
@@ -59,6 +66,7 @@ class Row:
 class Report:
     """Every row of a run, and what could not be measured."""
 
+    load_before: float = field(default_factory=lambda: os.getloadavg()[0])
     rows: list[Row] = field(default_factory=list)
     unmeasured: list[str] = field(default_factory=list)
 
@@ -68,11 +76,15 @@ class Report:
 
     def table(self) -> str:
         """All rows as text, in columns."""
-        lines: list[tuple[str, ...]] = [("what", "measured", "against", "measured", "ratio", "target", "")]
+        lines: list[tuple[str, ...]] = [("what", "measured", "against", "measured", "ratio", "cpu", "target", "")]
         lines += [_cells(row) for row in self.rows]
         widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
         text = [_line(line, widths) for line in lines]
         text.insert(1, "-" * max(len(line) for line in text))
+        if self.load_before > BUSY:
+            text.append(
+                f"BUSY          {self.load_before:.1f} others wanted a processor at the start; do not quote this"
+            )
         text += [f"NOT MEASURED  {reason}" for reason in self.unmeasured]
         return "\n".join(text)
 
@@ -84,6 +96,7 @@ class Report:
             "version": 1,
             "at": now.isoformat(timespec="seconds"),
             "machine": {"system": platform.platform(), "processors": os.cpu_count(), "python": sys.version.split()[0]},
+            "load_before": self.load_before,
             "rows": [{**asdict(row), "verdict": row.verdict} for row in self.rows],
             "unmeasured": self.unmeasured,
         }
@@ -99,6 +112,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.against or "",
         "" if row.reference is None else _quantity(row.reference, row.unit),
         "" if row.ratio is None else f"{row.ratio:.2f}x",
+        "" if row.cpu_ratio is None else f"{row.cpu_ratio:.2f}x",
         "" if row.target is None else f"{row.target.kind} {row.target.limit:g}{'x' if row.ratio is not None else ''}",
         row.verdict,
     )
@@ -110,7 +124,7 @@ def _quantity(value: float, unit: Unit) -> str:
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    numbers = {1, 3, 4}
+    numbers = {1, 3, 4, 5}
     padded = [
         cell.rjust(width) if column in numbers else cell.ljust(width)
         for column, (cell, width) in enumerate(zip(cells, widths, strict=True))

@@ -52,7 +52,9 @@ class Bench:
 
     @cached_property
     def judges(self) -> processes.Judges:
-        return processes.Judges(peers.own_program(), peers.conftest(self.work), self.staged)
+        own = peers.own_program()
+        audit = processes.make_audit(own, self.one, self.work / "audit")
+        return processes.Judges(own, peers.conftest(self.work), self.staged, audit)
 
     @cached_property
     def one(self) -> StackProject:

@@ -70,8 +70,13 @@ class StackProject:
         return self.folder / ".flowyml"
 
     def forget(self) -> None:
-        """Remove the audit, so that every run starts with an empty one."""
+        """Remove the audit, so that the next run makes one."""
         shutil.rmtree(self.audit, ignore_errors=True)
+
+    def restart_from(self, audit: Path) -> None:
+        """Put a copy of `audit` in the place of this project's."""
+        self.forget()
+        shutil.copytree(audit, self.audit)
 
 
 def must_be_denied(number: int) -> bool:

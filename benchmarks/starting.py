@@ -58,12 +58,13 @@ def measure_help(rounds: int) -> Iterator[Row]:
     mine, theirs = processes_in_turns(rounds, own, click)
     yield Row(
         "flowyml-policy --help",
-        mine.median,
+        mine.wall.median,
         "ms",
         'python -c "import click"',
-        theirs.median,
-        mine.ratio_to(theirs),
+        theirs.wall.median,
+        mine.wall.ratio_to(theirs.wall),
+        mine.cpu.ratio_to(theirs.cpu),
         Target("at most", 2),
-        mine.samples,
-        theirs.samples,
+        mine.wall.samples,
+        theirs.wall.samples,
     )

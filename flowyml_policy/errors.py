@@ -89,6 +89,11 @@ class ReferenceInvalid(FlowymlPolicyError):
     code = "reference_invalid"
     default_advice = "write it as registry/path:tag or registry/path@sha256:digest"
 
+    def __init__(self, message: str, *, problem: str | None = None, advice: str | None = None) -> None:
+        self.problem = message if problem is None else problem
+        """What is wrong, where the text itself need not be said again."""
+        super().__init__(message, advice=advice)
+
 
 # Definitions and where they come from
 

@@ -150,7 +150,7 @@ def _without_open_end(text: str) -> str:
 
 
 def _refused(text: object, problem: str, fix: str) -> ReferenceInvalid:
-    return ReferenceInvalid(f"{_shown(text)} is no image reference: {problem}", advice=fix)
+    return ReferenceInvalid(f"{_shown(text)} is no image reference: {problem}", problem=problem, advice=fix)
 
 
 def _refused_entry(text: object, problem: str, fix: str) -> ReferenceInvalid:

@@ -136,7 +136,7 @@ def _image(ref: str, paths: Sequence[KeyPath]) -> ImageFacts:
     try:
         reference = parse_reference(ref)
     except ReferenceInvalid as error:
-        return ImageFacts(ref=ref, registry=None, repository=None, paths=tuple(paths), via="off", error=error.message)
+        return ImageFacts(ref=ref, registry=None, repository=None, paths=tuple(paths), via="off", error=error.problem)
     return ImageFacts(
         ref=ref,
         registry=reference.registry,

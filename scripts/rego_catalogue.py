@@ -100,21 +100,35 @@ def section(code: str, entry: dict[str, Any]) -> str:
     )
 
 
+def wanted() -> dict[Path, str]:
+    """What both files should hold."""
+    content = catalogue()
+    return {CATALOGUE: json.dumps(content, indent=2, ensure_ascii=False) + "\n", PAGE: page(content)}
+
+
+def stale() -> list[Path]:
+    """Those of both files that are out of date."""
+    return [path for path, body in wanted().items() if not path.exists() or path.read_text(encoding="utf-8") != body]
+
+
+def write() -> None:
+    """Bring both files up to date."""
+    for path, body in wanted().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(body, encoding="utf-8")
+
+
 def main() -> int:
     """Write both files, or say which one is out of date."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file is out of date")
-    check = parser.parse_args().check
-    content = catalogue()
-    wanted = {CATALOGUE: json.dumps(content, indent=2, ensure_ascii=False) + "\n", PAGE: page(content)}
-    stale = [path for path, body in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != body]
-    for path in stale:
-        if check:
-            print(f"{path.relative_to(ROOT)} is out of date; run scripts/rego_catalogue.py", file=sys.stderr)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(wanted[path], encoding="utf-8")
-    return 1 if check and stale else 0
+    if not parser.parse_args().check:
+        write()
+        return 0
+    old = stale()
+    for path in old:
+        print(f"{path.relative_to(ROOT)} is out of date; run scripts/rego_catalogue.py", file=sys.stderr)
+    return 1 if old else 0
 
 
 if __name__ == "__main__":

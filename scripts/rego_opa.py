@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 REGO: Final = ROOT / "rego"
 POLICY: Final = REGO / "flowyml"
+_COMPILE_ERROR: Final = re.compile(r"\brego_(parse|compile|type|unsafe_var|recursion)_error\b")
 
 
 class OpaFailed(RuntimeError):
@@ -32,7 +34,7 @@ def opa_command() -> list[str]:
 
 def run_opa(*arguments: str, cwd: Path = ROOT, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run OPA and give back what it said, whatever its exit code."""
-    return subprocess.run(  # noqa: S603  the command is the developer's own
+    return subprocess.run(
         [*opa_command(), *arguments], cwd=cwd, input=stdin, capture_output=True, text=True, check=False
     )
 
@@ -43,6 +45,43 @@ def opa_json(*arguments: str, cwd: Path = ROOT, stdin: str | None = None) -> Any
     if done.returncode != 0:
         raise OpaFailed(f"opa {shlex.join(arguments)}: exit {done.returncode}\n{done.stderr or done.stdout}")
     return json.loads(done.stdout)
+
+
+def run_tests(bundle: Path, pattern: str = ".") -> list[dict[str, Any]] | None:
+    """What each Rego test whose name fits `pattern` came to; None where the policy does not compile.
+
+    Raises OpaFailed when OPA gives no report, or one that its exit code contradicts.
+    """
+    done = run_opa("test", "--bundle", str(bundle), "--format", "json", "--run", pattern)
+    if not done.stdout.lstrip().startswith("["):
+        if _COMPILE_ERROR.search(done.stdout + done.stderr):
+            return None
+        raise OpaFailed(f"opa test: exit {done.returncode}\n{done.stderr}{done.stdout}")
+    results: list[dict[str, Any]] = json.loads(done.stdout)
+    if not results or failed(results) != (done.returncode != 0):
+        raise OpaFailed(f"opa test: exit {done.returncode} does not agree with its report\n{done.stdout}")
+    return results
+
+
+def failed(results: Sequence[dict[str, Any]]) -> bool:
+    """Whether one of these tests failed."""
+    return any(result.get("fail") or result.get("error") for result in results)
+
+
+def fail_strictly(bundle: Path, results: Sequence[dict[str, Any]]) -> str | None:
+    """Why tests that passed do not pass where errors of builtins are errors; None when they do.
+
+    `opa test` takes a failing builtin for undefined, the evaluators of this program take it for an error.
+    """
+    names = [f"{result['package']}.{result['name']}" for result in results]
+    done = run_opa(
+        "eval", "--bundle", str(bundle), "--strict-builtin-errors", "--format", "json", f"[{', '.join(names)}]"
+    )
+    answer = json.loads(done.stdout)
+    if done.returncode == 0 and answer.get("result"):
+        return None
+    errors = answer.get("errors", [{"message": "a test is undefined"}])
+    return "; ".join(f"{error['message']} {error.get('location', {})}" for error in errors)
 
 
 def evaluate(query: str, *, data: Sequence[Path] = (), document: Any = None, bundle: Path | None = None) -> Any:

@@ -11,15 +11,36 @@ Rules of this room:
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import os
+import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from flowyml_policy.cli.ending import ended
 from flowyml_policy.cli.tree import Session, root
 
 PROG_NAME = "flowyml-policy"
 
+GARBAGE_THRESHOLD = 50_000
+"""Objects between two looks for reference cycles. Python's own 700 costs a start 15 ms, looking at code just loaded."""
+
 
 def main(args: Sequence[str] | None = None, *, prog_name: str = PROG_NAME) -> int:
     """Run one command line and answer its exit code; `args` are those of the process unless given."""
+    gc.set_threshold(GARBAGE_THRESHOLD)
     session = Session()
     return ended(session, lambda: root.run(args, prog_name=prog_name, session=session))
+
+
+def script() -> NoReturn:
+    """The console script: `main`, and then an end without taking apart every module, which takes 35 ms.
+
+    By then everything is closed and written: `main` has flushed the output and said so where it could not.
+    """
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)

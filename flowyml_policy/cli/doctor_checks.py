@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from flowyml_policy.errors import FlowymlPolicyError
 from flowyml_policy.outputs.blocks import word
-from flowyml_policy.outputs.screen import Screen, plural, printable
+from flowyml_policy.outputs.screen import Screen, plural
 from flowyml_policy.version import VERSION
 
 if TYPE_CHECKING:
@@ -207,16 +207,11 @@ def _table(screen: Screen, checks: Iterable[Check]) -> bool:
     bad = 0
     for check in checks:
         label = word(screen, "ok") + "  " if check.ok else word(screen, "DENIED", "todo")
-        name = f"{check.name:<11}"
-        for found in check.found.splitlines():
-            lines = screen.wrap(printable(found), indent=6, first=name)
-            screen.line(f"{label}  {lines[0][6:]}")
-            for line in lines[1:]:
-                screen.line(line)
-            label, name = " " * 4, " " * len(name)
+        for number, line in enumerate(screen.prose(check.found, indent=6, first=f"{check.name:<11}")):
+            screen.line(line if number else f"{label}  {line[6:]}")
         if not check.ok:
             bad += 1
-            for line in screen.wrap(printable(check.todo), indent=17, first="fix: "):
+            for line in screen.prose(check.todo, indent=17, first="fix: "):
                 screen.line(line)
     screen.line()
     screen.line(f"{plural(bad, 'thing')} to do" if bad else "all ok")

@@ -32,6 +32,8 @@ _UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFB
 
 def ended(session: Session, command: Callable[[], int]) -> int:
     """Run `command`; answer its exit code, or the one of the exception that ended it, after saying why."""
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     if sys.stdout is None:
         return _told(_unwritable("standard output is closed"), session)
     for stream in (sys.stdout, sys.stderr):
@@ -98,11 +100,13 @@ def _lines(error: BaseException) -> Iterator[tuple[str, str]]:
         yield "error", _usage(error)
         return
     if not isinstance(error, FlowymlPolicyError):
-        error = InternalError(f"unexpected {type(error).__name__}: {_masked(str(error))[:LONGEST_FAULT]}")
+        text = f"{type(error).__name__}: {_masked(str(error))}".rstrip(": ")
+        error = InternalError(f"unexpected {text[:LONGEST_FAULT]}")
     problems = error.message.splitlines()
     if len(problems) > 1:
         yield from (("error", problem) for problem in problems)
-        yield "fix", error.advice
+        if error.advice:
+            yield "fix", error.advice
     else:
         yield "error", str(error)
 

@@ -17,9 +17,9 @@ def _stack() -> dict[str, Any]:
 
 
 def _input() -> dict[str, Any]:
-    from flowyml_policy.records import PolicyInput  # noqa: PLC0415
+    from flowyml_policy.records import policy_input_schema  # noqa: PLC0415
 
-    return PolicyInput.model_json_schema()
+    return policy_input_schema()
 
 
 def _decision() -> dict[str, Any]:

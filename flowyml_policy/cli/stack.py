@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import Final
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from flowyml_policy.cli.options import format_option, policy_option, project_option
 from flowyml_policy.cli.tree import Group
 from flowyml_policy.outputs import open_output, show
+from flowyml_policy.outputs.progress import watched
 from flowyml_policy.outputs.screen import Screen
+
+if TYPE_CHECKING:
+    from flowyml_policy.records import Result
 
 STDIN: Final = "-"
 
@@ -50,15 +55,24 @@ def validate(
 
     Exit: 0 all are allowed, 1 one is denied or invalid, 3 one could not be decided.
     """
-    from flowyml_policy.policy_engine import PolicyEngine  # noqa: PLC0415  loads pydantic and OPA
+    from flowyml_policy.opa import shipped  # noqa: PLC0415  OPA starts while pydantic and the rest are loaded
+
+    shipped.start_early()
+    from flowyml_policy.policy_engine import PolicyEngine  # noqa: PLC0415
 
     fail_on_warn = fail_on == "warn"
     notes = [f"audit: {_audit_list(ctx, project)}"]
     output = open_output(output_format, Screen.of(sys.stdout), notes=notes, fail_on_warn=fail_on_warn)
     with PolicyEngine.from_project(project, rules=rules) as engine:
         results = engine.validate(paths, environment=environment, stdin=_stdin(paths))
-        summary = show(results, output)
+        summary = show(_watched(results, output_format), output)
     ctx.exit(summary.exit_code(fail_on_warn=fail_on_warn))
+
+
+def _watched(results: Iterator[Result], output_format: str) -> Iterator[Result]:
+    """`results` with their progress, unless they are themselves what runs over the terminal."""
+    streaming = output_format == "json" and sys.stdout.isatty()
+    return results if streaming else watched(results, sys.stderr)
 
 
 def _audit_list(ctx: click.Context, project: str | None) -> str:

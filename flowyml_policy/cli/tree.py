@@ -81,7 +81,7 @@ class Group(click.Group):
         return list(self.commands)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not [arg for arg in args if arg != "--debug"]:
+        if not ctx.resilient_parsing and not [arg for arg in args if arg != "--debug"]:
             raise HelpWanted("no command was named", ctx)
         return super().parse_args(ctx, args)
 
@@ -144,7 +144,8 @@ class Root(Group):
         if instruction:
             from click.shell_completion import shell_complete  # noqa: PLC0415  asked for by a shell only
 
-            raise click.exceptions.Exit(shell_complete(self, {}, prog_name, variable, instruction))
+            failed = shell_complete(self, {}, prog_name, variable, instruction)
+            raise click.exceptions.Exit(click.UsageError.exit_code if failed else 0)
 
 
 def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # noqa: FBT001  click calls it so

@@ -34,7 +34,7 @@ def find_files(path: Path, *, skip: Collection[Path] = ()) -> list[Path]:
         return [path]
     skipped = {os.path.realpath(one) for one in skip}
     root = os.path.realpath(path)
-    names = [name for name in _walk(str(path), root) if os.path.realpath(name) not in skipped]
+    names = [name for name, real in _walk(str(path), root) if real not in skipped]
     if not names:
         raise NoStacksFound(f"no *.yaml or *.yml file is in the folder {display_path(path)}")
     return [Path(name) for name in sorted(names)]
@@ -66,8 +66,8 @@ def display_path(path: Path) -> str:
     return os.fsencode(path.as_posix()).decode(errors="backslashreplace")
 
 
-def _walk(top: str, root: str) -> Iterator[str]:
-    """Paths of definition files below `top`, each folder once: by its own name before any link to it."""
+def _walk(top: str, root: str) -> Iterator[tuple[str, str]]:
+    """Definition files below `top`, by path and by real path; each folder once, by its own name before any link."""
     visited: set[str] = set()
     waiting = [top]
     linked: list[str] = []
@@ -80,12 +80,15 @@ def _walk(top: str, root: str) -> Iterator[str]:
         for entry in _entries(folder):
             if entry.name.startswith("."):
                 continue
-            if entry.is_symlink() and not _is_inside(os.path.realpath(entry.path), root):
+            target = (
+                os.path.realpath(entry.path) if entry.is_symlink() else f"{real.rstrip(os.sep)}{os.sep}{entry.name}"
+            )
+            if not _is_inside(target, root):
                 continue
             if _is_folder(entry):
                 (linked if entry.is_symlink() else waiting).append(entry.path)
             elif entry.name.lower().endswith(_SUFFIXES) and entry.name != _SETTINGS_FILE:
-                yield entry.path
+                yield entry.path, target
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

@@ -49,7 +49,11 @@ def _secrecy(name: str) -> int:
 _NAME: Final = r"(?P<name>[A-Za-z_][\w.-]{0,127})"
 _ASSIGNED: Final = re.compile(rf"(?<![\w.-])-{{0,2}}{_NAME}[\"']?[ \t]{{0,8}}:?=[ \t]{{0,8}}", re.ASCII)
 _FLAGGED: Final = re.compile(rf"(?<![\w.-])--{_NAME}[ \t]{{1,8}}(?!-)", re.ASCII)
-_QUOTED: Final = re.compile(rf"(?<!\w)\\{{0,3}}[\"']{_NAME}\\{{0,3}}[\"'][ \t]{{0,8}}:[ \t]{{0,8}}", re.ASCII)
+_QUOTED: Final = re.compile(
+    rf"(?<!\w)\\{{0,3}}[\"']{_NAME}\\{{0,3}}[\"'][ \t]{{0,8}}:[ \t]{{0,8}}"
+    r"(?=\\{0,3}[\"']|[^\s\"']+[ \t]*(?:[,}\]]|$))",  # a sentence that goes on is none
+    re.ASCII | re.MULTILINE,
+)
 _ON_A_LINE: Final = re.compile(
     rf"^[ \t]*(?:-[ \t]+)?{_NAME}[ \t]{{0,8}}:[ \t]{{1,8}}(?=\S+[ \t]*$)", re.ASCII | re.MULTILINE
 )

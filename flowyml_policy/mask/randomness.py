@@ -19,6 +19,8 @@ _BASE64_CHARACTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 _TOKENS: Final = bytes(97 if code in _TOKEN_CHARACTERS else 32 for code in range(256))
 _BASE64: Final = bytes(97 if code in _BASE64_CHARACTERS else 32 for code in range(256))
 
+_HEX: Final = "0123456789abcdef"
+
 _TOKEN_RUN: Final = b"a" * 20
 _RANDOM_RUN: Final = b"a" * 24
 _AWS_SECRET_RUN: Final = b"a" * 40
@@ -71,9 +73,12 @@ def entropy(text: str) -> float:
 
 
 def token_shape(text: str) -> bytes | None:
-    """`text` with one `a` for each character that tokens are made of, None where no run could be a token."""
+    """`text` with one `a` for each character that tokens are made of, None where no run could be a token.
+
+    Runs of hex digits are digests and commit ids.
+    """
     shape = _as_ascii(text).translate(_TOKENS)
-    return shape if _TOKEN_RUN in shape else None
+    return shape if any(text[start:end].strip(_HEX) for start, end in _runs(shape, _TOKEN_RUN)) else None
 
 
 def random_runs(text: str, shape: bytes) -> Iterator[Span]:

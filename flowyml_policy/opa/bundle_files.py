@@ -49,14 +49,14 @@ class BundleFiles:
         return {name: path for name, path in self.origins.items() if name.endswith(".rego")}
 
 
-def collect(folders: Sequence[Path], *, only: Sequence[str] = ()) -> BundleFiles:
+def collect(folders: Sequence[Path], *, only: Sequence[str] = (), titled: bool = False) -> BundleFiles:
     """Read what a bundle of `folders` consists of. `only` names the subfolders to take; all by default.
 
-    One folder's files keep their names; those of several stand below the folder's name, so that an error of OPA
-    names the folder. Where data stands in its folder is where it stands in the bundle.
+    With `titled`, or several folders, Rego files stand below their folder's name, so that an error of OPA names
+    it. Where data stands in its folder is where it stands in the bundle.
     """
     found = BundleFiles()
-    titles = _titles(folders)
+    titles = _titles(folders) if titled or len(folders) > 1 else [""] * len(folders)
     for folder, title in zip(folders, titles, strict=True):
         if not folder.is_dir():
             raise BundleFilesInvalid(f"no such folder: {folder}")
@@ -126,9 +126,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _titles(folders: Sequence[Path]) -> list[str]:
-    """What the files of each folder are called in the archive: nothing for one folder, unique names for several."""
-    if len(folders) <= 1:
-        return [""] * len(folders)
+    """What the files of each folder stand below in the archive: its name, numbered where two have the same."""
     names = [folder.resolve().name or "root" for folder in folders]
     return [f"{name}/" if names.count(name) == 1 else f"{name}-{number}/" for number, name in enumerate(names, start=1)]
 
@@ -157,7 +155,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise BundleFilesInvalid(f"cannot be read: {path}: {error.strerror}") from error
+        raise BundleFilesInvalid(f"the file cannot be read: {path}: {error.strerror}") from error
 
 
 def _json(path: Path, content: bytes) -> Any:
@@ -173,7 +171,7 @@ def _json(path: Path, content: bytes) -> Any:
     try:
         return json.loads(content, object_pairs_hook=unique, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
-        raise BundleFilesInvalid(f"is no JSON: {path}: {error}") from error
+        raise BundleFilesInvalid(f"the file is no JSON: {path}: {error}") from error
 
 
 def _nested(keys: Sequence[str], value: Any) -> dict[str, Any]:

@@ -16,14 +16,11 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from flowyml_policy.errors import FeatureUnavailable, OpaStartFailed, PolicyInvalid
+from flowyml_policy.opa.shipped import CONFIGURED_ROOTS, SHIPPED_BUNDLE
 from flowyml_policy.records.record import Json
 
 SHIPPED: Final = "shipped"
-SHIPPED_BUNDLE: Final = "flowyml"
 PROJECT_BUNDLE: Final = "project"
-
-CONFIGURED_ROOTS: Final = ("flowyml", "org", "system/log")
-"""What a configured bundle may own."""
 
 PROJECT_ROOTS: Final = ("project",)
 """What the rules of a project may own."""
@@ -89,6 +86,11 @@ def read_configuration(config: Mapping[str, Json] | None, root: Path) -> Configu
             advice=f"add `bundles: {{{SHIPPED_BUNDLE}: {{resource: {SHIPPED}}}}}`, or take policy.opa.config out",
         )
     sources = tuple(_source(str(name), source, root) for name, source in bundles.items())
+    if config.get("keys") and not any(source.is_signed for source in sources):
+        raise PolicyInvalid(
+            "policy.opa.config has keys, but no bundle states `signing`, so no signature would be demanded",
+            advice="add `signing: {keyid: ...}` to the bundles that must be signed, or take the keys out",
+        )
     return Configuration(sources, {key: value for key, value in config.items() if key != "bundles"})
 
 

@@ -15,11 +15,10 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from flowyml_policy.errors import FlowymlPolicyError, OpaStartFailed, OpaUndefined, PolicyInvalid
-from flowyml_policy.opa import bundle_files
+from flowyml_policy.opa import bundle_files, shipped
 from flowyml_policy.opa.bundle_files import BundleFiles, BundleFilesInvalid
 from flowyml_policy.opa.catalogue import check_loaded, make_catalogue, shown
 from flowyml_policy.opa.configuration import (
-    CONFIGURED_ROOTS,
     PROJECT_BUNDLE,
     PROJECT_ROOTS,
     BundleSource,
@@ -27,17 +26,10 @@ from flowyml_policy.opa.configuration import (
     check_roots,
     read_configuration,
 )
-from flowyml_policy.opa.evaluator import DECISION_PATH, OpaEvaluator
+from flowyml_policy.opa.evaluator import OpaEvaluator
 from flowyml_policy.opa.library import Library, is_alive, load
-from flowyml_policy.records import SCHEMA_VERSION, GlobProblem
+from flowyml_policy.records import GlobProblem
 from flowyml_policy.records.record import Json
-from flowyml_policy.version import VERSION
-
-PACKAGED_BUNDLE: Final = Path(__file__).parent / "_bundle" / "flowyml.tar.gz"
-"""The shipped policy as a wheel carries it."""
-
-CHECKOUT_POLICY: Final = Path(__file__).parents[2] / "rego"
-"""The shipped policy in a checkout, from which an editable install works."""
 
 RULE_ROOTS: Final = ("flowyml", "org", "project")
 _NANOSECONDS: Final = 1_000_000_000
@@ -71,16 +63,21 @@ class EmbeddedEvaluator(OpaEvaluator):
         self._library = load() if library is None else library
         self._deadline_ns = round(deadline * _NANOSECONDS)
         try:
-            started, bundles = self._start(
-                read_configuration(config, root or Path.cwd()),
-                [Path(folder) for folder in rule_folders],
-                round(start_timeout * _NANOSECONDS),
-                allow_hosts,
+            early = None if config or rule_folders or allow_hosts or library else shipped.take()
+            started, bundles = (
+                (early, [shipped.SHIPPED_BUNDLE])
+                if early
+                else self._start(
+                    read_configuration(config, root or Path.cwd()),
+                    [Path(folder) for folder in rule_folders],
+                    round(start_timeout * _NANOSECONDS),
+                    allow_hosts,
+                )
             )
         except FlowymlPolicyError:
             raise
         except BundleFilesInvalid as error:
-            raise PolicyInvalid(f"the policy {error}" if str(error).startswith("is ") else str(error)) from error
+            raise PolicyInvalid(str(error)) from error
         except Exception as error:
             raise OpaStartFailed(f"the policy could not be staged: {type(error).__name__}: {error}") from error
         self._handle: int = started["handle"]
@@ -100,20 +97,15 @@ class EmbeddedEvaluator(OpaEvaluator):
             for source in configuration.sources:
                 place = self._staged(source, Path(scratch), timeout_ns)
                 bundles[source.name] = {**source.options, "resource": place.absolute().as_uri()}
-                expected[source.name] = {"roots": CONFIGURED_ROOTS}
+                expected[source.name] = {"roots": shipped.CONFIGURED_ROOTS}
             if rule_folders:
                 place = self._staged_project(rule_folders, Path(scratch), timeout_ns)
                 bundles[PROJECT_BUNDLE] = {"resource": place.as_uri()}
                 expected[PROJECT_BUNDLE] = {"roots": PROJECT_ROOTS}
             started = self._library.start(
-                {
-                    "config": {**configuration.rest, "bundles": bundles},
-                    "bundles": expected,
-                    "input_schema": SCHEMA_VERSION,
-                    "decision": DECISION_PATH,
-                    "allow_hosts": list(allow_hosts),
-                    "deadline_ns": timeout_ns,
-                }
+                shipped.start_settings(
+                    {**configuration.rest, "bundles": bundles}, expected, tuple(allow_hosts), timeout_ns
+                )
             )
         return started, list(bundles)
 
@@ -121,10 +113,7 @@ class EmbeddedEvaluator(OpaEvaluator):
         """What OPA is to read for a configured bundle."""
         target = scratch / f"{len(list(scratch.iterdir()))}.tar.gz"
         if source.place is None:
-            if PACKAGED_BUNDLE.is_file():
-                return PACKAGED_BUNDLE
-            bundle_files.stage(CHECKOUT_POLICY, target, roots=["flowyml"], version=VERSION, only=["flowyml"])
-            return target
+            return shipped.bundle(scratch)
         if source.is_signed or not source.place.is_dir():
             return source.place
         manifest = bundle_files.read_manifest(source.place)
@@ -139,7 +128,7 @@ class EmbeddedEvaluator(OpaEvaluator):
 
     def _staged_project(self, folders: Sequence[Path], scratch: Path, timeout_ns: int) -> Path:
         """The project's own rules as one bundle."""
-        found = bundle_files.collect(folders)
+        found = bundle_files.collect(folders, titled=True)
         given = found.data.get(PROJECT_BUNDLE, {})
         if not isinstance(given, dict) or "catalogue" in given:
             raise PolicyInvalid("data.project.catalogue is made of the rules' METADATA, and cannot be given")

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter_ns
-from typing import ClassVar, Final, TypeVar, final
+from typing import ClassVar, TypeVar, final
 
 from pydantic import ValidationError
 from typing_extensions import Self
@@ -22,9 +22,6 @@ from typing_extensions import Self
 from flowyml_policy.errors import OpaAnswerInvalid, OpaError, OpaEvaluationFailed, OpaUnavailable
 from flowyml_policy.records import Decision, EvaluatorName, GlobProblem, Judgement, PolicyInput
 from flowyml_policy.records.record import Json, Record
-
-DECISION_PATH: Final = "flowyml/main/decision"
-"""The only entry point of policy."""
 
 
 class Judged(Record):

@@ -17,7 +17,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from flowyml_policy.errors import (
     OpaDeadlineExceeded,
@@ -28,8 +28,10 @@ from flowyml_policy.errors import (
     OpaUndefined,
     PolicyInvalid,
 )
-from flowyml_policy.records.record import Json
 from flowyml_policy.version import VERSION
+
+if TYPE_CHECKING:  # at run time this module, and a start of OPA, must not wait for pydantic
+    from flowyml_policy.records.record import Json
 
 _SUFFIX: Final = "dylib" if sys.platform == "darwin" else "so"
 

@@ -74,7 +74,7 @@ def error_lines(screen: Screen, error: ErrorReport) -> list[str]:
     """Why there is no decision: its code, its message, what to do."""
     return [
         f"  {word(screen, 'DENIED', printable(error.code))}",
-        *screen.wrap(printable(error.message), indent=4),
+        *screen.prose(error.message, indent=4),
         *fix_lines(screen, error.advice),
     ]
 

@@ -54,9 +54,17 @@ class Screen:
         room = self.width - indent
         hanging = " " * columns(first)
         return [
-            f"{margin}{first if number == 0 else hanging}{line}"
+            f"{margin}{first if number == 0 else hanging}{line}".rstrip()
             for number, line in enumerate(_filled(text.split(), room - columns(first)))
         ]
+
+    def prose(self, text: str, *, indent: int = 0, first: str = "") -> list[str]:
+        """`text` of our own or of a library, made printable and wrapped line by line: its line breaks are kept."""
+        lines: list[str] = []
+        for line in text.splitlines():
+            lead = " " * columns(first) if lines else first
+            lines += self.wrap(printable(line.expandtabs(2)), indent=indent, first=lead)
+        return lines
 
     def table(self, rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
         """`rows` as lines of aligned columns, two blanks apart; a column is at most half the screen wide."""

@@ -43,6 +43,7 @@ from flowyml_policy.records.policy_input import (
     Source,
     Stack,
     SuspectedSecret,
+    policy_input_schema,
 )
 from flowyml_policy.records.protocols import Evaluator, EventRecorder, GlobProblem, Judgement, Recorder
 from flowyml_policy.records.registry import (
@@ -118,5 +119,6 @@ __all__ = [
     "SuspectedSecret",
     "Waived",
     "Waivers",
+    "policy_input_schema",
     "typed_event",
 ]

@@ -159,3 +159,8 @@ class PolicyInput(Record):
     def encoded(self) -> bytes:
         """This document as compact UTF-8 JSON, keys in schema order: the bytes judged and the bytes recorded."""
         return self.model_dump_json().encode()
+
+
+def policy_input_schema() -> dict[str, Json]:
+    """The JSON Schema of what is handed to OPA: every key is required, because every key is always there."""
+    return PolicyInput.model_json_schema(mode="serialization")

@@ -49,7 +49,7 @@ def read_candidates(
         if path == STDIN and stdin is None:
             raise UsageError("`-` was named, but there is no standard input", advice="pipe the definition in")
         if path != STDIN and not os.path.lexists(path):
-            raise UsageError(f"there is no such file or folder: {path}", advice="name an existing path")
+            raise UsageError(f"there is no such file or folder: {path or repr(path)}", advice="name an existing path")
     return _candidates(paths, stdin, skip)
 
 

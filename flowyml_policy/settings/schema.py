@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from flowyml_policy.settings.section import Section
 from flowyml_policy.settings.written import ProjectFile
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -19,6 +20,7 @@ def settings_json_schema() -> dict[str, Any]:
 
     A file that it refuses is refused here too; beyond it, values have grammars that a schema cannot say.
     """
+    _build(Section)
     written = ProjectFile.model_json_schema(mode="validation")
     for section in (written, *written["$defs"].values()):
         _tidy(section)
@@ -31,6 +33,13 @@ def settings_json_schema() -> dict[str, Any]:
         **{key: value for key, value in written.items() if key not in {"title", "description"}},
         "not": {"required": ["policies", "project"], "properties": {"project": {"required": ["policies"]}}},
     }
+
+
+def _build(section: type[Section]) -> None:
+    """Build what is deferred: pydantic before 2.14 makes no schema of sections whose validators are not built."""
+    for kind in section.__subclasses__():
+        kind.model_rebuild()
+        _build(kind)
 
 
 def _tidy(section: dict[str, Any]) -> None:

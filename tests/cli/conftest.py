@@ -39,6 +39,7 @@ _VOLATILE: Final = (
     re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d:\d\d(?:\.\d+)?)?(?= \(UTC\)| UTC|Z)"),  # instants, days
     re.compile(r"(?<= )\d\d:\d\d:\d\d(?= )"),  # times of a day
     re.compile(r"(?<=/tmp/flowyml-)\w{8}"),  # this run's folder
+    re.compile(r'(?<="embedded","version":")[^"]*'),
     re.compile(r"(?<=OPA )\d+\.\d+\.\d+"),
     re.compile(r"(?<=\+)[0-9a-f]{16}\b"),  # the shipped policy's revision
 )
@@ -75,11 +76,18 @@ class Program:
         return Ran(process.returncode, stdout.decode(), stderr.decode())
 
     def start(
-        self, *args: str, environ: Mapping[str, str] | None = None, stdout: int | IO[bytes] = subprocess.PIPE
+        self,
+        *args: str,
+        environ: Mapping[str, str] | None = None,
+        stdout: int | IO[bytes] = subprocess.PIPE,
+        redirections: str = "",
     ) -> subprocess.Popen[bytes]:
-        """The program, started: standard input and error are pipes, and so is the output unless given."""
+        """The program, started: standard input and error are pipes, and so is the output unless given.
+
+        `redirections` are a shell's, `2>&-` for example.
+        """
         return subprocess.Popen(
-            [*PROGRAM, *args],
+            ["sh", "-c", f'exec "$@" {redirections}', "sh", *PROGRAM, *args],
             cwd=self.here,
             env={**self.environ, **(environ or {})},
             stdin=subprocess.PIPE,

@@ -219,6 +219,24 @@ def test_opa_gets_its_arguments_as_they_are_and_keeps_its_exit_codes(program: An
     assert program.run("opa", "test", "failing_test.rego").exit_code == 2
 
 
+def test_platform_settings_are_named_as_the_authority(examples: Any) -> None:
+    platform = examples.here / "platform.yaml"
+    platform.write_text("policy: {opa: {deadline: 5s}}\n")
+    environ = {"FLOWYML_POLICY_SETTINGS": str(platform)}
+    ran = examples.run("stack", "validate", "stacks/dev-laptop.yaml", environ=environ)
+    assert "authority" not in ran.stdout
+    ran = examples.run("stack", "validate", "stacks/dev-laptop.yaml", "--format", "json", environ=environ)
+    assert json.loads(ran.stdout)["results"][0]["authority"] == "platform"
+    assert (
+        "ok    authority  platform: its settings own what they set\n" in examples.run("doctor", environ=environ).stdout
+    )
+
+
+def test_completion_of_a_shell_knows_the_commands(program: Any) -> None:
+    environ = {"_FLOWYML_POLICY_COMPLETE": "bash_complete", "COMP_WORDS": "flowyml-policy sta", "COMP_CWORD": "1"}
+    assert str(program.run(environ=environ)) == "exit 0\n--- stdout\nplain,stack\n--- stderr\n"
+
+
 def test_output_into_a_closed_pipe_is_quiet_and_no_allow(examples: Any) -> None:
     with examples.start("stack", "validate", "stacks", "--format", "json") as process:
         process.stdin.close()
@@ -244,3 +262,23 @@ def test_interrupt_ends_with_130_and_without_a_traceback(examples: Any) -> None:
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout, stderr) == (130, b"", b"")
+
+
+@pytest.mark.parametrize(
+    ("path", "redirections", "code"),
+    [
+        ("stacks/dev-laptop.yaml", ">&-", 3),
+        ("stacks/dev-laptop.yaml", "2>&-", 0),
+        ("stacks/staging-orphan.yaml", "2>&-", 1),
+        ("absent.yaml", "2>&-", 2),
+        ("absent.yaml", ">&- 2>&-", 3),
+        ("-", "<&-", 1),
+    ],
+)
+def test_validate_with_a_closed_stream_keeps_its_exit_code(
+    examples: Any, path: str, redirections: str, code: int
+) -> None:
+    with examples.start("stack", "validate", path, redirections=redirections) as process:
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert b"Traceback" not in stdout + stderr

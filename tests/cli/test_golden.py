@@ -25,6 +25,15 @@ SCREENS: Final = {
     "validate-denied": ("stack", "validate", "stacks/prod-gpu-dockerhub.yaml"),
     "validate-warning-refused": ("stack", "validate", "stacks/staging-ray.yaml", "--fail-on", "warn"),
     "validate-mixed": ("stack", "validate", "stacks/prod-gpu-large.yaml", "more"),
+    "validate-json": (
+        "stack",
+        "validate",
+        "stacks/prod-gpu-large.yaml",
+        "stacks/staging-orphan.yaml",
+        "--format",
+        "json",
+    ),
+    "doctor": ("doctor",),
     "policy-list": ("policy", "list"),
     "wrong-command": ("stack", "validat"),
     "unknown-environment": ("stack", "validate", "stacks", "--environment", "prodution"),
@@ -50,11 +59,13 @@ def bare(shown: str) -> str:
 
 
 def compare(project: Any, kept: Any, name: str, args: tuple[str, ...]) -> None:
+    """Both screens are as kept; but for colours, and what changes with each run, they are one."""
     piped = project.run(*args)
     kept(GOLDEN / f"{name}.pipe.txt", str(piped))
     terminal = project.on_terminal(*args)
     kept(GOLDEN / f"{name}.terminal.txt", str(terminal))
-    assert terminal.exit_code == piped.exit_code
+    said = str(piped).replace("--- stderr\n", "")
+    assert bare(str(terminal)).replace("--- stderr\n", "") == said
 
 
 @pytest.mark.parametrize(("name", "args"), SCREENS.items(), ids=SCREENS)
@@ -73,13 +84,6 @@ def test_screen_of_one_decision_is_as_kept(project: Any, kept: Any, name: str, s
     project.run("stack", "validate", "stacks", "more")
     listed = json.loads(project.run("audit", "list", "--stack", stack, "--format", "json").stdout)
     compare(project, kept, name, ("audit", "show", listed["decisions"][0]["decision_id"]))
-
-
-def test_screen_on_a_terminal_is_that_of_a_pipe_with_colours(project: Any) -> None:
-    for name, args in SCREENS.items():
-        shown, piped = project.on_terminal(*args), project.run(*args)
-        assert bare(shown.stdout) == piped.stdout + piped.stderr, name
-        assert piped.stdout == bare(piped.stdout), name
 
 
 def test_screen_with_no_color_is_that_of_a_pipe(project: Any) -> None:

@@ -93,6 +93,8 @@ IN_CONTEXT = {
         ("run --token={} --verbose", "k1"),
         ('{{"user": "ml", "password": "{}"}}', "hunter2"),
         ("{{'secret_key': '{}'}}", "hunter2"),
+        ('{{"password": {}, "x": 1}}', "123456"),
+        ('"password": {}', "hunter2"),
         ('\\"api_key\\": \\"{}\\"', "hunter2"),
         ("user: ml\npassword: {}\nport: 1", "hunter2"),
         ("https://x/y?token={}&z=1", "hunter2"),
@@ -137,6 +139,8 @@ PUBLIC = [
     "api_key=vault://kv/ml/key",
     "token_env=HF_TOKEN",
     "policies.required_labels: approved",
+    'key "password": first given at line 3',
+    "token: it is not one word that follows",
     "postgres://ml:${PGPASSWORD}@db/x",
     "Schlüssel für die Übung, ключ, 鍵",
 ]

@@ -53,24 +53,24 @@ func Inspect(ctx context.Context, files []string) (Inspection, error) {
 		}
 		options := ast.ParserOptions{ProcessAnnotation: true, RegoVersion: ast.RegoV1}
 		module, err := ast.ParseModuleWithOpts(file, string(text), options)
-		switch {
-		case err != nil:
+		if err != nil {
 			found.Problems = append(found.Problems, problem(file, err))
-		case module == nil:
-			found.Problems = append(found.Problems, Problem{File: file, Message: "the file is empty"})
-		default:
-			found.Modules = append(found.Modules, describe(file, module))
+			continue
 		}
+		found.Modules = append(found.Modules, describe(file, module))
 	}
 	return found, nil
 }
 
+// problem is the first of OPA's reasons.
 func problem(file string, err error) Problem {
-	var parseErrors ast.Errors
-	if !errors.As(err, &parseErrors) || len(parseErrors) == 0 {
+	var several ast.Errors
+	var first *ast.Error
+	if errors.As(err, &several) && len(several) > 0 {
+		first = several[0]
+	} else if !errors.As(err, &first) {
 		return Problem{File: file, Message: err.Error()}
 	}
-	first := parseErrors[0]
 	found := Problem{File: file, Message: first.Code + ": " + first.Message}
 	if first.Location != nil {
 		found.Line = first.Location.Row

@@ -59,7 +59,7 @@ helper.deep := 3
 	if module.Rules[1].Annotations != nil || module.Rules[1].Line != 14 || module.Rules[2].Name != "helper.deep" {
 		t.Fatalf("%+v", module.Rules)
 	}
-	for index, wanted := range []Problem{{broken, 3, "rego_parse_error"}, {empty, 0, "empty"}, {missing, 0, "no such file"}} {
+	for index, wanted := range []Problem{{broken, 3, "rego_parse_error"}, {empty, 0, "rego_parse_error: empty module"}, {missing, 0, "no such file"}} {
 		problem := found.Problems[index]
 		if problem.File != wanted.File || problem.Line != wanted.Line || !strings.Contains(problem.Message, wanted.Message) {
 			t.Errorf("%+v", problem)

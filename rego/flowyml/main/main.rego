@@ -12,12 +12,35 @@ package flowyml.main
 import data.flowyml.lib.levels
 import data.flowyml.lib.rule_data
 import data.flowyml.lib.shape
+import data.flowyml.lib.text
 
-# The answer where there is none: it denies, and it names no rule, so that nobody takes it for a judgement.
+# METADATA
+# title: No rule is loaded
+# description: |
+#   No root has a rule in its catalogue, so that nothing is checked. This is the answer wherever there is no other: it
+#   denies, and it names no rule, so that nobody takes it for a judgement.
+# related_resources:
+#   - ref: https://www.openpolicyagent.org/docs/management-bundles
+#     description: How a bundle is made and loaded
+# custom:
+#   code: main.no_rules
+#   enforcement: hard
+#   why: A policy without rules finds nothing wrong with anything, and must not be taken for an approval.
 default decision := {
 	"schema_version": 1,
 	"allow": false,
-	"findings": [],
+	"findings": [{
+		"code": "main.no_rules",
+		"severity": "deny",
+		"enforcement": "hard",
+		"subject": "policy",
+		"path": [],
+		"message": "the policy that is loaded holds no rules, so nothing was checked",
+		"fix": "load the policy that ships with flowyml-policy, or a bundle built with it",
+		"waiver": null,
+		"override": null,
+		"effective_on": null,
+	}],
 	"waivers": {"applied": [], "expired": []},
 	"rules": [],
 }
@@ -32,6 +55,8 @@ decision := {
 	"findings": [finding | some finding in _findings],
 	"waivers": {"applied": [], "expired": []},
 	"rules": [name | some name in _rules],
+} if {
+	_rules != set()
 }
 
 # METADATA
@@ -40,12 +65,12 @@ decision := {
 #   By code: its root, its rule, what it means and the level in force. Levels of the company and, where input is
 #   given, of the project are applied. Where two roots use one code, the entry is that of what ships, else the
 #   company's.
-catalogue := object.union_n([_described(root, codes) |
-	some [root, codes] in [
-		["project", _project_codes],
-		["org", _org_codes],
-		["flowyml", _flowyml_codes],
-	]
+catalogue := object.union_n([entries |
+	some root in ["project", "org", "flowyml"]
+	entries := {code: described |
+		some code, entry in _codes[root]
+		described := object.union(entry, {"root": root, "enforcement": _in_force(root, code)})
+	}
 ])
 
 # METADATA
@@ -53,58 +78,21 @@ catalogue := object.union_n([_described(root, codes) |
 # description: So that each can be compiled before the first decision. See rule_data for where globs may stand.
 patterns := rule_data.patterns
 
-default _flowyml_codes := {}
-
-_flowyml_codes := data.flowyml.catalogue.codes
-
-default _org_codes := {}
-
-_org_codes := data.org.catalogue.codes
-
-default _project_codes := {}
-
-_project_codes := data.project.catalogue.codes
-
-_described(root, codes) := {code: described |
-	some code, entry in codes
-	described := object.union(entry, {"root": root, "enforcement": levels.level(root, code)})
-}
-
-# The names of the rules, by the catalogues.
-_rules contains name if some name in data.flowyml.catalogue.rules
-
-_rules contains name if some name in data.org.catalogue.rules
-
-_rules contains name if some name in data.project.catalogue.rules
-
-# What the rules reported, by root and rule. It is asked for only where the input has the agreed shape, so that a rule
-# may rely on it. A key at the depth of a rule without `findings` is not seen here: to look for one would cost half of
-# the decision, and it is refused when a bundle is built or loaded.
-_reports["flowyml"] := {name: found | found := data.flowyml.rules[name].findings}
-
-_reports["org"] := {name: found | found := data.org.rules[name].findings}
-
-_reports["project"] := {name: found | found := data.project.rules[name].findings}
-
+# What the rules found. They are asked only where the input has the agreed shape, so that they may rely on it. A code
+# that is disabled has no severity, and so gives no finding.
 _findings contains finding if {
 	shape.valid
 	some root, name
 	some reported in _reports[root][name]
 	_well_formed(name, reported)
 	level := levels.level(root, reported.code)
-	level != "disabled"
-	finding := {
-		"code": reported.code,
+	finding := object.union(reported, {
 		"severity": levels.severity[level],
 		"enforcement": level,
-		"subject": reported.subject,
-		"path": reported.path,
-		"message": reported.message,
-		"fix": reported.fix,
 		"waiver": null,
 		"override": null,
 		"effective_on": null,
-	}
+	})
 }
 
 # METADATA
@@ -123,49 +111,7 @@ _findings contains finding if {
 		"code": "main.invalid_input",
 		"subject": "input",
 		"message": "the document that was handed to the policy is not a policy input of schema version 1",
-		"fix": "hand over a document that `flowyml-policy schema input` describes, made by a flowyml-policy of the same version as the policy",
-	})
-}
-
-# METADATA
-# title: No rule is loaded
-# description: No root has a rule in its catalogue, so that nothing was checked.
-# related_resources:
-#   - ref: https://www.openpolicyagent.org/docs/management-bundles
-#     description: How a bundle is made and loaded
-# custom:
-#   code: main.no_rules
-#   enforcement: hard
-#   why: A policy without rules finds nothing wrong with anything, and must not be taken for an approval.
-_findings contains finding if {
-	count(_rules) == 0
-	finding := _denial({
-		"code": "main.no_rules",
-		"subject": "policy",
-		"message": "the policy that is loaded holds no rules, so nothing was checked",
-		"fix": "load the policy that ships with flowyml-policy, or a bundle built with it",
-	})
-}
-
-# METADATA
-# title: A rule of the catalogue is not loaded
-# description: The catalogue of a root names a rule that has no findings set.
-# related_resources:
-#   - ref: https://www.openpolicyagent.org/docs/management-bundles
-#     description: How a bundle is made and loaded
-# custom:
-#   code: main.missing_rule
-#   enforcement: hard
-#   why: A rule that is announced but absent checks nothing, and nobody would notice.
-_findings contains finding if {
-	shape.valid
-	some root
-	some name in _missing[root]
-	finding := _denial({
-		"code": "main.missing_rule",
-		"subject": sprintf("%s.rules.%s", [root, name]),
-		"message": sprintf("the catalogue names the rule %s.rules.%s, but it is not loaded", [root, name]),
-		"fix": "load a bundle that was built whole, or generate its catalogue again",
+		"fix": "hand over what `flowyml-policy schema input` describes, made by a flowyml-policy as new as the policy",
 	})
 }
 
@@ -183,12 +129,15 @@ _findings contains finding if {
 #   why: A finding that cannot be read is still a finding. Dropped, it would let the stack pass.
 _findings contains finding if {
 	shape.valid
-	some [root, name, reported] in _malformed
+	some [rule, reported] in _malformed
 	finding := _denial({
 		"code": "main.invalid_finding",
-		"subject": sprintf("%s.rules.%s", [root, name]),
-		"message": sprintf("the rule %s.rules.%s reported something that is no finding: %s", [root, name, json.marshal(reported)]),
-		"fix": "let `findings` hold objects with exactly the keys code (a string that starts with the name of the rule and a dot), subject, path (a list of keys), message and fix",
+		"subject": rule,
+		"message": sprintf("the rule %s reported something that is no finding: %s", [rule, json.marshal(reported)]),
+		"fix": concat(" ", [
+			"let `findings` be a set of objects with exactly the keys code (the name of the rule, a dot, the name of the check),",
+			"subject, path (a list of keys), message and fix",
+		]),
 	})
 }
 
@@ -219,48 +168,61 @@ _findings contains finding if {
 #   why: Data that nobody reads is a demand that nobody checks. Often the name of the rule is misspelt.
 _findings contains finding if {
 	shape.valid
-	some problem in rule_data.unread(_rules)
+	some problem in _unread
 	finding := _denial(object.union(problem, {"code": "main.rule_data"}))
 }
 
-_missing["flowyml"] := {name | some name in data.flowyml.catalogue.rules} - object.keys(_reports.flowyml)
+# The names of the rules, by the catalogues.
+_rules contains name if some name in data.flowyml.catalogue.rules
 
-_missing["org"] := {name | some name in data.org.catalogue.rules} - object.keys(_reports.org)
+_rules contains name if some name in data.org.catalogue.rules
 
-_missing["project"] := {name | some name in data.project.catalogue.rules} - object.keys(_reports.project)
+_rules contains name if some name in data.project.catalogue.rules
 
-_malformed contains [root, name, found] if {
+# What the rules reported, by root and rule. A key at the depth of a rule without `findings`, or a rule that only the
+# catalogue knows, is refused when a policy is built or loaded: to look for them would cost half of each decision.
+_reports["flowyml"] := {name: found | found := data.flowyml.rules[name].findings}
+
+_reports["org"] := {name: found | found := data.org.rules[name].findings}
+
+_reports["project"] := {name: found | found := data.project.rules[name].findings}
+
+_malformed contains [sprintf("%s.rules.%s", [root, name]), found] if {
 	some root, name
 	found := _reports[root][name]
 	not is_set(found)
 }
 
-_malformed contains [root, name, reported] if {
+_malformed contains [sprintf("%s.rules.%s", [root, name]), reported] if {
 	some root, name
 	some reported in _reports[root][name]
 	not _well_formed(name, reported)
 }
 
 _well_formed(name, reported) if {
-	is_object(reported)
-	object.keys(reported) == {"code", "subject", "path", "message", "fix"}
-	is_string(reported.code)
+	{key: type_name(value) | some key, value in reported} == _finding_types
 	startswith(reported.code, concat("", [name, "."]))
-	is_string(reported.subject)
-	is_string(reported.message)
-	is_string(reported.fix)
-	is_array(reported.path)
-	every key in reported.path {
-		_is_key(key)
+}
+
+_finding_types := {"code": "string", "subject": "string", "path": "array", "message": "string", "fix": "string"}
+
+_unread contains problem if {
+	some rule, sources in rule_data.given
+	not rule in _rules
+	some source in sources
+	problem := {
+		"subject": source.place,
+		"message": sprintf("%s gives data to a rule that is not loaded", [source.place]),
+		"fix": sprintf("correct the name of the rule; these are loaded: %s", [text.listing(_rules)]),
 	}
 }
 
-_is_key(key) if is_string(key)
-
-_is_key(key) if {
-	is_number(key)
-	key >= 0
-	floor(key) == key
+_unread contains {
+	"subject": "data.org.rule_data",
+	"message": "data.org.rule_data of the company's policy is no mapping of rules to their data",
+	"fix": "let data.org.rule_data map names of rules to their data, or leave it out",
+} if {
+	rule_data.unreadable
 }
 
 # A finding of this package: about the policy itself, so that no level applies to it.
@@ -275,3 +237,13 @@ _denial(reported) := object.union(
 	},
 	reported,
 )
+
+_codes["flowyml"] := data.flowyml.catalogue.codes
+
+_codes["org"] := data.org.catalogue.codes
+
+_codes["project"] := data.project.catalogue.codes
+
+_in_force(root, code) := levels.level(root, code) if not startswith(code, "main.")
+
+_in_force(_, code) := "hard" if startswith(code, "main.")

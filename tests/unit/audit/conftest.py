@@ -64,7 +64,7 @@ def make_record(
     }[outcome]
     decision = Decision(
         schema_version=1,
-        allow=outcome == "allow",
+        allow=not any(finding.denies for finding in findings),
         findings=findings,
         waivers=Waivers(applied=(), expired=()),
         rules=("images_inspected", "images_registry"),
@@ -107,6 +107,11 @@ def make_record(
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "policy.db"
+
+
+@pytest.fixture(scope="session")
+def make() -> Callable[..., DecisionRecord]:
+    return make_record
 
 
 @pytest.fixture

@@ -59,6 +59,7 @@ def test_find_files_of_a_folder_gives_yaml_files_of_all_folders_sorted(tmp_path:
 def test_find_files_skips_hidden_files_settings_and_what_it_is_told_to(tmp_path: Path) -> None:
     make(tmp_path, "a.yaml", ".b.yaml", ".git/c.yaml", "sub/.d/e.yaml", "flowyml.yaml", "sub/flowyml.yaml", "w.yaml")
     make(tmp_path, "sub/w.yaml")
+    (tmp_path / "sub" / "link.yaml").symlink_to("../w.yaml")
 
     assert found(tmp_path, skip=(tmp_path / "w.yaml",)) == ["a.yaml", "sub/w.yaml"]
 

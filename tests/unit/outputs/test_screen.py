@@ -59,6 +59,17 @@ def test_wrap_of_a_word_longer_than_the_screen_keeps_it_whole() -> None:
     ]
 
 
+def test_prose_keeps_line_breaks_and_hides_nothing() -> None:
+    screen = Screen(io.StringIO(), width=24)
+    assert screen.prose("one error occurred:\n\tx\x1b[2J {\n\n\t ^", indent=2, first="fix: ") == [
+        "  fix: one error",
+        "       occurred:",
+        r"       x\x1b[2J {",
+        "",
+        "       ^",
+    ]
+
+
 def test_wrap_counts_the_columns_of_wide_characters() -> None:
     assert Screen(io.StringIO(), width=10).wrap("日本 日本 日本") == ["日本 日本", "日本"]
 

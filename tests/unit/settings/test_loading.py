@@ -264,13 +264,6 @@ def test_pipe_in_place_of_the_file_fails_closed(folder: Path, refused: Refused) 
     assert refused(None) == "this is no regular file: flowyml.yaml; write the settings into a file"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unreadable to root")
-def test_unreadable_file_fails_closed(folder: Path, refused: Refused) -> None:
-    (folder / "flowyml.yaml").write_text("{}")
-    (folder / "flowyml.yaml").chmod(0)
-    assert refused(None).startswith("the settings cannot be read: flowyml.yaml (Permission denied);")
-
-
 def test_loop_of_links_fails_closed(folder: Path, refused: Refused) -> None:
     (folder / "flowyml.yaml").symlink_to("flowyml.yaml")
     assert refused(None).startswith("the settings cannot be read: flowyml.yaml (Too many levels of symbolic links);")

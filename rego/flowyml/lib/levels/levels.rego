@@ -4,7 +4,7 @@
 #   Which level a code has: what its catalogue says, replaced by what data.org.levels says, tightened by what the
 #   project says in policies.levels. A code without an entry is hard, and so is one whose level is no level.
 #   The project can only make a level stricter, so that it cannot disable a code; it can bring back one that the
-#   company disabled. Codes of main are always hard: they say that the policy itself is at fault.
+#   company disabled.
 #
 #   The catalogues are read leaf by leaf: to mention one whole would copy it for every decision.
 package flowyml.lib.levels
@@ -15,14 +15,15 @@ severity := {"advisory": "warn", "soft": "deny", "hard": "deny"}
 
 # METADATA
 # description: The level in force for a code that a rule of this root reports.
-level(_, code) := "hard" if startswith(code, "main.")
-
-level(root, code) := _strictest[max({_company(root, code), _project(code)})] if not startswith(code, "main.")
+level(root, code) := _strictest[max({object.get(_ranks, company, 3), object.get(_ranks, project, 3)})] if {
+	company := object.get(_levels, code, _catalogued(root, code))
+	project := object.get(_tightened, code, "disabled")
+}
 
 # METADATA
 # description: What is wrong with data.org.levels.
 problems contains problem if {
-	not is_object(_levels)
+	not is_object(_given)
 	problem := {
 		"subject": "data.org.levels",
 		"message": "data.org.levels of the company's policy is no mapping of codes to levels",
@@ -43,29 +44,24 @@ problems contains problem if {
 
 default _levels := {}
 
-_levels := data.org.levels
+_levels := _given if is_object(_given)
+
+default _given := {}
+
+_given := data.org.levels
+
+default _tightened := {}
+
+_tightened := input.project.policies.levels
 
 _strictest := ["disabled", "advisory", "soft", "hard"]
 
 _ranks := {"disabled": 0, "advisory": 1, "soft": 2, "hard": 3}
 
-default _rank(_) := 3
-
-_rank(word) := _ranks[word]
-
-# What the company says, else the catalogue of the rule's own root.
-_company(root, code) := _rank(word) if {
-	word := data.org.levels[code]
-} else := _rank(word) if {
-	word := _catalogued(root, code)
-} else := 3
+default _catalogued(_, _) := "hard"
 
 _catalogued("flowyml", code) := data.flowyml.catalogue.codes[code].enforcement
 
 _catalogued("org", code) := data.org.catalogue.codes[code].enforcement
 
 _catalogued("project", code) := data.project.catalogue.codes[code].enforcement
-
-default _project(_) := 0
-
-_project(code) := _rank(input.project.policies.levels[code])

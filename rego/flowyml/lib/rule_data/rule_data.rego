@@ -12,10 +12,8 @@ package flowyml.lib.rule_data
 import data.flowyml.lib.text
 
 # METADATA
-# description: What the company says for a key of a rule, else what ships.
-company(rule, key) := value if {
-	value := data.org.rule_data[rule][key]
-} else := data.flowyml.rule_data[rule][key]
+# description: What the company says for each rule, else what ships.
+company := object.union(data.flowyml.rule_data, _mapping)
 
 # METADATA
 # description: |
@@ -25,41 +23,42 @@ owner("company", rule, key) := sprintf("the company's policy (%s.%s)", [rule, ke
 owner(source, _, _) := sprintf("the project (policies.%s)", [source]) if source != "company"
 
 # METADATA
-# description: |
-#   What is wrong with the data given for a rule: keys that it does not read, values that are no lists, entries that do
-#   not match. `known` maps each key that the rule reads to `pattern`, which every entry must match, and `wanted`,
-#   which says so in words.
-problems(rule, known) := {problem |
-	some given in _given[rule]
-	some problem in _problems(given.place, given.value, known)
-}
+# description: By rule, for those that have any, the data that the company and the project give it, each with its place.
+given := {rule: sources | some rule, sources in _given}
 
 # METADATA
-# description: What is wrong with rule data as a whole, or given for a rule that is not among `rules`.
-unread(rules) := _no_mapping | {problem |
-	some rule, sources in _given
-	not rule in rules
-	some given in sources
-	problem := {
-		"subject": given.place,
-		"message": sprintf("%s gives data to a rule that is not loaded", [given.place]),
-		"fix": sprintf("correct the name of the rule; these are loaded: %s", [text.listing(rules)]),
-	}
+# description: The company's rule data is no mapping of rules to their data, so that it cannot be read at all.
+unreadable if not is_object(_said)
+
+# METADATA
+# description: |
+#   What is wrong with data given for a rule: keys that it does not read, values that are no lists, entries that do not
+#   match. `known` maps each key that the rule reads to `pattern`, which every entry must match, and `wanted`, which
+#   says so in words.
+problems(sources, known) := {problem |
+	some source in sources
+	some problem in _problems(source.place, source.value, known)
 }
 
 # METADATA
 # description: Every glob in company and shipped data.
 patterns contains pattern if {
-	some source in [data.flowyml.rule_data, _company]
+	some source in [data.flowyml.rule_data, _mapping]
 	walk(source, [path, list])
-	regex.match(`(^|_)stacks$`, path[count(path) - 1])
+	key := path[count(path) - 1]
+	is_string(key)
+	regex.match(`(^|_)stacks$`, key)
 	some pattern in list
 	is_string(pattern)
 }
 
-default _company := {}
+default _said := {}
 
-_company := data.org.rule_data
+_said := data.org.rule_data
+
+default _mapping := {}
+
+_mapping := _said if is_object(_said)
 
 # By rule: the data that the company and the project give it.
 _given[rule] contains {"place": sprintf("data.org.rule_data.%s", [rule]), "value": value} if {
@@ -68,15 +67,6 @@ _given[rule] contains {"place": sprintf("data.org.rule_data.%s", [rule]), "value
 
 _given[rule] contains {"place": sprintf("policies.rule_data.%s", [rule]), "value": value} if {
 	some rule, value in input.project.policies.rule_data
-}
-
-_no_mapping contains problem if {
-	not is_object(_company)
-	problem := {
-		"subject": "data.org.rule_data",
-		"message": "data.org.rule_data of the company's policy is no mapping of rules to their data",
-		"fix": "let data.org.rule_data map names of rules to their data, or leave it out",
-	}
 }
 
 _problems(place, given, _) := {{

@@ -97,7 +97,7 @@ findings contains finding if {
 #   enforcement: hard
 #   why: Data that cannot be read is a demand that cannot be checked.
 findings contains finding if {
-	some problem in rule_data.problems("images_inspected", {"required_labels": {
+	some problem in rule_data.problems(rule_data.given.images_inspected, {"required_labels": {
 		"pattern": `^[^=\s]([^=]*[^=\s])?(=\S(.*\S)?)?$`,
 		"wanted": "a list of labels, each as `key` or as `key=value`",
 	}})
@@ -110,7 +110,7 @@ findings contains finding if {
 	}
 }
 
-_labels contains label if some label in rule_data.company("images_inspected", "required_labels")
+_labels contains label if some label in rule_data.company.images_inspected.required_labels
 
 _labels contains label if some label in input.project.policies.image_policy.required_labels
 

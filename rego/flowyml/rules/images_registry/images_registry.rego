@@ -83,7 +83,7 @@ findings contains finding if {
 #   enforcement: hard
 #   why: Data that cannot be read is a demand that cannot be checked.
 findings contains finding if {
-	some problem in rule_data.problems("images_registry", {"allowed_registries": {
+	some problem in rule_data.problems(rule_data.given.images_registry, {"allowed_registries": {
 		"pattern": _entry,
 		"wanted": "a list of registries, each as `host` or `host/path` without scheme, tag or digest",
 	}})
@@ -109,7 +109,7 @@ _entry := concat("", [
 ])
 
 # Every list of allowed registries, null where it is not set.
-_allowed["company"] := rule_data.company("images_registry", "allowed_registries")
+_allowed["company"] := rule_data.company.images_registry.allowed_registries
 
 _allowed["image_policy.allowed_registries"] := input.project.policies.image_policy.allowed_registries
 
@@ -117,24 +117,17 @@ _allowed["rule_data.images_registry.allowed_registries"] := input.project.polici
 
 # Both sides end in a slash, so that an entry covers whole segments and nothing that merely begins like it.
 _in(image, entries) if strings.any_prefix_match(
-	_names(image.registry, concat("/", ["", image.repository, ""])),
-	{regex.replace(entry, `(/(\*\*?)?)?$`, "/") | some entry in entries},
+	{concat("/", [host, image.repository, ""]) | some host in _hosts(image.registry)},
+	{regex.replace(entry, `(/\*{0,2})?$`, "/") | some entry in entries; is_string(entry)},
 )
 
-# What an entry may call the image: by its host, by `*.` for the host's first label, by Docker Hub's other name, which
-# references lose when they are normalised.
-_names(registry, path) := {concat("", [host, path]) |
-	some host in (({registry} | _wildcard(registry)) | _alias(registry))
+# What an entry may call a host: its name, `*.` for its first label, and Docker Hub's other name, which references lose
+# when they are normalised.
+_hosts(registry) := {
+	registry,
+	regex.replace(registry, `^[^.]+\.`, "*."),
+	object.get({"docker.io": "index.docker.io"}, registry, registry),
 }
-
-_wildcard(registry) := {concat("", ["*", substring(registry, dot, -1)])} if {
-	dot := indexof(registry, ".")
-	dot > 0
-} else := set()
-
-_alias("docker.io") := {"index.docker.io"}
-
-_alias(registry) := set() if registry != "docker.io"
 
 _reason(null) := ""
 
@@ -152,6 +145,7 @@ default _example(_, _) := ""
 _example(image, entries) := sprintf(", for example `%s/%s%s`", [place, name, _ending(image)]) if {
 	place := min({bare |
 		some entry in entries
+		is_string(entry)
 		not startswith(entry, "*")
 		bare := trim_right(entry, "/*")
 	})

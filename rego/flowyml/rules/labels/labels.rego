@@ -21,7 +21,7 @@ import data.flowyml.lib.stack
 findings contains finding if {
 	not stack.builtin
 	some key, values in _required
-	_blank(key)
+	not key in _filled
 	finding := {
 		"code": "labels.required",
 		"subject": key,
@@ -45,9 +45,9 @@ findings contains finding if {
 #   why: A label such as `approved` means something only if its value is the one that was agreed on.
 findings contains finding if {
 	not stack.builtin
-	some key, values in _required
-	not _blank(key)
-	some value in (values - {""})
+	some key in _filled
+	some value in _required[key]
+	value != ""
 	input.stack.labels[key] != value
 	finding := {
 		"code": "labels.value",
@@ -69,7 +69,7 @@ findings contains finding if {
 #   enforcement: hard
 #   why: Data that cannot be read is a demand that cannot be checked.
 findings contains finding if {
-	some problem in rule_data.problems("labels", {"required": {
+	some problem in rule_data.problems(rule_data.given.labels, {"required": {
 		"pattern": `^[^=\s]([^=]*[^=\s])?(=\S(.*\S)?)?$`,
 		"wanted": "a list of labels, each as `key` or as `key=value`",
 	}})
@@ -85,17 +85,22 @@ findings contains finding if {
 # By key of each required label: the values asked for, "" where any value will do.
 _required[key] contains value if {
 	some demand in _demands
+	is_string(demand)
 	key := split(demand, "=")[0]
 	value := trim_prefix(substring(demand, count(key), -1), "=")
 }
 
-_demands contains demand if some demand in rule_data.company("labels", "required")
+_demands contains demand if some demand in rule_data.company.labels.required
 
 _demands contains demand if some demand in input.project.policies.required_labels
 
 _demands contains demand if some demand in input.project.policies.rule_data.labels.required
 
-_blank(key) if trim_space(object.get(input.stack.labels, [key], "")) == ""
+# The keys of the labels that say something.
+_filled contains key if {
+	some key, value in input.stack.labels
+	trim_space(value) != ""
+}
 
 _state(key) := "is missing" if not input.stack.labels[key]
 

@@ -22,7 +22,6 @@ import data.flowyml.lib.text
 #     The name becomes part of paths, labels, log lines and glob matches. Blanks, slashes or invisible characters break
 #     them, or make one name pass for another.
 findings contains finding if {
-	not stack.builtin
 	not regex.match(_safe, input.stack.name)
 	finding := {
 		"code": "naming.safe",
@@ -75,7 +74,7 @@ findings contains finding if {
 #   enforcement: hard
 #   why: Data that cannot be read is a demand that cannot be checked.
 findings contains finding if {
-	some problem in rule_data.problems("naming", {"allowed_stacks": {
+	some problem in rule_data.problems(rule_data.given.naming, {"allowed_stacks": {
 		"pattern": `\S`,
 		"wanted": "a list of patterns for names of stacks",
 	}})
@@ -100,7 +99,7 @@ _example := sprintf(", for example %q", [nearest]) if {
 }
 
 # Every list of allowed stacks, null where it is not set.
-_allowed["company"] := rule_data.company("naming", "allowed_stacks")
+_allowed["company"] := rule_data.company.naming.allowed_stacks
 
 _allowed["allowed_stacks"] := input.project.policies.allowed_stacks
 
@@ -108,6 +107,7 @@ _allowed["rule_data.naming.allowed_stacks"] := input.project.policies.rule_data.
 
 _matches(patterns) if {
 	some pattern in patterns
+	is_string(pattern)
 	glob.match(pattern, null, input.stack.name)
 }
 

@@ -46,7 +46,7 @@ findings contains finding if {
 #   enforcement: hard
 #   why: A misspelt word would let the built-in stack into production.
 findings contains finding if {
-	some problem in (_problems | rule_data.problems("source", {}))
+	some problem in _problems
 	finding := {
 		"code": "source.rule_data",
 		"subject": problem.subject,
@@ -55,6 +55,8 @@ findings contains finding if {
 		"fix": problem.fix,
 	}
 }
+
+_problems contains problem if some problem in rule_data.problems(rule_data.given.source, {})
 
 default _given := {}
 

@@ -66,7 +66,7 @@ findings contains finding if {
 #   enforcement: hard
 #   why: Data that nobody reads is a demand that nobody checks.
 findings contains finding if {
-	some problem in rule_data.problems("version", {})
+	some problem in rule_data.problems(rule_data.given.version, {})
 	finding := {
 		"code": "version.rule_data",
 		"subject": problem.subject,

@@ -1,0 +1,111 @@
+"""The shipped policy: where it is, and an OPA that starts on it while Python is still importing.
+
+Rules:
+- Only the standard library and `library` are imported: a command calls `start_early` before it loads what it works
+  with, and OPA, which needs 30 ms of a processor but none of Python's lock, is ready when it is asked.
+- An early start is a guess that the shipped policy is the whole policy. Whoever finds it wrong says `discard`; whoever
+  finds it right says `take`, once. What failed early is tried again, so that the reason is told where it belongs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from flowyml_policy.errors import OpaUnavailable
+from flowyml_policy.opa import bundle_files, library
+from flowyml_policy.version import VERSION
+
+PACKAGED_BUNDLE: Final = Path(__file__).parent / "_bundle" / "flowyml.tar.gz"
+"""The shipped policy as a wheel carries it."""
+
+CHECKOUT_POLICY: Final = Path(__file__).parents[2] / "rego"
+"""The shipped policy in a checkout, from which an editable install works."""
+
+SHIPPED_BUNDLE: Final = "flowyml"
+DECISION_PATH: Final = "flowyml/main/decision"
+"""The only entry point of policy."""
+
+CONFIGURED_ROOTS: Final = ("flowyml", "org", "system/log")
+"""The roots that a configured bundle may own. Never `system`, which would erase the record of what is loaded."""
+
+_EARLY_DEADLINE_NS: Final = 10_000_000_000
+_STOP_DEADLINE_NS: Final = 1_000_000_000
+
+
+def bundle(scratch: Path) -> Path:
+    """The shipped policy's archive; one made in the folder `scratch` where a checkout holds the policy itself."""
+    if PACKAGED_BUNDLE.is_file():
+        return PACKAGED_BUNDLE
+    if not (CHECKOUT_POLICY / "flowyml").is_dir():
+        raise OpaUnavailable(f"the shipped policy is missing: {PACKAGED_BUNDLE}")
+    target = scratch / "shipped.tar.gz"
+    bundle_files.stage(CHECKOUT_POLICY, target, roots=[SHIPPED_BUNDLE], version=VERSION, only=[SHIPPED_BUNDLE])
+    return target
+
+
+def start_settings(
+    config: Mapping[str, Any], expected: Mapping[str, Any], allow_hosts: tuple[str, ...], deadline_ns: int
+) -> dict[str, Any]:
+    """What the library is started with (libopa/internal/engine, Settings)."""
+    return {
+        "config": dict(config),
+        "bundles": dict(expected),
+        "input_schema": bundle_files.INPUT_SCHEMA,
+        "decision": DECISION_PATH,
+        "allow_hosts": list(allow_hosts),
+        "deadline_ns": deadline_ns,
+    }
+
+
+class _EarlyStart:
+    """One start on the shipped policy alone, on a thread of its own."""
+
+    def __init__(self) -> None:
+        self._started: dict[str, Any] | None = None
+        self._thread = threading.Thread(target=self._start, name="flowyml-policy-opa", daemon=True)
+        self._thread.start()
+
+    def _start(self) -> None:
+        try:
+            from tempfile import TemporaryDirectory  # noqa: PLC0415  on this thread, beside the others' imports
+
+            with TemporaryDirectory(prefix="flowyml-policy-") as scratch:
+                config = {"bundles": {SHIPPED_BUNDLE: {"resource": bundle(Path(scratch)).as_uri()}}}
+                expected = {SHIPPED_BUNDLE: {"roots": CONFIGURED_ROOTS}}
+                self._started = library.load().start(start_settings(config, expected, (), _EARLY_DEADLINE_NS))
+        except Exception:  # noqa: BLE001  a guess that failed: who needs OPA starts it again, and is told why
+            self._started = None
+
+    def result(self) -> dict[str, Any] | None:
+        """What the library answered; None where it did not start."""
+        self._thread.join()
+        return self._started
+
+
+_early: _EarlyStart | None = None
+
+
+def start_early() -> None:
+    """Begin to start OPA on the shipped policy. Raises nothing; call `take` or `discard` later."""
+    global _early  # noqa: PLW0603  one guess for a process
+    if _early is None:
+        _early = _EarlyStart()
+        atexit.register(discard)
+
+
+def take() -> dict[str, Any] | None:
+    """The early start's answer, which is the caller's from now on; None where there is none, or it failed."""
+    global _early
+    early, _early = _early, None
+    return early.result() if early else None
+
+
+def discard() -> None:
+    """End what was started early and is not needed."""
+    started = take()
+    if started is not None and library.is_alive():
+        library.load().stop(started["handle"], _STOP_DEADLINE_NS)

@@ -1,0 +1,298 @@
+package flowyml.main
+
+import data.flowyml.lib.inputs
+
+_shipped := ["images_inspected", "images_registry", "labels", "naming", "source", "version"]
+
+_decision(allow, findings) := {
+	"schema_version": 1,
+	"allow": allow,
+	"findings": findings,
+	"waivers": {"applied": [], "expired": []},
+	"rules": _shipped,
+}
+
+_found(code, level, severity) := {
+	"code": code,
+	"severity": severity,
+	"enforcement": level,
+	"subject": "s",
+	"path": ["metadata", 0],
+	"message": "m",
+	"fix": "f",
+	"waiver": null,
+	"override": null,
+	"effective_on": null,
+}
+
+_reported(code) := {"code": code, "subject": "s", "path": ["metadata", 0], "message": "m", "fix": "f"}
+
+_fault(code, subject, message, fix) := {
+	"code": code,
+	"severity": "deny",
+	"enforcement": "hard",
+	"subject": subject,
+	"path": [],
+	"message": message,
+	"fix": fix,
+	"waiver": null,
+	"override": null,
+	"effective_on": null,
+}
+
+test_allow_stack_that_nothing_is_wrong_with if {
+	decision == _decision(true, []) with input as inputs.plain
+}
+
+test_allow_builtin_stack if {
+	decision == _decision(true, []) with input as inputs.builtin
+}
+
+test_deny_stack_by_a_shipped_rule if {
+	decision == _decision(false, [{
+		"code": "version.missing",
+		"severity": "deny",
+		"enforcement": "hard",
+		"subject": "prod-gpu-large",
+		"path": ["metadata", "version"],
+		"message": `the stack "prod-gpu-large" has no version`,
+		"fix": "add a semantic version to metadata, for example `version: \"1.0.0\"`",
+		"waiver": null,
+		"override": null,
+		"effective_on": null,
+	}]) with input as inputs.changed({"stack/version": null})
+}
+
+test_deny_by_every_shipped_rule if {
+	found := decision.findings with data.org.environments as {"production": {"builtin": "deny"}}
+		with input as inputs.changed({
+			"stack/version": null,
+			"stack/name": "a b",
+			"images/0/inspected": false,
+			"project/policies/required_labels": ["owner"],
+			"project/policies/image_policy/allowed_registries": [],
+		})
+	[finding.code | some finding in found] == [
+		"images_inspected.failed",
+		"images_registry.not_allowed",
+		"labels.required",
+		"naming.safe",
+		"version.missing",
+	]
+	builtin := decision.findings with data.org.environments as {"production": {"builtin": "deny"}}
+		with input as inputs.builtin
+	[finding.code | some finding in builtin] == ["source.builtin"]
+}
+
+# Levels
+
+test_allow_finding_that_only_warns if {
+	decision == _decision(true, [_found("own.a", "advisory", "warn")]) with input as inputs.plain
+		with data.org.rules as {"own": {"findings": {_reported("own.a")}}}
+		with data.org.catalogue as {"codes": {"own.a": {"enforcement": "advisory"}}, "rules": []}
+}
+
+test_deny_finding_that_is_soft if {
+	decision == _decision(false, [_found("own.a", "soft", "deny")]) with input as inputs.plain
+		with data.org.rules as {"own": {"findings": {_reported("own.a")}}}
+		with data.org.catalogue as {"codes": {"own.a": {"enforcement": "soft"}}, "rules": []}
+}
+
+test_deny_finding_without_an_entry_as_hard if {
+	decision == _decision(false, [_found("own.a", "hard", "deny")]) with input as inputs.plain
+		with data.project.rules as {"own": {"findings": {_reported("own.a")}}}
+}
+
+test_allow_finding_that_the_company_disabled if {
+	decision == _decision(true, []) with input as inputs.changed({"stack/version": null})
+		with data.org.levels as {"version.missing": "disabled"}
+}
+
+test_deny_finding_that_the_project_brings_back if {
+	codes := {[finding.code, finding.enforcement] | some finding in decision.findings} with data.org.levels as {"version.missing": "disabled"}
+		with input as inputs.changed({"stack/version": null, "project/policies/levels": {"version.missing": "soft"}})
+	codes == {["version.missing", "soft"]}
+}
+
+test_deny_finding_that_the_project_would_disable if {
+	allow := decision.allow with input as inputs.changed({"stack/version": null, "project/policies/levels": {"version.missing": "disabled"}})
+	allow == false
+}
+
+# The three roots
+
+test_deny_by_a_rule_of_each_root if {
+	found := decision with input as inputs.changed({"stack/version": null})
+		with data.org.rules as {"gpus": {"findings": {_reported("gpus.a")}}}
+		with data.org.catalogue as {"codes": {"gpus.a": {"enforcement": "advisory"}}, "rules": ["gpus"]}
+		with data.project.rules as {"zones": {"findings": {_reported("zones.a"), _reported("zones.b")}}, "quiet": {"findings": set()}}
+		with data.project.catalogue as {"codes": {}, "rules": ["quiet", "zones"]}
+	[[finding.code, finding.severity] | some finding in found.findings] == [
+		["gpus.a", "warn"],
+		["version.missing", "deny"],
+		["zones.a", "deny"],
+		["zones.b", "deny"],
+	]
+	found.rules == ["gpus", "images_inspected", "images_registry", "labels", "naming", "quiet", "source", "version", "zones"]
+	found.allow == false
+}
+
+# Faults of the policy itself
+
+test_deny_malformed_input if {
+	every document in [{}, [], null, "a", object.remove(inputs.plain, ["images"]), inputs.changed({"schema_version": 2})] {
+		decision == _decision(false, [_fault(
+			"main.invalid_input",
+			"input",
+			"the document that was handed to the policy is not a policy input of schema version 1",
+			"hand over what `flowyml-policy schema input` describes, made by a flowyml-policy as new as the policy",
+		)]) with input as document
+	}
+}
+
+test_deny_missing_input if {
+	{finding.code | some finding in decision.findings} == {"main.invalid_input"}
+	decision.allow == false
+}
+
+# Rules may rely on the shape of the input, so that none is asked about another.
+test_deny_malformed_input_without_asking_the_rules if {
+	found := decision with input as inputs.changed({"stack/version": null, "images": null})
+		with data.project.rules as {"zones": {"findings": {_reported("zones.a"), 7}, "odd": {"findings": 7}}}
+		with data.org.rule_data as {"nobody": {}}
+	[finding.code | some finding in found.findings] == ["main.invalid_input"]
+}
+
+test_deny_where_no_rule_is_loaded if {
+	decision == object.union(
+		_decision(false, [_fault(
+			"main.no_rules",
+			"policy",
+			"the policy that is loaded holds no rules, so nothing was checked",
+			"load the policy that ships with flowyml-policy, or a bundle built with it",
+		)]),
+		{"rules": []},
+	) with input as inputs.plain with data.flowyml.catalogue as {"codes": {}, "rules": []}
+}
+
+test_deny_where_no_catalogue_is_loaded if {
+	found := decision with input as inputs.plain with data.flowyml.catalogue as {}
+	[finding.code | some finding in found.findings] == ["main.no_rules"]
+}
+
+_fix_of_a_finding := concat(" ", [
+	"let `findings` be a set of objects with exactly the keys code (the name of the rule, a dot, the name of the check),",
+	"subject, path (a list of keys), message and fix",
+])
+
+test_deny_finding_that_cannot_be_read if {
+	every reported in [
+		7, "a", null, [], {}, ["code"], object.remove(_reported("own.a"), ["fix"]), object.union(_reported("own.a"), {"severity": "warn"}),
+		_reported(7), _reported("other.a"), _reported("own"), _reported("owner.a"), object.union(_reported("own.a"), {"path": "metadata"}),
+		object.union(_reported("own.a"), {"subject": null}), object.union(_reported("own.a"), {"message": 1}),
+		object.union(_reported("own.a"), {"fix": ["a"]}),
+	] {
+		every root in ["org", "project"] {
+			decision == _decision(false, [_fault(
+				"main.invalid_finding",
+				sprintf("%s.rules.own", [root]),
+				sprintf("the rule %s.rules.own reported something that is no finding: %s", [root, json.marshal(reported)]),
+				_fix_of_a_finding,
+			)]) with input as inputs.plain
+				with data.org.rules as {name: {"findings": {reported}} | some name in ["own"]; root == "org"}
+				with data.project.rules as {name: {"findings": {reported}} | some name in ["own"]; root == "project"}
+		}
+	}
+}
+
+test_deny_findings_that_are_no_set if {
+	every found in [7, "a", true, null, {}, []] {
+		decision == _decision(false, [_fault(
+			"main.invalid_finding",
+			"org.rules.own",
+			sprintf("the rule org.rules.own reported something that is no finding: %s", [json.marshal(found)]),
+			_fix_of_a_finding,
+		)]) with input as inputs.plain with data.org.rules as {"own": {"findings": found}}
+	}
+}
+
+test_deny_malformed_levels if {
+	decision == _decision(false, [_fault(
+		"main.levels",
+		"data.org.levels",
+		"data.org.levels of the company's policy is no mapping of codes to levels",
+		"let data.org.levels map codes to advisory, soft, hard or disabled",
+	)]) with input as inputs.plain with data.org.levels as []
+}
+
+test_deny_malformed_levels_beside_what_the_rules_find if {
+	found := decision with input as inputs.changed({"stack/version": null}) with data.org.levels as ["version.missing"]
+	[[finding.code, finding.enforcement] | some finding in found.findings] == [["main.levels", "hard"], ["version.missing", "hard"]]
+}
+
+test_deny_malformed_levels_whatever_they_say if {
+	found := decision with input as inputs.plain with data.org.levels as {"main.levels": "disabled", "a.b": "no"}
+	[finding.code | some finding in found.findings] == ["main.levels"]
+	found.allow == false
+}
+
+test_deny_rule_data_for_a_rule_that_is_not_loaded if {
+	found := decision with input as inputs.changed({"project/policies/rule_data": {"label": {"required": ["a"]}}})
+		with data.org.rule_data as {"name": {}}
+	found == _decision(false, [
+		_fault(
+			"main.rule_data",
+			"data.org.rule_data.name",
+			"data.org.rule_data.name gives data to a rule that is not loaded",
+			`correct the name of the rule; these are loaded: "images_inspected", "images_registry", "labels", "naming", "source", "version"`,
+		),
+		_fault(
+			"main.rule_data",
+			"policies.rule_data.label",
+			"policies.rule_data.label gives data to a rule that is not loaded",
+			`correct the name of the rule; these are loaded: "images_inspected", "images_registry", "labels", "naming", "source", "version"`,
+		),
+	])
+}
+
+test_allow_rule_data_for_a_rule_of_the_company if {
+	decision.allow with input as inputs.plain
+		with data.org.rule_data as {"gpus": {"maximum": 4}}
+		with data.org.catalogue as {"codes": {}, "rules": ["gpus"]}
+		with data.org.rules as {"gpus": {"findings": set()}}
+}
+
+test_deny_rule_data_that_is_no_mapping if {
+	decision == _decision(false, [_fault(
+		"main.rule_data",
+		"data.org.rule_data",
+		"data.org.rule_data of the company's policy is no mapping of rules to their data",
+		"let data.org.rule_data map names of rules to their data, or leave it out",
+	)]) with input as inputs.plain with data.org.rule_data as "strict"
+}
+
+# Side questions
+
+_entry(level) := {"rule": "own", "title": "t", "description": "d", "why": "w", "links": [], "enforcement": level}
+
+test_catalogue_names_the_levels_in_force if {
+	found := catalogue with data.flowyml.catalogue as {"codes": {"main.x": _entry("hard"), "own.a": _entry("soft")}, "rules": ["own"]}
+		with data.org.catalogue as {"codes": {"gpus.a": _entry("advisory"), "own.a": _entry("hard")}, "rules": ["gpus"]}
+		with data.project.catalogue as {"codes": {"zones.a": _entry("advisory")}, "rules": ["zones"]}
+		with data.org.levels as {"main.x": "disabled", "gpus.a": "disabled", "own.a": "advisory"}
+		with input as inputs.changed({"project/policies/levels": {"zones.a": "soft"}})
+	found == {
+		"main.x": object.union(_entry("hard"), {"root": "flowyml"}),
+		"own.a": object.union(_entry("advisory"), {"root": "flowyml"}),
+		"gpus.a": object.union(_entry("disabled"), {"root": "org"}),
+		"zones.a": object.union(_entry("soft"), {"root": "project"}),
+	}
+}
+
+test_catalogue_without_input_and_other_roots if {
+	catalogue == {"own.a": object.union(_entry("soft"), {"root": "flowyml"})} with data.flowyml.catalogue as {"codes": {"own.a": _entry("soft")}, "rules": ["own"]}
+}
+
+test_patterns_of_company_data if {
+	patterns == {"prod-*"} with data.org.rule_data as {"naming": {"allowed_stacks": ["prod-*"]}}
+}

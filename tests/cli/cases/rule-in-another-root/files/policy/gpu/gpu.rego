@@ -1,0 +1,3 @@
+package flowyml.rules.naming
+
+findings := set()

@@ -1,0 +1,133 @@
+"""The schemas of company data say the same as the rules that read it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import jsonschema
+import pytest
+
+from flowyml_policy.opa.embedded import EmbeddedEvaluator
+from flowyml_policy.records import Decision
+
+REGO = Path(__file__).resolve().parents[2] / "rego"
+SCHEMAS = REGO / "schemas"
+RULES = sorted(path.name for path in (REGO / "flowyml" / "rules").iterdir())
+
+Change: TypeAlias = Callable[[Mapping[str, Any]], dict[str, Any]]
+Judge: TypeAlias = Callable[[Mapping[str, Any], Mapping[str, Any] | None], Decision]
+
+LISTS: list[Any] = [None, [], ["a"], ["a", "b"], "a", 1, True, {}, [1], [None], [""], [" "], ["a", ["b"]]]
+DEMANDS: list[Any] = [["a=b"], ["a=b=c"], ["=b"], ["a="], [" a"], ["a "], ["a b=c d"], ["a= b"], ["a=b "]]
+ENTRIES: list[Any] = [
+    ["gcr.io"],
+    ["gcr.io/a/b"],
+    ["gcr.io/*"],
+    ["gcr.io/a/**"],
+    ["*.azurecr.io"],
+    ["localhost"],
+    ["localhost:5000/a"],
+    ["[::1]:5000"],
+    ["gcr.io/A"],
+    ["gcr.io/a:1"],
+    ["https://gcr.io"],
+    ["*"],
+    ["team/a"],
+    ["gcr.io//a"],
+    ["gcr.io/a/***"],
+    ["a@gcr.io"],
+    ["index.docker.io/library/"],
+    ["gcr.io/a__b/c.d/e--f"],
+]
+VALUES: dict[str, list[Any]] = {
+    "naming": [{"allowed_stacks": value} for value in [*LISTS, ["prod-*"]]],
+    "labels": [{"required": value} for value in LISTS + DEMANDS],
+    "images_inspected": [{"required_labels": value} for value in LISTS + DEMANDS],
+    "images_registry": [{"allowed_registries": value} for value in LISTS + ENTRIES],
+    "version": [],
+    "source": [],
+}
+ODD: list[Any] = [{}, {"unknown": []}, [], "text", None, 1]
+CASES = [(rule, value) for rule in RULES for value in VALUES[rule] + ODD]
+
+
+def schema(*place: str) -> Any:
+    return json.loads(SCHEMAS.joinpath(*place).with_suffix(".json").read_text(encoding="utf-8"))
+
+
+def permitted(document: Any, *place: str) -> bool:
+    return jsonschema.Draft202012Validator(schema(*place)).is_valid(document)
+
+
+def test_every_schema_is_one() -> None:
+    for path in sorted(SCHEMAS.rglob("*.json")):
+        jsonschema.Draft202012Validator.check_schema(json.loads(path.read_text(encoding="utf-8")))
+
+
+def test_every_rule_has_a_schema_of_its_data_and_no_other_has() -> None:
+    assert sorted(path.stem for path in (SCHEMAS / "rule_data").iterdir()) == RULES
+
+
+def test_shipped_data_names_every_key_that_a_rule_reads() -> None:
+    shipped = json.loads((REGO / "flowyml" / "rule_data" / "data.json").read_text(encoding="utf-8"))
+
+    assert {rule: set(data) for rule, data in shipped.items()} == {
+        rule: set(schema("rule_data", rule)["properties"]) for rule in RULES if schema("rule_data", rule)["properties"]
+    }
+    assert [rule for rule, data in shipped.items() if not permitted(data, "rule_data", rule)] == []
+
+
+@pytest.mark.parametrize(("rule", "value"), CASES, ids=json.dumps)
+def test_schema_permits_rule_data_just_where_the_rule_reads_it(
+    shipped: EmbeddedEvaluator, change: Change, rule: str, value: object
+) -> None:
+    """Project data takes the same way through the rule as company data, and needs no bundle of its own."""
+    answer = shipped.query("flowyml/main/decision", change({"project/policies/rule_data": {rule: value}}))
+
+    refused = f"{rule}.rule_data" in {finding["code"] for finding in answer["findings"]}
+    assert refused == (not permitted(value, "rule_data", rule))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_company_data_that_the_schema_refuses_is_denied(change: Change, judge: Judge, rule: str) -> None:
+    decision = judge(change({"images": []}), {"rule_data": {rule: {"unknown": []}}})
+
+    assert {finding.code for finding in decision.denials} == {f"{rule}.rule_data"}
+
+
+@pytest.mark.parametrize(
+    "levels", [{}, {"version.missing": "disabled"}, {"version.missing": "off"}, {"a.b": None}, [], "hard", None]
+)
+def test_schema_permits_levels_just_where_main_reads_them(change: Change, judge: Judge, levels: object) -> None:
+    decision = judge(change({}), {"levels": levels})
+
+    assert ("main.levels" in {finding.code for finding in decision.findings}) == (
+        not permitted(levels, "org", "levels")
+    )
+
+
+@pytest.mark.parametrize(
+    "environments",
+    [
+        {},
+        {"production": {}},
+        {"production": {"builtin": "deny"}, "dev": {"builtin": "allow"}},
+        {"production": {"builtin": "no"}},
+        {"production": {"builtin": None}},
+        {"production": {"built_in": "deny"}},
+        {"production": "deny"},
+        ["production"],
+        "production",
+        None,
+    ],
+)
+def test_schema_permits_environments_just_where_the_rule_reads_them(
+    change: Change, judge: Judge, environments: object
+) -> None:
+    decision = judge(change({}), {"environments": environments})
+
+    codes = {finding.code for finding in decision.findings}
+    assert ("source.rule_data" in codes) == (not permitted(environments, "org", "environments"))

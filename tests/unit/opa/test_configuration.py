@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowyml_policy.errors import FeatureUnavailable, FlowymlPolicyError, OpaStartFailed, PolicyInvalid
+from flowyml_policy.opa.configuration import BundleSource, Configuration, check_roots, read_configuration
+
+ROOT = Path("/projects/fraud")
+
+
+def test_read_configuration_without_one_is_the_shipped_policy() -> None:
+    assert read_configuration(None, ROOT) == Configuration((BundleSource("flowyml", None),))
+
+
+def test_read_configuration_keeps_what_opa_is_to_see() -> None:
+    read = read_configuration(
+        {
+            "bundles": {
+                "flowyml": {"resource": "shipped"},
+                "company": {"resource": "org", "signing": {"keyid": "k"}, "size_limit_bytes": 100},
+                "more": {"resource": "file:///etc/my%20policy"},
+                "near": {"resource": "file://policy/near"},
+            },
+            "keys": {"k": {"algorithm": "HS256", "key": "secret"}},
+            "labels": {"team": "ml"},
+        },
+        ROOT,
+    )
+    assert read.sources == (
+        BundleSource("flowyml", None),
+        BundleSource("company", ROOT / "org", {"signing": {"keyid": "k"}, "size_limit_bytes": 100}),
+        BundleSource("more", Path("/etc/my policy")),
+        BundleSource("near", ROOT / "policy/near"),
+    )
+    assert [source.is_signed for source in read.sources] == [False, True, False, False]
+    assert read.rest == {"keys": {"k": {"algorithm": "HS256", "key": "secret"}}, "labels": {"team": "ml"}}
+
+
+BUNDLES = {"flowyml": {"resource": "shipped"}}
+
+
+@pytest.mark.parametrize(
+    ("config", "leaf", "message"),
+    [
+        ({}, PolicyInvalid, "policy.opa.config names no bundles, and its bundles are the whole policy"),
+        ({"bundles": {}}, PolicyInvalid, "policy.opa.config names no bundles, and its bundles are the whole policy"),
+        (
+            {"bundles": ["shipped"]},
+            PolicyInvalid,
+            "policy.opa.config names no bundles, and its bundles are the whole policy",
+        ),
+        (
+            {"bundles": {"a": "shipped"}},
+            OpaStartFailed,
+            "a bundle is a mapping with `resource`: policy.opa.config.bundles.a",
+        ),
+        (
+            {"bundles": {"a": {}}},
+            OpaStartFailed,
+            "a bundle needs `resource`, a file, a folder or `shipped`: policy.opa.config.bundles.a",
+        ),
+        (
+            {"bundles": {"a": {"resource": 1}}},
+            OpaStartFailed,
+            "a bundle needs `resource`, a file, a folder or `shipped`: policy.opa.config.bundles.a",
+        ),
+        (
+            {"bundles": {"project": {"resource": "x"}}},
+            PolicyInvalid,
+            "the name `project` is kept for the project's own rules: policy.opa.config.bundles.project",
+        ),
+        (
+            {"bundles": {"a": {"resource": "https://example.com/b.tar.gz"}}},
+            FeatureUnavailable,
+            "bundles from https addresses are not available yet: policy.opa.config.bundles.a.resource",
+        ),
+        (
+            {"bundles": {"a": {"resource": "x", "service": "s"}}},
+            FeatureUnavailable,
+            "this version does not support it: policy.opa.config.bundles.a.service",
+        ),
+        (
+            {"bundles": {"a": {"resource": "x", "signed": True}}},
+            OpaStartFailed,
+            "OPA has no such setting: policy.opa.config.bundles.a.signed",
+        ),
+        (
+            {"bundles": BUNDLES, "services": {}},
+            FeatureUnavailable,
+            "this version does not support it: policy.opa.config.services",
+        ),
+        (
+            {"bundles": BUNDLES, "discovery": {}},
+            FeatureUnavailable,
+            "this version does not support it: policy.opa.config.discovery",
+        ),
+        (
+            {"bundles": BUNDLES, "persistence_directory": "x"},
+            FeatureUnavailable,
+            "this version does not support it: policy.opa.config.persistence_directory",
+        ),
+        (
+            {"bundles": BUNDLES, "keys": {"k": {"key": "secret"}}},
+            PolicyInvalid,
+            "policy.opa.config has keys, but no bundle states `signing`, so no signature would be demanded",
+        ),
+        ({"bundles": BUNDLES, "bundels": {}}, OpaStartFailed, "OPA has no such setting: policy.opa.config.bundels"),
+    ],
+)
+def test_read_configuration_that_would_be_passed_over_is_refused(
+    config: dict[str, Any], leaf: type[FlowymlPolicyError], message: str
+) -> None:
+    with pytest.raises(leaf) as raised:
+        read_configuration(config, ROOT)
+    assert type(raised.value) is leaf
+    assert raised.value.message == message
+
+
+def test_check_roots_of_what_a_configured_bundle_may_own_passes() -> None:
+    check_roots("company", ["org", "system/log"])
+    check_roots("flowyml", ["flowyml"])
+
+
+@pytest.mark.parametrize("roots", [[], [""], ["system"], ["system/bundles"], ["project"], ["org/x"], ["flowyml", "x"]])
+def test_check_roots_of_any_other_is_refused(roots: list[str]) -> None:
+    with pytest.raises(PolicyInvalid, match="it may own flowyml, org, system/log"):
+        check_roots("company", roots)

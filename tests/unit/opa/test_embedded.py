@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import shutil
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from flowyml_policy.errors import FeatureUnavailable, OpaEvaluationFailed, OpaStartFailed, PolicyInvalid
+from flowyml_policy.opa.command import run_child
+from flowyml_policy.opa.embedded import EmbeddedEvaluator
+from tests.contract.conftest import MAIN, document, manifest, policy, write
+from tests.unit.opa.conftest import RULE, WriteFiles
+
+
+def test_project_rules_are_added_to_the_shipped_policy(files: WriteFiles) -> None:
+    folder = files({"size/size.rego": RULE, "size/size_test.rego": "package project.rules.size\n\ntest_no if false\n"})
+    with EmbeddedEvaluator(rule_folders=[folder]) as evaluator:
+        judgement = evaluator.judge(document("large"))
+        codes = evaluator.query("flowyml/main/catalogue", {"project": {"policies": {"levels": {}}}})
+    assert judgement.bundles.keys() == {"flowyml", "project"}
+    assert {
+        finding.code: finding.enforcement for finding in judgement.decision.findings if finding.code[:4] == "size"
+    } == {"size.nodes": "soft"}
+    assert codes["size.nodes"]["root"] == "project"
+
+
+def test_project_code_without_a_block_is_hard(files: WriteFiles) -> None:
+    with EmbeddedEvaluator(rule_folders=[files({"size.rego": RULE})]) as evaluator:
+        decision = evaluator.evaluate(document("other"))
+    (finding,) = [finding for finding in decision.findings if finding.code == "size.other"]
+    assert (finding.enforcement, finding.severity) == ("hard", "deny")
+
+
+def test_project_rules_in_several_folders_are_one_bundle(tmp_path: Path) -> None:
+    other = RULE.replace("rules.size", "rules.other").replace("size.", "other.")
+    first, second = write(tmp_path / "a", {"x.rego": RULE}), write(tmp_path / "b", {"x.rego": other})
+    with EmbeddedEvaluator(rule_folders=[first, second]) as evaluator:
+        assert evaluator.query("project/catalogue/rules", {}) == ["other", "size"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "naming.rego",
+            RULE.replace("rules.size", "rules.naming").replace("size.", "naming."),
+            "the rule naming exists",
+        ),
+        ("x.rego", "package flowyml.rules.mine\n\nfindings contains 1\n", "outside the root project: .*x.rego:1"),
+        ("x.rego", "package project.rules.a.b\n\nfindings contains 1\n", "nested one level too deep.*x.rego:1"),
+        ("x.rego", "package project.rules.a\n\ndeny contains 1\n", "has no set named `findings`.*x.rego:1"),
+        ("x.rego", "package project\n\nrules.a.b := 1\n", "has no set named `findings`.*x.rego:3"),
+        ("x.rego", "package project.rules.a\n\nfindings := [1]\n", "`findings` is no set.*x.rego:3"),
+        ("data.json", '{"project": {"rules": {"a": {"findings": []}}}}', "data stands where only rules may"),
+        ("data.json", '{"project": {"catalogue": {}}}', "data.project.catalogue is made of"),
+        ("data.json", '{"project": 1}', "data.project"),
+        ("data.json", "{", "is no JSON: .*data.json"),
+        ("project/rules/a/data.yaml", "findings: []", "data stands where only rules may"),
+    ],
+)
+def test_project_rules_that_break_a_convention_are_refused(
+    files: WriteFiles, name: str, text: str, message: str
+) -> None:
+    with pytest.raises(PolicyInvalid, match=message):
+        EmbeddedEvaluator(rule_folders=[files({"size.rego": RULE, name: text})])
+
+
+def test_project_rule_that_does_not_compile_is_named_with_its_folder_and_line(files: WriteFiles) -> None:
+    folder = files({"size.rego": RULE, "more/bad.rego": "package project.lib\n\nx := unknown(1)\n"})
+    with pytest.raises(OpaStartFailed, match=r"policy/more/bad\.rego:3: rego_type_error: undefined function unknown"):
+        EmbeddedEvaluator(rule_folders=[folder])
+
+
+@pytest.mark.parametrize("data", ['{"flowyml": {"x": 1}}', '{"org": {"levels": {}}}', '{"system": {}}'])
+def test_project_data_outside_its_root_is_refused(files: WriteFiles, data: str) -> None:
+    with pytest.raises(OpaStartFailed, match="manifest roots"):
+        EmbeddedEvaluator(rule_folders=[files({"size.rego": RULE, "data.json": data})])
+
+
+def test_project_without_rules_adds_a_bundle_that_finds_nothing(files: WriteFiles) -> None:
+    with EmbeddedEvaluator(rule_folders=[files({"README.md": "nothing yet"})]) as evaluator:
+        assert evaluator.judge(document()).bundles.keys() == {"flowyml", "project"}
+
+
+def test_company_folder_beside_the_shipped_policy_has_its_rules_catalogued(tmp_path: Path) -> None:
+    rule = RULE.replace("project.rules.size", "org.rules.size")
+    company = write(tmp_path / "org", {".manifest": manifest("", "org", "system/log"), "rules/size.rego": rule})
+    config = {"bundles": {"flowyml": {"resource": "shipped"}, "company": {"resource": "org"}}}
+    with EmbeddedEvaluator(config=config, root=tmp_path) as evaluator:
+        first = evaluator.judge(document("large"))
+    assert "size.nodes" in {finding.code for finding in first.decision.findings}
+    assert first.bundles["company"].startswith("company+")
+    (company / "data.json").write_text('{"org": {"levels": {"size.nodes": "advisory"}}}')
+    with EmbeddedEvaluator(config=config, root=tmp_path) as evaluator:
+        second = evaluator.judge(document("large"))
+    assert second.bundles["company"] != first.bundles["company"]
+    assert [finding.severity for finding in second.decision.findings if finding.code == "size.nodes"] == ["warn"]
+
+
+def test_company_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "org", {"data.json": "{}"})
+    with pytest.raises(PolicyInvalid, match=r"has no \.manifest"):
+        EmbeddedEvaluator(config={"bundles": {"company": {"resource": "org"}}}, root=tmp_path)
+
+
+def test_policy_that_lists_a_rule_it_does_not_hold_is_refused(tmp_path: Path) -> None:
+    catalogue = '{"flowyml": {"catalogue": {"codes": {}, "rules": ["naming", "gone"]}}}'
+    write(tmp_path / "policy", {**policy(), "data.json": catalogue})
+    with pytest.raises(PolicyInvalid, match="lists the rule gone, which is not loaded"):
+        EmbeddedEvaluator(config={"bundles": {"flowyml": {"resource": "policy"}}}, root=tmp_path)
+
+
+def test_policy_whose_catalogue_is_malformed_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "policy", {**policy(), "data.json": '{"flowyml": {"catalogue": {"rules": {"naming": 1}}}}'})
+    with pytest.raises(PolicyInvalid, match=r"data\.flowyml\.catalogue\.rules is no list of names"):
+        EmbeddedEvaluator(config={"bundles": {"flowyml": {"resource": "policy"}}}, root=tmp_path)
+
+
+def test_remote_bundle_is_refused_as_coming_later() -> None:
+    with pytest.raises(FeatureUnavailable):
+        EmbeddedEvaluator(config={"bundles": {"a": {"resource": "x"}}, "services": {"s": {"url": "https://x"}}})
+
+
+def signed(folder: Path, key: str) -> Path:
+    """The folder with a signature made by OPA itself."""
+    done = run_child(["sign", "--signing-alg", "HS256", "--signing-key", key, "--bundle", "."], folder=folder)
+    assert (done.returncode, done.stderr) == (0, b"")
+    return folder
+
+
+@pytest.fixture
+def company(tmp_path: Path) -> Path:
+    catalogue = '{"flowyml": {"catalogue": {"codes": {}, "rules": ["naming"]}}}'
+    return write(tmp_path / "signed", {**policy(main=MAIN), "data.json": catalogue})
+
+
+def config(folder: Path, key: str) -> dict[str, Any]:
+    return {
+        "bundles": {"flowyml": {"resource": str(folder), "signing": {"keyid": "company"}}},
+        "keys": {"company": {"algorithm": "HS256", "key": key}},
+    }
+
+
+def test_signed_bundle_is_taken_as_it_is(company: Path) -> None:
+    with EmbeddedEvaluator(config=config(signed(company, "secret"), "secret")) as evaluator:
+        assert evaluator.judge(document()).bundles == {"flowyml": "f1"}
+
+
+def test_bundle_signed_with_another_key_fails_closed(company: Path) -> None:
+    with pytest.raises(OpaStartFailed, match="signature"):
+        EmbeddedEvaluator(config=config(signed(company, "other"), "secret"))
+
+
+def test_bundle_changed_after_it_was_signed_fails_closed(company: Path) -> None:
+    signed(company, "secret")
+    (company / "naming.rego").write_text("package flowyml.rules.naming\n\nfindings contains 1 if false\n")
+    with pytest.raises(OpaStartFailed, match="digest"):
+        EmbeddedEvaluator(config=config(company, "secret"))
+
+
+ASKING = """\
+package flowyml.rules.asking
+
+findings contains 1 if http.send({"method": "get", "url": input.stack.name}).status_code == 500
+"""
+
+
+def test_allowed_host_is_reached_and_no_other(tmp_path: Path) -> None:
+    with HTTPServer(("127.0.0.1", 0), Silent) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        folder = write(tmp_path / "policy", policy(naming=ASKING))
+        given = {"bundles": {"flowyml": {"resource": str(folder)}}}
+        with EmbeddedEvaluator(config=given, allow_hosts=["127.0.0.1"]) as evaluator:
+            assert evaluator.evaluate(document(f"http://127.0.0.1:{server.server_port}/")).allowed
+            with pytest.raises(OpaEvaluationFailed, match="disallowed host: localhost"):
+                evaluator.evaluate(document(f"http://localhost:{server.server_port}/"))
+        server.shutdown()
+
+
+class Silent(BaseHTTPRequestHandler):
+    """Answers 204 to every GET."""
+
+    def do_GET(self) -> None:
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: the test's own output stays clean."""
+
+
+def test_rules_are_read_once(files: WriteFiles) -> None:
+    folder = files({"size.rego": RULE})
+    with EmbeddedEvaluator(rule_folders=[folder]) as evaluator:
+        shutil.rmtree(folder)
+        assert "size" in evaluator.evaluate(document()).rules
