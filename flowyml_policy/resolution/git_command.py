@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -99,7 +100,12 @@ def run_git(
     `transports` are those it may use, none by default. `stdin` must fit into a pipe (64 KiB). `largest_file`
     bounds every file that it writes. Raises GitFailed, or SourceUnreachable when time is over or git is missing.
     """
-    command = ["git", f"--git-dir={repository}"]
+    git = shutil.which("git")
+    if git is None:
+        raise SourceUnreachable(
+            "git is needed for this source, and there is none on PATH", advice="install git 2.29 or newer"
+        )
+    command = [git, f"--git-dir={repository}"]
     for setting in _SETTINGS:
         command += ["-c", setting]
     command += arguments
@@ -124,20 +130,15 @@ def run_git(
 def _started(command: Sequence[str], repository: Path, transports: str) -> subprocess.Popen[bytes]:
     environment = {name: value for name, value in os.environ.items() if name not in _TAKEN_OUT}
     environment |= _FIXED | {"GIT_ALLOW_PROTOCOL": transports or "none"}
-    try:
-        return subprocess.Popen(  # noqa: S603  the arguments are a list, and addresses and refs are checked
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=repository if repository.is_dir() else repository.parent,
-            env=environment,
-            start_new_session=True,
-        )
-    except FileNotFoundError as error:
-        raise SourceUnreachable(
-            "git is needed for this source, and there is none on PATH", advice="install git 2.24 or newer"
-        ) from error
+    return subprocess.Popen(  # noqa: S603  the arguments are a list, and addresses and refs are checked
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=repository if repository.is_dir() else repository.parent,
+        env=environment,
+        start_new_session=True,
+    )
 
 
 def _conversation(

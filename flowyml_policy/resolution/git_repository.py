@@ -218,7 +218,7 @@ class GitTree:
             end = output.index(b"\n", at)
             oid, *facts = output[at:end].decode("ascii").split(" ")
             if oid != entry.oid or facts[:1] != ["blob"]:
-                # The filter of the fetch leaves out exactly the files that are larger than any that is read.
+                # Left out by the filter of the fetch, as newer versions of git say it.
                 raise too_large(entry.path, self._limits.file_size)
             size = int(facts[1])
             if size > self._limits.file_size:
@@ -233,6 +233,9 @@ class GitTree:
         except GitFailed as failure:
             if failure.too_much:
                 raise SourceTooLarge(f"more than is read: {what} at commit {self.commit}: {self._uri}") from failure
+            if "promisor remote" in failure.text:
+                # Only the filter of the fetch leaves something out: files that are larger than any that is read.
+                raise too_large(what, self._limits.file_size) from failure
             raise _Damaged(reason_of(failure.text)) from failure
 
     def _git(self, arguments: Sequence[str], *, stdin: bytes = b"", most: int = 4 << 20) -> bytes:

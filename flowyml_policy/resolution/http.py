@@ -18,7 +18,7 @@ import re
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
 from flowyml_policy.canonical import digest
@@ -33,8 +33,10 @@ from flowyml_policy.mask import mask_text
 from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.resolution.cache import Cached, ContentCache
 from flowyml_policy.resolution.git_address import is_loopback
-from flowyml_policy.resolution.http_exchange import Answer, Request, exchange
 from flowyml_policy.resolution.source import Deadline, DefinitionSource, FetchRules, Revision, utc_now
+
+if TYPE_CHECKING:
+    from flowyml_policy.resolution.http_exchange import Answer
 
 _ADVICE: Final = "write https://host/path/stack.yaml"
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,8192}", re.ASCII)
@@ -96,6 +98,11 @@ class HttpSource(DefinitionSource):
         return Cached(data, notes)
 
     def _asked(self, known: Cached | None) -> Answer:
+        from flowyml_policy.resolution.http_exchange import (  # noqa: PLC0415  what is pinned and cached needs no ssl
+            Request,
+            exchange,
+        )
+
         request = Request(
             url=self.url,
             token=self._token(),

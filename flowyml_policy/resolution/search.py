@@ -123,10 +123,9 @@ class StackSearch:
 
     def _named_in_settings(self) -> Iterator[str]:
         """The definition files that the repository's own flowyml.yaml keeps under `stacks`."""
-        try:
-            data = self.revision.read(SETTINGS_FILE)
-        except SourceMissing:
+        if self.revision.holds(SETTINGS_FILE) != "file":
             return
+        data = self.revision.read(SETTINGS_FILE)
         file = self.revision.file_name(SETTINGS_FILE)
         try:
             documents = load_documents(data, file)
