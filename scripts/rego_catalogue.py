@@ -39,7 +39,7 @@ This page is written by `scripts/rego_catalogue.py` from the rules themselves.
 """
 
 
-def annotations(folder: Path) -> Iterator[tuple[list[str], dict[str, Any]]]:
+def annotated(folder: Path) -> Iterator[tuple[list[str], dict[str, Any]]]:
     """Every METADATA block below `folder`, with the path of what it stands on."""
     for entry in opa_json("inspect", "--annotations", "--format", "json", str(folder)).get("annotations", []):
         if not entry["location"]["file"].endswith("_test.rego"):
@@ -55,7 +55,7 @@ def catalogue(folder: Path = POLICY) -> dict[str, Any]:
     """The catalogue of the rules below `folder`: its codes, and the names of its rules (main is none)."""
     codes: dict[str, Any] = {}
     rules: set[str] = set()
-    for path, block in annotations(folder):
+    for path, block in annotated(folder):
         if path[1:3] == ["flowyml", "rules"]:
             rules.add(path[3])
         custom = block.get("custom", {})
