@@ -13,6 +13,7 @@ from flowyml_policy.definitions.files import find_files, local_source, read_file
 from flowyml_policy.definitions.json_schema import stack_json_schema
 from flowyml_policy.definitions.model import Compute, Metadata, Runtime, Secrets, Spec, Storage, Tracking
 from flowyml_policy.definitions.stack import StackDefinition, read_definitions
+from flowyml_policy.definitions.text import definition_yaml
 
 __all__ = [
     "LOCAL_STACK",
@@ -24,6 +25,7 @@ __all__ = [
     "StackDefinition",
     "Storage",
     "Tracking",
+    "definition_yaml",
     "find_files",
     "local_source",
     "read_definitions",
