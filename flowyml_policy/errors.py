@@ -148,6 +148,17 @@ class DefinitionInvalid(FlowymlPolicyError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+class SchemaTooNarrow(FlowymlPolicyError):
+    """A definition was to be written in a schema that has no place for all of it; nothing is left out instead."""
+
+    code = "schema_too_narrow"
+    default_advice = "write it as flowyml/v1, which has a place for everything"
+
+    def __init__(self, stack: str, schema: str, reasons: Sequence[str]) -> None:
+        self.reasons = tuple(reasons)
+        super().__init__(f"stack {stack!r} cannot be written as {schema}: {'; '.join(reasons)}")
+
+
 class ReferenceMalformed(FlowymlPolicyError):
     """Text is no reference to a stack. The message never repeats credentials; the advice shows the right form."""
 
