@@ -53,9 +53,7 @@ _TAKEN_OUT: Final = (
     "GIT_TEMPLATE_DIR",
     "GIT_EXTERNAL_DIFF",
     "GIT_PROTOCOL_FROM_USER",
-    "GIT_TRACE",
-    "GIT_TRACE_CURL",
-    "GIT_TRACE_PACKET",
+    "GIT_CURL_VERBOSE",
     "SSH_ASKPASS",
     "LANGUAGE",
 )
@@ -73,6 +71,7 @@ _FIXED: Final = {
 _BLOCK: Final = 512
 _CHUNK: Final = 65536
 _ERROR_TEXT: Final = 65536
+_PAUSE: Final = 0.02
 _OUTPUT: Final = 4 << 20
 
 
@@ -121,14 +120,18 @@ def run_git(
             raise
         if too_much:
             _end(process)
-        code = process.wait()
+        try:
+            code = process.wait(deadline.remaining())
+        except subprocess.TimeoutExpired as error:
+            _end(process)
+            raise deadline.passed() from error
     if code or too_much:
         raise GitFailed(text.decode(errors="replace"), too_much=too_much)
     return output
 
 
 def _started(command: Sequence[str], repository: Path, transports: str) -> subprocess.Popen[bytes]:
-    environment = {name: value for name, value in os.environ.items() if name not in _TAKEN_OUT}
+    environment = {name: value for name, value in os.environ.items() if _is_kept(name)}
     environment |= _FIXED | {"GIT_ALLOW_PROTOCOL": transports or "none"}
     return subprocess.Popen(  # noqa: S603  the arguments are a list, and addresses and refs are checked
         command,
@@ -139,6 +142,10 @@ def _started(command: Sequence[str], repository: Path, transports: str) -> subpr
         env=environment,
         start_new_session=True,
     )
+
+
+def _is_kept(name: str) -> bool:
+    return name not in _TAKEN_OUT and not name.startswith("GIT_TRACE")
 
 
 def _conversation(
@@ -155,8 +162,10 @@ def _conversation(
     with selectors.DefaultSelector() as selector:
         selector.register(output, selectors.EVENT_READ)
         selector.register(text, selectors.EVENT_READ)
-        while selector.get_map():
-            for key, _ in selector.select(deadline.remaining()):
+        # Stderr may stay open after git: an ssh connection that is kept for the next time has it too.
+        while output in selector.get_map() or (selector.get_map() and process.poll() is None):
+            waited = deadline.remaining() if output in selector.get_map() else min(_PAUSE, deadline.remaining())
+            for key, _ in selector.select(waited):
                 pipe = output if key.fileobj is output else text
                 data = os.read(pipe.fileno(), _CHUNK)
                 if not data:
@@ -165,6 +174,8 @@ def _conversation(
                     parts[pipe] += data
                 if len(parts[output]) > most:
                     return b"", bytes(parts[text]), True
+        if selector.get_map() and selector.select(0):
+            parts[text] += os.read(text.fileno(), _CHUNK)
     return bytes(parts[output]), bytes(parts[text]), False
 
 

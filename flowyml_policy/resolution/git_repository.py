@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 from flowyml_policy.errors import SourceRefMissing, SourceTooLarge, SourceUnreachable, SourceUnreadable
 from flowyml_policy.resolution.cache import ContentCache
+from flowyml_policy.resolution.git_address import is_commit
 from flowyml_policy.resolution.git_command import TRANSPORTS, GitFailed, run_git
 from flowyml_policy.resolution.git_failures import explained, reason_of
 from flowyml_policy.resolution.source import Deadline, SourceLimits, shown, too_large, utc_now
@@ -82,6 +83,11 @@ class GitRepository:
                 advice=f"write refs/tags/{ref} or refs/heads/{ref}",
             )
         name, commit = next(iter(found.items()))
+        if not is_commit(commit):
+            raise SourceUnreadable(
+                f"the repository does not name its commits by SHA-1: {self._uri}",
+                advice="keep definitions in a repository of git's default object format",
+            )
         return commit, name
 
     def read(
@@ -296,5 +302,5 @@ def _remove_oldest(folder: Path) -> None:
             _remove(half)
     copies = sorted((at, copy) for at, copy in used if copy.suffix == ".git")
     for _, copy in copies[: max(0, len(copies) - _KEPT_REPOSITORIES)]:
-        with suppress(Timeout), FileLock(copy.with_suffix(".lock"), timeout=0, mode=0o600):
+        with suppress(Timeout, OSError), FileLock(copy.with_suffix(".lock"), timeout=0, mode=0o600):
             _remove(copy)

@@ -56,6 +56,10 @@ class LocalRevision(Revision):
         self._named = named
         self._boundary = os.path.realpath(boundary)
 
+    @property
+    def most_files(self) -> int:
+        return self.limits.local_files
+
     def provenance(self, path: str, data: bytes) -> Provenance:
         return provenance_of(data, path, kind="local", uri=self.file_name(path), pinned=False)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -56,11 +57,12 @@ class _Match:
 class StackSearch:
     """Finds stacks in one revision; files are read once, and parsed only when they may hold what is looked for.
 
-    Not safe from many threads at once.
+    Safe from many threads. Keep it for as long as the revision: two hundred stacks are then one read.
     """
 
     def __init__(self, revision: Revision) -> None:
         self.revision = revision
+        self._lock = threading.Lock()
         self._data: dict[str, bytes] = {}
         self._read: dict[str, tuple[Provenance, list[_Read]]] = {}
         self._listed: dict[str | None, list[str]] = {}
@@ -71,6 +73,18 @@ class StackSearch:
         Raises StackNotFound, StackAmbiguous, other SourceError leaves, or DefinitionInvalid for the one that is
         meant and not valid.
         """
+        with self._lock:
+            return self._found(name, path)
+
+    def names(self, path: str | None = None) -> list[str]:
+        """The names of all stacks at `path`, or everywhere that stacks are kept, sorted."""
+        with self._lock:
+            files = self._files(path)
+            self._load(files)
+            items = [item for file in files for item in self._items(file)]
+        return sorted({name for item in items if (name := _name(item)) is not None})
+
+    def _found(self, name: str | None, path: str | None) -> FoundStack:
         files = self._files(path)
         self._load(files)
         matches = [match for file in files for match in self._matches(file, name)]
@@ -88,12 +102,6 @@ class StackSearch:
             data=self._data[match.path],
             provenance=match.provenance,
         )
-
-    def names(self, path: str | None = None) -> list[str]:
-        """The names of all stacks at `path`, or everywhere that stacks are kept, sorted."""
-        files = self._files(path)
-        self._load(files)
-        return sorted({name for file in files for item in self._items(file) if (name := _name(item)) is not None})
 
     def _files(self, path: str | None) -> list[str]:
         if path not in self._listed:

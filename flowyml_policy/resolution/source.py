@@ -41,14 +41,15 @@ SETTINGS_FILE: Final = "flowyml.yaml"
 class SourceLimits:
     """How much of a source is taken.
 
-    Seconds for one call, bytes of a file and of all files of one call, files of one listing, and bytes of one
-    repository's copy on this machine.
+    Seconds for one call, bytes of a file and of all files of one call, files of one listing (of a folder on this
+    machine: `local_files`), and bytes of one repository's copy on this machine.
     """
 
     timeout: float = 30.0
     file_size: int = 1 << 20
     total_size: int = 16 << 20
     files: int = 500
+    local_files: int = 10_000
     repository_size: int = 512 << 20
 
 
@@ -165,10 +166,15 @@ class Revision(ABC):
         """What stands at `path`."""
 
     def _check_count(self, number: int, where: str) -> None:
-        if number > self.limits.files:
+        if number > self.most_files:
             raise SourceTooLarge(
-                f"{number} definition files {where}, more than {self.limits.files}", advice="name the path of the file"
+                f"{number} definition files {where}, more than {self.most_files}", advice="name the path of the file"
             )
+
+    @property
+    def most_files(self) -> int:
+        """How many files are listed, or read at once."""
+        return self.limits.files
 
 
 class DefinitionSource(ABC):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from flowyml_policy.errors import (
     SourceRefused,
     SourceTooLarge,
     SourceUnreachable,
+    SourceUnreadable,
     StackAmbiguous,
 )
 from flowyml_policy.records.provenance import Provenance
@@ -419,3 +421,96 @@ def test_git_two_stacks_of_one_name_are_named_with_their_places(repository: Any,
     with pytest.raises(StackAmbiguous) as raised:
         StackSearch(GitSource(repository.url, cache=cache).fetch()).find("prod")
     assert raised.value.message == "2 stacks are called 'prod': stacks/a.yaml:3:18 (prod), prod.yaml:3:18 (prod)"
+
+
+def test_git_over_https_trusts_what_the_users_git_trusts(
+    repository: Any,
+    commit: str,
+    cache: ContentCache,
+    git_settings: Path,
+    start_server: Any,
+    authority: Any,
+    git_host: Any,
+) -> None:
+    git_host.server = start_server(authority.server)
+    git_host.server.answer = git_host.answer
+    with pytest.raises(SourceUnreachable) as raised:
+        GitSource(git_host.url(), "v1", cache=cache).fetch()
+    assert raised.value.advice == "set git's http.sslCAInfo to the company's CA certificates"
+    git_settings.write_text(f"{git_settings.read_text()}[http]\n  sslCAInfo = {authority.file}\n")
+    revision = GitSource(git_host.url(), "v1", cache=cache).fetch()
+    assert revision.read("stacks/prod.yaml") == stack("prod")
+    assert revision.provenance("stacks/prod.yaml", b"").commit == commit
+    assert repository.folder.is_dir()
+
+
+def use_ssh(folder: Path, monkeypatch: pytest.MonkeyPatch, before: str) -> Path:
+    """An ssh of the user's own that reaches this machine itself; the file that it notes its arguments in."""
+    program, notes = folder / "own-ssh", folder / "ssh-arguments"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {notes}\n{before}\nfor last; do :; done\nexec sh -c "$last"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("GIT_SSH_COMMAND", str(program))
+    monkeypatch.setenv("GIT_SSH_VARIANT", "ssh")
+    return notes
+
+
+def test_git_over_ssh_uses_the_users_own_ssh(
+    repository: Any, commit: str, cache: ContentCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = use_ssh(tmp_path, monkeypatch, "")
+    url = f"ssh://git@git.example:2222{repository.folder}"
+    assert GitSource(url, commit, cache=cache).fetch().read("stacks/prod.yaml") == stack("prod")
+    assert "-p 2222 git@git.example git-upload-pack" in notes.read_text()
+
+
+def test_git_ssh_connection_that_stays_open_holds_nothing_up(
+    repository: Any, commit: str, cache: ContentCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_ssh(tmp_path, monkeypatch, f"sleep 60 </dev/null >/dev/null & echo $! >> {tmp_path}/kept")
+    url = f"ssh://git@git.example{repository.folder}"
+    rules = FetchRules(limits=SourceLimits(timeout=20))
+    try:
+        assert GitSource(url, commit, cache=cache, rules=rules).fetch().read("stacks/prod.yaml") == stack("prod")
+    finally:
+        for number in (tmp_path / "kept").read_text().split():
+            os.kill(int(number), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ("git@git.example: Permission denied (publickey).", SourceAccessDenied),
+        ("Host key verification failed.", SourceAccessDenied),
+        ("ssh: Could not resolve hostname git.example: Name or service not known", SourceUnreachable),
+    ],
+)
+def test_git_ssh_that_fails_fails_closed(
+    said: str, error: type[Exception], cache: ContentCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_ssh(tmp_path, monkeypatch, f"echo '{said}' >&2; exit 255")
+    with pytest.raises(error):
+        GitSource("ssh://git@git.example/o/r", cache=cache).fetch()
+
+
+def test_git_ssh_that_asks_gets_no_terminal(
+    cache: ContentCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_ssh(tmp_path, monkeypatch, f"(echo asked > /dev/tty) 2>/dev/null && touch {tmp_path}/asked; exit 255")
+    with pytest.raises(SourceUnreachable):
+        GitSource("ssh://git@git.example/o/r", cache=cache).fetch()
+    assert not (tmp_path / "asked").exists()
+
+
+def test_git_repository_of_another_object_format_fails_closed(cache: ContentCache, tmp_path: Path) -> None:
+    folder = tmp_path / "sha256"
+    subprocess.run(["git", "init", "--quiet", "--object-format=sha256", folder], check=True)
+    subprocess.run(["git", "-C", folder, "commit", "--quiet", "--allow-empty", "--message", "x"], check=True)
+    with pytest.raises(SourceUnreadable) as raised:
+        GitSource(f"file://{folder}", cache=cache).fetch()
+    assert raised.value.message == f"the repository does not name its commits by SHA-1: file://{folder}"
+
+
+def test_git_empty_repository_fails_closed(repository: Any, cache: ContentCache) -> None:
+    with pytest.raises(SourceRefMissing) as raised:
+        GitSource(repository.url, cache=cache).fetch()
+    assert raised.value.message == f"the repository has no default branch: {repository.url}"
