@@ -29,6 +29,7 @@ from flowyml_policy.records.events import (
 )
 from flowyml_policy.records.location import Location
 from flowyml_policy.records.lock_holder import LockHolder
+from flowyml_policy.records.pins import StackPin, StackPins
 from flowyml_policy.records.policy_input import (
     SCHEMA_VERSION,
     Actor,
@@ -112,6 +113,8 @@ __all__ = [
     "StackApplied",
     "StackLocked",
     "StackName",
+    "StackPin",
+    "StackPins",
     "StackRetired",
     "StackUnlocked",
     "StackValidated",
