@@ -150,7 +150,8 @@ class HttpRevision(Revision):
 
     def __init__(self, source: HttpSource, content: Cached) -> None:
         super().__init__(source.limits)
-        self.only_file = urlsplit(source.url).path.rpartition("/")[2] or "index"
+        name = urlsplit(source.url).path.rpartition("/")[2]
+        self.only_file = name if name.strip(".") else "index"
         self._source = source
         self._content = content
 

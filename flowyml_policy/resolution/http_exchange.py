@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Final
-from urllib.error import HTTPError, URLError
+from urllib.error import URLError
 from urllib.parse import urljoin, urlsplit
 from urllib.request import (
-    HTTPDefaultErrorHandler,
     HTTPHandler,
     HTTPSHandler,
     OpenerDirector,
@@ -114,7 +113,7 @@ class _Exchange:
         for _ in range(_MOST_REDIRECTS + 1):
             response = self._opened(url, token, validators)
             with response:
-                status = response.status or 0
+                status = response.status
                 if status in _REDIRECTS:
                     following = self._next(url, response)
                     token = token if _origin(following) == _origin(url) else None
@@ -131,7 +130,7 @@ class _Exchange:
             f"more than {_MOST_REDIRECTS} redirects: {self._uri}", advice="name the address that they lead to"
         )
 
-    def _opened(self, url: str, token: str | None, validators: Mapping[str, str]) -> HTTPResponse | HTTPError:
+    def _opened(self, url: str, token: str | None, validators: Mapping[str, str]) -> HTTPResponse:
         headers = {
             "User-Agent": f"flowyml-policy/{VERSION}",
             "Accept": "application/yaml, text/yaml, text/plain;q=0.9, */*;q=0.5",
@@ -144,15 +143,12 @@ class _Exchange:
         asked = UrllibRequest(url, headers=headers)  # noqa: S310  `check` allows https and http only
         if token is not None:
             asked.add_unredirected_header("Authorization", f"Bearer {token}")
-        try:
-            opened = _opener(url, self._request.ca).open(asked, timeout=self._deadline.remaining())
-        except HTTPError as answer:
-            return answer
+        opened = _opener(url, self._request.ca).open(asked, timeout=self._deadline.remaining())
         if not isinstance(opened, HTTPResponse):
             raise TypeError("an opener for http gave no http response")
         return opened
 
-    def _next(self, url: str, response: HTTPResponse | HTTPError) -> str:
+    def _next(self, url: str, response: HTTPResponse) -> str:
         """Where a redirect leads. Raises SourceRefused for another scheme, and for what is not fetched from."""
         given = response.headers.get("Location")
         if not given:
@@ -166,7 +162,7 @@ class _Exchange:
         self._request.check(following)
         return following
 
-    def _check_status(self, status: int, response: HTTPResponse | HTTPError) -> None:
+    def _check_status(self, status: int, response: HTTPResponse) -> None:
         if status == _OK:
             return
         named = "with the token that was given" if self._request.token else "without a token"
@@ -194,7 +190,7 @@ class _Exchange:
             f"the server answered {status} in place of the file: {self._uri}", advice="correct the address"
         )
 
-    def _body(self, response: HTTPResponse | HTTPError) -> bytes:
+    def _body(self, response: HTTPResponse) -> bytes:
         headers = response.headers
         encoding = headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in {"", "identity"}:
@@ -224,11 +220,11 @@ class _Exchange:
             )
         return body
 
-    def _read(self, response: HTTPResponse | HTTPError) -> bytes:
+    def _read(self, response: HTTPResponse) -> bytes:
         body = bytearray()
         while True:
             self._deadline.remaining()
-            part = response.read(min(_CHUNK, self._request.size + 1 - len(body)))
+            part = response.read1(min(_CHUNK, self._request.size + 1 - len(body)))
             body += part
             if len(body) > self._request.size:
                 raise too_large(self._uri, self._request.size)
@@ -236,7 +232,7 @@ class _Exchange:
                 return bytes(body)
 
     def _unreachable(self, error: BaseException) -> SourceError:
-        reason = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
+        reason = error.reason if isinstance(error, URLError) else error
         if isinstance(reason, ssl.SSLCertVerificationError):
             return SourceUnreachable(
                 f"its certificate is not trusted ({reason.verify_message}): {self._uri}",
@@ -253,11 +249,14 @@ class _Exchange:
 
 
 def _opener(url: str, ca: Path | None) -> OpenerDirector:
-    """An opener that follows nothing by itself; it uses the proxies of the environment, but not to this machine."""
+    """An opener that follows nothing and makes no error of a status.
+
+    It uses the proxies of the environment, but not to this machine.
+    """
     opener = OpenerDirector()
     if not is_loopback(urlsplit(url).hostname or ""):
         opener.add_handler(ProxyHandler())
-    for handler in (HTTPHandler(), HTTPSHandler(context=_context(ca)), HTTPDefaultErrorHandler(), UnknownHandler()):
+    for handler in (HTTPHandler(), HTTPSHandler(context=_context(ca)), UnknownHandler()):
         opener.add_handler(handler)
     return opener
 
@@ -277,7 +276,7 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme)
 
 
-def _validators(response: HTTPResponse | HTTPError) -> dict[str, str]:
+def _validators(response: HTTPResponse) -> dict[str, str]:
     found = {"etag": response.headers.get("ETag"), "last_modified": response.headers.get("Last-Modified")}
     return {name: value for name, value in found.items() if value and _VALIDATOR.fullmatch(value)}
 

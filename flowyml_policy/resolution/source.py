@@ -205,7 +205,7 @@ class DefinitionSource(ABC):
 def check_path(path: str) -> None:
     """Raise SourceRefused for what is no plain relative path: `..`, an absolute path, a control character."""
     parts = path.split("/")
-    if not path or "." in parts or ".." in parts or "" in parts or "\\" in path or path.startswith("~"):
+    if not path or "." in parts or ".." in parts or "" in parts or "\\" in path:
         raise SourceRefused(f"not a path inside a source: {shown(path)}", advice="write a path from the source's root")
     if len(path) > _MAX_PATH or not path.isprintable():
         raise SourceRefused(
