@@ -46,7 +46,15 @@ from flowyml_policy.records.policy_input import (
     SuspectedSecret,
     policy_input_schema,
 )
-from flowyml_policy.records.protocols import Evaluator, EventRecorder, GlobProblem, Judgement, Recorder
+from flowyml_policy.records.protocols import (
+    Evaluator,
+    EventRecorder,
+    GlobProblem,
+    Judgement,
+    LastDecisions,
+    Recorder,
+    StackRegistry,
+)
 from flowyml_policy.records.registry import (
     AlreadyThere,
     LastDecision,
@@ -86,6 +94,7 @@ __all__ = [
     "ImagePolicy",
     "Judgement",
     "LastDecision",
+    "LastDecisions",
     "ListedStack",
     "LocatedFinding",
     "Location",
@@ -115,6 +124,7 @@ __all__ = [
     "StackName",
     "StackPin",
     "StackPins",
+    "StackRegistry",
     "StackRetired",
     "StackUnlocked",
     "StackValidated",

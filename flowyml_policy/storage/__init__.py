@@ -11,6 +11,7 @@ Rules of this room:
 - Only the leaves of `errors` that a room names come out, each naming the file; the sqlite3 error is their cause.
 """
 
+from flowyml_policy.storage.append_only import refusals
 from flowyml_policy.storage.database import Database, Transaction, is_same_file
 from flowyml_policy.storage.migrations import APPLICATION_ID, Migration
 from flowyml_policy.storage.opening import (
@@ -39,6 +40,7 @@ __all__ = [
     "open_for_reading",
     "open_for_writing",
     "open_if_there",
+    "refusals",
     "reported",
     "transaction",
 ]
