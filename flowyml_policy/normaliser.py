@@ -30,8 +30,16 @@ from flowyml_policy.records import (
 from flowyml_policy.records.record import Json, KeyPath
 from flowyml_policy.settings import Settings
 
-IMAGE_PATHS: Final[tuple[KeyPath, ...]] = (("spec", "runtime", "docker_image"),)
-"""Every place of a definition that names a container image, in schema A's terms."""
+_IMAGE_KEYS: Final = ("image", "image_uri", "imageUri", "base_image", "baseImage", "docker_image", "dockerImage")
+
+IMAGE_PATHS: Final[tuple[KeyPath, ...]] = (
+    ("spec", "runtime", "docker_image"),
+    *(("spec", "deployment", "config", key) for key in (*_IMAGE_KEYS, "container_image", "containerImage")),
+)
+"""Every place of a definition that names a container image, in schema A's terms.
+
+What a deployer is told is free of form; an image there is found by the names that deployers give it.
+"""
 
 ENVIRONMENT_LABEL: Final = "environment"
 
@@ -103,6 +111,9 @@ def _stack(definition: StackDefinition) -> Stack:
         name=metadata["name"],
         version=metadata.get("version"),
         labels=metadata.get("labels", {}),
+        description=metadata.get("description"),
+        owner=metadata.get("owner"),
+        tags=tuple(metadata.get("tags", ())),
         spec=values.get("spec", {}),
         document=document,
         definition_digest=definition.digest,
@@ -125,8 +136,9 @@ def _images(spec: dict[str, dict[str, Json]]) -> tuple[ImageFacts, ...]:
 def _named_images(spec: dict[str, dict[str, Json]]) -> list[tuple[KeyPath, str]]:
     found = []
     for path in IMAGE_PATHS:
-        _, section, key = path
-        ref = spec.get(str(section), {}).get(str(key))
+        ref: Json = spec
+        for step in path[1:]:
+            ref = ref.get(step) if isinstance(ref, dict) else None
         if isinstance(ref, str):
             found.append((path, ref))
     return found

@@ -1,27 +1,32 @@
-"""StackDefinition: a definition that was read, and where it came from."""
+"""StackDefinition: a definition that was read, in either schema, and where it came from."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import PrivateAttr, ValidationError
 from typing_extensions import Self
 
 from flowyml_policy.canonical import canonical_digest
 from flowyml_policy.definitions.files import display_path, local_source, read_file
-from flowyml_policy.definitions.model import Definition
+from flowyml_policy.definitions.model import API_VERSION, KIND, Definition
 from flowyml_policy.definitions.problems import (
+    dotted,
     explain_validation,
     explain_yaml,
+    in_file_order,
     name_and_version,
     no_stack,
     not_one_document,
     unencodable,
 )
-from flowyml_policy.errors import DefinitionInvalid, DefinitionProblem, YamlInvalid
+from flowyml_policy.definitions.schema_b import API_VERSION_B, Conversion, is_schema_b, to_schema_b, written_path
+from flowyml_policy.definitions.wide_model import WideParts
+from flowyml_policy.errors import DefinitionInvalid, DefinitionProblem, SchemaTooNarrow, YamlInvalid
 from flowyml_policy.records.location import Location
 from flowyml_policy.records.policy_input import Source
 from flowyml_policy.records.record import Json, Key
@@ -31,13 +36,16 @@ _AN_OBJECT = Source(kind="object", uri="object")
 
 
 class StackDefinition(Definition):
-    """A stack definition in schema A. Make one with `from_yaml`, `from_file` or `from_dict`.
+    """A stack definition, in schema A's terms. Make one with `from_yaml`, `from_file` or `from_dict`.
+
+    They take schema A and FlowyML's own (`flowyml.io/v1`), and tell them apart by the document's first keys.
 
     Those raise DefinitionInvalid with every problem of the document (`from_file` also SourceUnreadable).
     Two are equal when their authors set the same keys to the same values, whatever file they stand in.
     """
 
     _document: dict[str, Json] | None = PrivateAttr(default=None)
+    _converted: dict[str, Json] | None = PrivateAttr(default=None)
     _positions: Document | None = PrivateAttr(default=None)
     _source: Source = PrivateAttr(default=_AN_OBJECT)
 
@@ -62,8 +70,10 @@ class StackDefinition(Definition):
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Json], *, source: Source | None = None) -> Self:
-        """The definition that a mapping in schema A's spelling holds. Later changes to `value` do not reach it."""
+        """The definition that a mapping holds, in either schema. Later changes to `value` do not reach it."""
         given = dict(value) if isinstance(value, Mapping) else value
+        if is_schema_b(given):
+            given = copy.deepcopy(given)
         definition = cls._validated(given, None, source or _AN_OBJECT)
         problems = unencodable(definition.document)
         if problems:
@@ -76,6 +86,8 @@ class StackDefinition(Definition):
 
     @classmethod
     def _validated(cls, value: Json, document: Document | None, source: Source) -> Self:
+        if is_schema_b(value):
+            return cls._from_schema_b(value, document, source)
         problem = no_stack(value, document)
         if problem is not None:
             raise _invalid([problem], value)
@@ -85,6 +97,23 @@ class StackDefinition(Definition):
             raise _invalid(explain_validation(error, value, document), value) from error
         definition._keep(document, source)  # noqa: SLF001  this class's own
         return definition
+
+    @classmethod
+    def _from_schema_b(cls, value: dict[str, Json], document: Document | None, source: Source) -> Self:
+        conversion = Conversion(value, document).run()
+        parts, problems = None, conversion.problems
+        try:
+            known = {part: conversion.value[part] for part in ("metadata", "spec") if part in conversion.value}
+            parts = WideParts.model_validate(known)
+        except ValidationError as error:
+            written = partial(written_path, value)
+            problems = in_file_order([*problems, *explain_validation(error, conversion.value, document, written)])
+        if parts is None or problems:
+            raise _invalid(problems, value)
+        definition = cls.model_construct(api_version=API_VERSION, kind=KIND, metadata=parts.metadata, spec=parts.spec)
+        definition._keep(document, source)  # noqa: SLF001  this class's own
+        definition._document, definition._converted = value, conversion.value  # noqa: SLF001  this class's own
+        return cast("Self", definition)
 
     def _keep(self, document: Document | None, source: Source) -> None:
         self._source = source
@@ -100,8 +129,33 @@ class StackDefinition(Definition):
         return self._document
 
     def set_values(self) -> dict[str, Json]:
-        """The keys that the author set, in schema A's spelling, without defaults. Treat it as read-only."""
-        return self.document
+        """The keys that the author set, in schema A's terms, without defaults. Treat it as read-only.
+
+        For a document in schema B it has keys that schema A does not know: `definitions.wide_model` lists them.
+        """
+        return self.document if self._converted is None else self._converted
+
+    @property
+    def written_schema(self) -> str:
+        """The apiVersion of the schema that the author wrote it in."""
+        return API_VERSION if self._converted is None else API_VERSION_B
+
+    def to_schema_b(self) -> dict[str, Json]:
+        """This definition as FlowyML's own schema writes it, with the keys that the author set and no others.
+
+        Raises SchemaTooNarrow where that schema has no place for all of it.
+        """
+        result, homeless = to_schema_b(self.set_values())
+        reasons = [f"it has no place for {dotted(path)}" for path in homeless]
+        if self._converted is None and self.spec.storage.artifact_store is not None:
+            reasons.append("it needs the kind of spec.storage.artifact_store, which is not said")
+        try:
+            StackDefinition.from_dict(result)
+        except DefinitionInvalid as error:
+            reasons += [problem.message for problem in error.problems]
+        if reasons:
+            raise SchemaTooNarrow(self.metadata.name, API_VERSION_B, reasons)
+        return result
 
     @cached_property
     def digest(self) -> str:
@@ -118,8 +172,13 @@ class StackDefinition(Definition):
         return self._positions.file if self._positions else None
 
     def location(self, path: Sequence[Key] = ()) -> Location | None:
-        """Where the value at `path` stands, or its nearest existing parent; None if no file holds it."""
-        return self._positions.location(path) if self._positions else None
+        """Where the value at `path`, in schema A's terms, stands, or its nearest existing parent.
+
+        None for a definition that no file holds.
+        """
+        if self._positions is None:
+            return None
+        return self._positions.location(path if self._converted is None else written_path(self.document, tuple(path)))
 
     def __eq__(self, other: object) -> bool:
         return self.set_values() == other.set_values() if isinstance(other, StackDefinition) else NotImplemented
