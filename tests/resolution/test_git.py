@@ -7,10 +7,12 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from flowyml_policy.canonical import digest
 from flowyml_policy.errors import (
@@ -514,3 +516,56 @@ def test_git_empty_repository_fails_closed(repository: Any, cache: ContentCache)
     with pytest.raises(SourceRefMissing) as raised:
         GitSource(repository.url, cache=cache).fetch()
     assert raised.value.message == f"the repository has no default branch: {repository.url}"
+
+
+def test_git_tree_that_unfolds_without_end_fails_closed(repository: Any, cache: ContentCache) -> None:
+    inner = repository.commit({"x.yaml": stack("prod")}) + "^{tree}"
+    tree = repository.git("rev-parse", inner)
+    for _ in range(8):
+        text = "".join(f"040000 tree {tree}\t{number}\n" for number in range(10))
+        done = subprocess.run(
+            ["git", "-C", repository.folder, "mktree"], input=text, check=True, capture_output=True, text=True
+        )
+        tree = done.stdout.strip()
+    commit = repository.git("commit-tree", "-m", "A bomb", tree)
+    repository.git("update-ref", "refs/heads/bomb", commit)
+    revision = GitSource(repository.url, "bomb", cache=cache).fetch()
+    with pytest.raises(SourceTooLarge):
+        revision.list_paths("1")
+    assert revision.read("/".join("12345678") + "/x.yaml") == stack("prod")
+
+
+def test_git_copy_that_has_grown_too_large_is_started_anew(repository: Any, cache: ContentCache) -> None:
+    rules = FetchRules(limits=SourceLimits(repository_size=500_000))
+    packs = []
+    for number in range(3):
+        commit = repository.commit(
+            {"noise.bin": os.urandom(300_000), "stacks/prod.yaml": stack("prod", f"{number}.0.0")}
+        )
+        data = GitSource(repository.url, commit, cache=cache, rules=rules).fetch().read("stacks/prod.yaml")
+        assert data == stack("prod", f"{number}.0.0")
+        packs.append(len(list((cache.directory / "git").rglob("*.pack"))))
+    assert packs == [1, 2, 1]
+
+
+def test_git_copies_that_were_used_longest_ago_are_removed(repository: Any, commit: str, cache: ContentCache) -> None:
+    folder = cache.private_folder("git")
+    for number in range(70):
+        for name in (f"{number:02}.git", f".new-{number:02}"):
+            (folder / name).mkdir()
+            os.utime(folder / name, (1000 + number, 1000 + number))
+    with FileLock(folder / "03.lock"):
+        GitSource(repository.url, commit, cache=cache).fetch().read("stacks/prod.yaml")
+    kept = sorted(path.stem for path in folder.iterdir() if path.is_dir() and len(path.stem) == 2)
+    assert kept == ["03", *(f"{number:02}" for number in range(7, 70))]
+    assert list(folder.glob(".new-*")) == []
+
+
+def test_git_many_threads_share_one_source(git_host: Any, repository: Any, cache: ContentCache) -> None:
+    names = [f"stack-{number}" for number in range(16)]
+    repository.commit({f"stacks/{name}.yaml": stack(name) for name in names})
+    search = StackSearch(GitSource(git_host.url(), "main", cache=cache).fetch())
+    with ThreadPoolExecutor(len(names)) as threads:
+        found = list(threads.map(lambda name: search.find(name).data, names))
+    assert found == [stack(name) for name in names]
+    assert len(git_host.fetches) == 1
