@@ -21,6 +21,7 @@ from flowyml_policy.mask import mask_text, mask_value
 from flowyml_policy.records import (
     Actor,
     ImageFacts,
+    LockFacts,
     PolicyInput,
     Project,
     RunFacts,
@@ -59,6 +60,7 @@ class Normaliser:
         operation: Literal["validate", "apply", "run"],
         evaluated_at: str,
         environment: str | None = None,
+        lock: LockFacts | None = None,
         run: RunFacts | None = None,
     ) -> PolicyInput:
         """The document for `definition`; `environment` is the one asked for, known to exist."""
@@ -72,6 +74,7 @@ class Normaliser:
             project=self._project,
             stack=stack,
             source=masked_source(definition.source),
+            lock=lock,
             run=None if run is None else _masked_run(run),
             images=_images(stack.spec),
         )
@@ -85,6 +88,11 @@ class Normaliser:
         names = set(self._settings.environments_of(definition.metadata.name, file=file))
         names.update(name for name in (asked, definition.metadata.labels.get(ENVIRONMENT_LABEL)) if name)
         return tuple(sorted(names))
+
+
+def named_images(definition: StackDefinition) -> tuple[ImageFacts, ...]:
+    """What is known of each image that `definition` names without looking at it, in its order."""
+    return _images(_stack(definition).spec)
 
 
 def masked_source(source: Source) -> Source:

@@ -21,9 +21,11 @@ from flowyml_policy.settings import Settings
 
 CATALOGUE_PATH = "flowyml/main/catalogue"
 PATTERNS_PATH = "flowyml/main/patterns"
+BUNDLES_PATH = "system/bundles"
 
 _ENTRIES = TypeAdapter(tuple[CatalogueEntry, ...])
 _PATTERNS = TypeAdapter(tuple[str, ...])
+_REVISION = TypeAdapter(str)
 
 
 class UnavailableEvaluator:
@@ -74,6 +76,15 @@ def check_settings(evaluator: Evaluator, settings: Settings) -> None:
         raise PolicyInvalid(
             f"the policy's data holds a pattern that OPA cannot read: {problem.pattern!r}: {problem.reason}"
         )
+
+
+def read_bundles(evaluator: Evaluator) -> dict[str, str]:
+    """The revision of each loaded bundle, by its name. Raises OpaError."""
+    answer = evaluator.query(BUNDLES_PATH, {})
+    try:
+        return {name: _REVISION.validate_python(answer[name]["manifest"]["revision"]) for name in sorted(answer)}
+    except (ValidationError, TypeError, KeyError) as error:
+        raise OpaAnswerInvalid(f"a loaded bundle has no revision (data.{BUNDLES_PATH})") from error
 
 
 def read_catalogue(evaluator: Evaluator, settings: Settings) -> tuple[CatalogueEntry, ...]:

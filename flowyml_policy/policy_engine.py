@@ -14,13 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 from typing_extensions import Self
 
 from flowyml_policy import answers
 from flowyml_policy.actor import current_actor
-from flowyml_policy.answers import Answer, Call
+from flowyml_policy.answers import Answer, Call, Operation
 from flowyml_policy.audit import AuditStore
 from flowyml_policy.definitions import StackDefinition
 from flowyml_policy.errors import (
@@ -33,10 +32,20 @@ from flowyml_policy.errors import (
     PolicyUndecided,
     UsageError,
 )
+from flowyml_policy.lockfile import ProjectPins
 from flowyml_policy.normaliser import Normaliser
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
-from flowyml_policy.policy_checks import UnavailableEvaluator, check_settings, read_catalogue
-from flowyml_policy.records import Actor, CatalogueEntry, Decision, Evaluator, PolicyInput, Recorder, Result
+from flowyml_policy.policy_checks import UnavailableEvaluator, check_settings, read_bundles, read_catalogue
+from flowyml_policy.records import (
+    Actor,
+    CatalogueEntry,
+    Decision,
+    Evaluator,
+    PolicyInput,
+    Recorder,
+    Result,
+    StackPins,
+)
 from flowyml_policy.resolution import Candidate, read_candidates
 from flowyml_policy.settings import Settings, load_settings
 
@@ -47,15 +56,24 @@ BATCH = 64
 class PolicyEngine:
     """Judges stacks by one project's settings. A context manager; safe from many threads.
 
-    Made by `from_project`, or, where the parts are at hand, from them: `evaluator` judges, `recorder` records.
-    Closing the engine closes both.
+    Made by `from_project`, or, where the parts are at hand, from them: `evaluator` judges, `recorder` records, `pins`
+    are those of the project's lockfile. Closing the engine closes both of the former.
     """
 
-    def __init__(self, settings: Settings, *, evaluator: Evaluator, recorder: Recorder, actor: Actor) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        evaluator: Evaluator,
+        recorder: Recorder,
+        actor: Actor,
+        pins: StackPins | None = None,
+    ) -> None:
         self.settings = settings
+        self.actor = actor
         self._evaluator = evaluator
         self._recorder = recorder
-        self._actor = actor
+        self._pins = ProjectPins.of(settings) if pins is None else pins
         self._normaliser = Normaliser(settings, actor)
         self._supported: set[tuple[str, tuple[str, ...]]] = set()
 
@@ -87,7 +105,7 @@ class PolicyEngine:
         stack: StackDefinition | str | Path,
         *,
         environment: str | None = None,
-        operation: Literal["validate", "run"] = "run",
+        operation: Operation = "run",
     ) -> Decision:
         """The decision on one stack, also when it denies. Recorded before it is returned.
 
@@ -102,7 +120,7 @@ class PolicyEngine:
         stack: StackDefinition | str | Path,
         *,
         environment: str | None = None,
-        operation: Literal["validate", "run"] = "run",
+        operation: Operation = "run",
     ) -> Decision:
         """As `check`, without blocking the event loop."""
         import asyncio  # noqa: PLC0415  18 ms that no command pays
@@ -114,7 +132,7 @@ class PolicyEngine:
         stack: StackDefinition | str | Path,
         *,
         environment: str | None = None,
-        operation: Literal["validate", "run"] = "run",
+        operation: Operation = "run",
     ) -> Decision:
         """As `check`, but a denial raises PolicyDenied, which carries the decision."""
         decision, result = self._check(stack, environment, operation)
@@ -133,6 +151,32 @@ class PolicyEngine:
         call = self._call("validate", environment)
         return self._answered(call, read_candidates(paths, stdin=stdin, skip=[self.settings.waivers_path]))
 
+    def answer(
+        self,
+        candidate: Candidate,
+        *,
+        environment: str | None = None,
+        operation: Operation,
+        failure: FlowymlPolicyError | None = None,
+    ) -> Result:
+        """The recorded result of one candidate, whatever it is; never raises for what is wrong with it.
+
+        `failure` is why it could not be judged at all: it is then undecided. Raises EnvironmentUnknown.
+        """
+        call = self._call(operation, environment)
+        content = candidate.content
+        if failure is None:
+            answer = self._answer(call, candidate)
+        else:
+            definition = content if isinstance(content, StackDefinition) else None
+            answer = answers.undecided(call, failure, candidate.source, definition=definition)
+        (recorded,) = self._recorded([answer])
+        return recorded.result
+
+    def bundles(self) -> dict[str, str]:
+        """The revision of each bundle of the loaded policy. Raises OpaError."""
+        return read_bundles(self._evaluator)
+
     def catalogue(self) -> tuple[CatalogueEntry, ...]:
         """Every code that the loaded policy can find, with the level in force for this project. Raises OpaError."""
         return read_catalogue(self._evaluator, self.settings)
@@ -150,13 +194,13 @@ class PolicyEngine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _call(self, operation: Literal["validate", "run"], environment: str | None) -> Call:
+    def _call(self, operation: Operation, environment: str | None) -> Call:
         if environment is not None:
             self.settings.environment(environment)
-        return Call(operation, _now(), self._actor, self.settings.authority, environment)
+        return Call(operation, _now(), self.actor, self.settings.authority, environment)
 
     def _check(
-        self, stack: StackDefinition | str | Path, environment: str | None, operation: Literal["validate", "run"]
+        self, stack: StackDefinition | str | Path, environment: str | None, operation: Operation
     ) -> tuple[Decision, Result]:
         call = self._call(operation, environment)
         (answer,) = self._recorded([self._answer(call, _single(stack))])
@@ -205,9 +249,15 @@ class PolicyEngine:
         document: PolicyInput | None = None
         try:
             document = self._normaliser.policy_input(
-                definition, operation=call.operation, evaluated_at=call.evaluated_at, environment=call.environment
+                definition,
+                operation=call.operation,
+                evaluated_at=call.evaluated_at,
+                environment=call.environment,
+                lock=self._pins.facts(reference=None, name=definition.metadata.name),
             )
             self._require_supported(call.operation, document)
+            if call.operation == "run":
+                self._require_pinned(definition, document.environments)
             return answers.judged(call, definition, document, self._evaluator.judge(document))
         except FlowymlPolicyError as error:
             return answers.undecided(call, error, definition.source, definition=definition, document=document)
@@ -215,6 +265,19 @@ class PolicyEngine:
             fault = InternalError(f"judging failed with {type(error).__name__}: {error}")
             fault.__cause__ = error
             return answers.undecided(call, fault, definition.source, definition=definition, document=document)
+
+    def _require_pinned(self, definition: StackDefinition, environments: Sequence[str]) -> None:
+        """Raise LockfileError where an environment takes only what the lockfile pins, and this is something else."""
+        for name in environments:
+            environment = self.settings.environments.get(name)
+            if environment is not None and environment.require_lock:
+                self._pins.require(
+                    environment=name,
+                    reference=None,
+                    name=definition.metadata.name,
+                    definition=definition.digest,
+                    commit=definition.source.commit,
+                )
 
     def _require_supported(self, operation: str, document: PolicyInput) -> None:
         """Raise FeatureUnavailable where a setting asks, for this stack, for what this version cannot do."""

@@ -138,7 +138,6 @@ _FEATURES: Final = (
 _ENVIRONMENT_FEATURES: Final = (
     _EnvironmentFeature("packs", JUDGE, "packs of rules", "take the key out; the baseline rules hold", everywhere=True),
     _EnvironmentFeature("require_pinned", EXECUTE, "pinned sources", "set it to false, or only validate"),
-    _EnvironmentFeature("require_lock", EXECUTE, "a lockfile", "set it to false, or only validate"),
 )
 
 

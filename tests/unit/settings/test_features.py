@@ -70,12 +70,6 @@ ROWS = [
         "flowyml.yaml:1:46",
         {"apply", "run"},
     ),
-    (
-        "environments: {p: {stack: a, requireLock: true}}",
-        "environments.p.require_lock",
-        "flowyml.yaml:1:43",
-        {"apply", "run"},
-    ),
 ]
 
 
@@ -131,11 +125,11 @@ def test_only_environments_that_apply_count(load: Load) -> None:
     settings = load("""\
 environments:
   dev: {stack: local}
-  prod: {stack: gpu, packs: [production], require_lock: true}
+  prod: {stack: gpu, packs: [production], require_pinned: true}
 """)
     settings.require_supported("run", ["dev"])
     settings.require_supported("run", ["dev", "unheard-of"])
-    assert [missing.path[-1] for missing in settings.unsupported("run", ["dev", "prod"])] == ["packs", "require_lock"]
+    assert [missing.path[-1] for missing in settings.unsupported("run", ["dev", "prod"])] == ["packs", "require_pinned"]
     assert [missing.path[-1] for missing in settings.unsupported("validate", ["prod"])] == ["packs"]
 
 
