@@ -214,6 +214,16 @@ class SourceChanged(SourceError):
     default_advice = "find out who changed it; if the change is meant, pin the new one"
 
 
+class SourceNotPinned(SourceError):
+    """An environment takes pinned sources only, and what was named may come to mean something else."""
+
+    code = "source_not_pinned"
+    default_advice = (
+        "name a full commit id, an http source with its sha256, or an exact version of the registry; or pin it with"
+        " `flowyml-policy stack lock` and `require_lock`"
+    )
+
+
 class SourceTooLarge(SourceError):
     """A source holds more than this program reads from one: bytes, or files."""
 

@@ -29,6 +29,7 @@ from flowyml_policy.definitions.wide_model import WideParts
 from flowyml_policy.errors import DefinitionInvalid, DefinitionProblem, SchemaTooNarrow, YamlInvalid
 from flowyml_policy.records.location import Location
 from flowyml_policy.records.policy_input import Source
+from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.records.record import Json, Key
 from flowyml_policy.strict_yaml import Document, load_documents
 
@@ -48,6 +49,7 @@ class StackDefinition(Definition):
     _converted: dict[str, Json] | None = PrivateAttr(default=None)
     _positions: Document | None = PrivateAttr(default=None)
     _source: Source = PrivateAttr(default=_AN_OBJECT)
+    _provenance: Provenance | None = PrivateAttr(default=None)
 
     @classmethod
     def from_yaml(cls, text: str | bytes, file: str = "<text>", *, source: Source | None = None) -> Self:
@@ -78,6 +80,21 @@ class StackDefinition(Definition):
         problems = unencodable(definition.document)
         if problems:
             raise _invalid(problems, given)
+        return definition
+
+    @classmethod
+    def from_instance(cls, value: Mapping[str, Json], facts: Mapping[str, Json], *, source: Source) -> Self:
+        """The definition that stands for a live object: schema A's keys, and `facts` in the section `spec.instance`.
+
+        No file can have that section. The digest and the policy input cover it.
+        """
+        definition = cls.from_dict(value, source=source)
+        document = copy.deepcopy(definition.document)
+        document["spec"]["instance"] = copy.deepcopy(dict(facts))
+        problems = unencodable(document)
+        if problems:
+            raise _invalid(problems, document)
+        definition._document = document  # noqa: SLF001  this class's own
         return definition
 
     @classmethod
@@ -165,6 +182,17 @@ class StackDefinition(Definition):
     @property
     def source(self) -> Source:
         return self._source
+
+    @property
+    def provenance(self) -> Provenance | None:
+        """Where it was resolved to, to the commit; None for a definition that was read without resolving."""
+        return self._provenance
+
+    def located(self, provenance: Provenance) -> Self:
+        """The same definition, which says that it came from there."""
+        found = self.model_copy()
+        found._source, found._provenance = provenance.as_source(), provenance  # noqa: SLF001  this class's own
+        return found
 
     @property
     def file(self) -> str | None:

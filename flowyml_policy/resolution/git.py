@@ -113,6 +113,11 @@ class GitRevision(Revision):
         self._name = name
         self._confirmed = confirmed
 
+    @property
+    def is_tag(self) -> bool:
+        """Whether a tag was asked for, which is not meant to move, as a branch is."""
+        return self._name is not None and self._name.startswith("refs/tags/")
+
     def provenance(self, path: str, data: bytes) -> Provenance:
         return Provenance(
             kind=self._source.kind,

@@ -22,12 +22,14 @@ from flowyml_policy.definitions import (
     read_definitions,
     read_file,
 )
-from flowyml_policy.errors import DefinitionInvalid, NoStacksFound, SourceUnreadable, UsageError
+from flowyml_policy.errors import FlowymlPolicyError, NoStacksFound, SourceUnreadable, UsageError
 from flowyml_policy.records import Source
 
 STDIN = "-"
+FILE_ENDINGS = (".yaml", ".yml")
 
-Content: TypeAlias = StackDefinition | DefinitionInvalid | SourceUnreadable | NoStacksFound
+Content: TypeAlias = StackDefinition | FlowymlPolicyError
+"""A definition, or why there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,23 @@ class Candidate:
 
     source: Source
     content: Content
+
+
+def looks_like_path(text: str) -> bool:
+    """Whether `text` is written as a path: without `://`, and with a '/' or the ending of a definition's file."""
+    return "://" not in text and ("/" in text or text.lower().endswith(FILE_ENDINGS))
+
+
+def is_reference(text: str) -> bool:
+    """Whether an argument of a command is a reference rather than a path.
+
+    A path is what has no `://` and exists, contains a '/', or ends in .yaml or .yml; `-` is standard input.
+    """
+    if "://" in text:
+        return True
+    if text == STDIN or looks_like_path(text):
+        return False
+    return not text or "\0" in text or not os.path.lexists(text)
 
 
 def read_candidates(

@@ -24,7 +24,6 @@ Rules of this room:
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
@@ -32,13 +31,24 @@ from typing import Final, Literal, TypeAlias
 from flowyml_policy.errors import ReferenceMalformed
 from flowyml_policy.mask import mask_text
 from flowyml_policy.resolution import reference_parts as parts
+from flowyml_policy.resolution.paths import FILE_ENDINGS, is_reference
 from flowyml_policy.settings import GitHubSource, GitLabSource, GitSource, HttpSource, LocalSource, StackSource
+
+__all__ = [
+    "FileReference",
+    "GitReference",
+    "HttpReference",
+    "NameReference",
+    "RegistryReference",
+    "StackReference",
+    "is_reference",
+    "parse_stack_reference",
+    "reference_of",
+]
 
 GitKind: TypeAlias = Literal["github", "gitlab", "git"]
 
 DEFAULT_HOSTS: Final = {"github": "github.com", "gitlab": "gitlab.com"}
-FILE_ENDINGS: Final = (".yaml", ".yml")
-STDIN: Final = "-"
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
@@ -196,18 +206,6 @@ class FileReference:
 
 
 StackReference: TypeAlias = NameReference | GitReference | HttpReference | FileReference | RegistryReference
-
-
-def is_reference(text: str) -> bool:
-    """Whether an argument of a command is a reference rather than a path.
-
-    A path is what has no `://` and exists, contains a '/', or ends in .yaml or .yml; `-` is standard input.
-    """
-    if "://" in text:
-        return True
-    if text == STDIN or "/" in text or text.lower().endswith(FILE_ENDINGS):
-        return False
-    return not text or "\0" in text or not os.path.lexists(text)
 
 
 def parse_stack_reference(text: str) -> StackReference:

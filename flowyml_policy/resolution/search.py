@@ -76,6 +76,17 @@ class StackSearch:
         with self._lock:
             return self._found(name, path)
 
+    def find_all(self, name: str) -> list[FoundStack]:
+        """Every stack called `name`, anywhere that stacks are kept.
+
+        Raises DefinitionInvalid for one of that name that is not valid, and for a file that is no YAML and may hold
+        it: what is broken is not passed over. Raises SourceError leaves too.
+        """
+        with self._lock:
+            files = self._files(None)
+            self._load(files)
+            return [found for file in files for found in self._called(file, name)]
+
     def names(self, path: str | None = None) -> list[str]:
         """The names of all stacks at `path`, or everywhere that stacks are kept, sorted."""
         with self._lock:
@@ -95,8 +106,22 @@ class StackSearch:
         match = matches[0]
         if isinstance(match.content, DefinitionInvalid):
             raise match.content
+        return self._stack(match, match.content)
+
+    def _called(self, file: str, name: str) -> Iterator[FoundStack]:
+        """The stacks called `name` in a file; raises what `find_all` does."""
+        if not _may_hold(self._data[file], name):
+            return
+        for item in self._items(file):
+            if isinstance(item, DefinitionInvalid):
+                if item.stack_name == name or _is_no_yaml(item):
+                    raise item
+            elif item.metadata.name == name:
+                yield self._stack(_Match(file, item, self._read[file][0]), item)
+
+    def _stack(self, match: _Match, definition: StackDefinition) -> FoundStack:
         return FoundStack(
-            definition=match.content,
+            definition=definition,
             path=match.path,
             file=self.revision.file_name(match.path),
             data=self._data[match.path],
@@ -218,6 +243,10 @@ def _may_hold(data: bytes, name: str) -> bool:
 
 def _name(item: _Read) -> str | None:
     return item.metadata.name if isinstance(item, StackDefinition) else item.stack_name
+
+
+def _is_no_yaml(item: DefinitionInvalid) -> bool:
+    return item.stack_name is None and any(problem.code == "definition.yaml" for problem in item.problems)
 
 
 def _inside(path: str | None) -> str:
