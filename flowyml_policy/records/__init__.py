@@ -47,6 +47,7 @@ from flowyml_policy.records.policy_input import (
     policy_input_schema,
 )
 from flowyml_policy.records.protocols import (
+    ContentStore,
     Evaluator,
     EventRecorder,
     GlobProblem,
@@ -80,6 +81,7 @@ __all__ = [
     "Actor",
     "AlreadyThere",
     "CatalogueEntry",
+    "ContentStore",
     "Decision",
     "DecisionRecord",
     "Enforcement",

@@ -109,3 +109,23 @@ class StackRegistry(Protocol):
 
     def retire(self, name: str, version: str, *, by: str, at: str, reason: str = "") -> RegisteredStack:
         """Take a version out of use; one that is retired stays as it is. Raises StackUnknown, VersionUnknown."""
+
+
+class KeptBytes(Protocol):
+    """What was kept under a key: the bytes, and what was noted with them."""
+
+    @property
+    def data(self) -> bytes: ...
+
+    @property
+    def notes(self) -> Mapping[str, str]: ...
+
+
+class ContentStore(Protocol):
+    """Keeps what was fetched, for as long as it likes. It raises only FlowymlPolicyError."""
+
+    def get(self, *key: str) -> KeptBytes | None:
+        """What was put under `key`."""
+
+    def put(self, *key: str, data: bytes, notes: Mapping[str, str] | None = None) -> None:
+        """Keep `data` under `key`, in place of what was there."""

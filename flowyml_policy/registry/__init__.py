@@ -12,5 +12,6 @@ Rules of this room:
 
 from flowyml_policy.registry.local import LocalRegistry
 from flowyml_policy.registry.registrable import new_stack
+from flowyml_policy.registry.remote import RemoteRegistry
 
-__all__ = ["LocalRegistry", "new_stack"]
+__all__ = ["LocalRegistry", "RemoteRegistry", "new_stack"]

@@ -14,6 +14,7 @@ from flowyml_policy.semantic_version import Wanted, highest, parse_version, prec
 
 _NEAR: Final = 3
 _SHOWN: Final = 10
+_LONGEST: Final = 128
 
 
 class Candidate(NamedTuple):
@@ -45,8 +46,8 @@ def choose(name: str, wanted: str | None, candidates: Sequence[Candidate], where
 
 def unknown_stack(name: str, names: Iterable[str], where: str) -> StackUnknown:
     """The error for a name that a registry of `names` does not have."""
-    near = difflib.get_close_matches(name, list(names), n=_NEAR)
-    return StackUnknown(f"no stack {name!r} is registered: {where}", near=near)
+    near = difflib.get_close_matches(name[:_LONGEST], list(names), n=_NEAR)
+    return StackUnknown(f"no stack {name[:_LONGEST]!a} is registered: {where}", near=near)
 
 
 def matches(name: str, pattern: str) -> bool:

@@ -17,8 +17,6 @@ from flowyml_policy.errors import (
     RegistryError,
     RegistryUnreadable,
     RegistryUnwritable,
-    VersionRetired,
-    VersionTaken,
 )
 from flowyml_policy.mask import mask_text
 from flowyml_policy.records import (
@@ -42,7 +40,7 @@ from flowyml_policy.registry.choosing import (
     newest_of_each,
     unknown_stack,
 )
-from flowyml_policy.registry.difference import difference
+from flowyml_policy.registry.refusing import retired_already, taken
 from flowyml_policy.registry.registrable import check_registrable, is_whole
 from flowyml_policy.registry.schema import MIGRATIONS, REGISTRY, STACK_COLUMNS
 from flowyml_policy.semantic_version import parse_version
@@ -212,26 +210,6 @@ class LocalRegistry:
             raise
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise RegistryCorrupt(f"what is registered of {what} is not what was put there: {self.path}") from error
-
-
-def taken(there: RegisteredStack, stack: NewStack, where: str) -> VersionTaken:
-    """The error for `stack`, under whose version something else is registered."""
-    name = f"{there.name}@{there.version}"
-    diff = difference(
-        there.document,
-        stack.document,
-        old_name=f"{name} (registered by {there.applied_by} at {there.applied_at})",
-        new_name=f"{stack.name}@{stack.version} ({stack.source.uri})",
-    )
-    return VersionTaken(f"{name} is registered with other content: {where}", registered=there, diff=diff)
-
-
-def retired_already(there: RegisteredStack, where: str) -> VersionRetired:
-    """The error for a stack whose version was retired."""
-    how = "" if there.retired is None else f" by {there.retired.by} at {there.retired.at}"
-    return VersionRetired(
-        f"{there.name}@{there.version} was retired{how}: {where}", advice="register it under a new metadata.version"
-    )
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def new_stack(
 
 def check_registrable(stack: NewStack) -> None:
     """Raise StackUnregistrable for what no registry takes."""
-    if _SAFE_NAME.fullmatch(stack.name) is None:
+    if not can_be_named(stack.name):
         raise StackUnregistrable(
             f"no reference can name a stack {stack.name!a}",
             advice="write 1 to 128 letters, digits, '.', '_' and '-', the first and the last a letter or digit",
@@ -67,6 +67,11 @@ def check_registrable(stack: NewStack) -> None:
             f"stack {stack.name!r} is not the definition that its name, version, labels and digest say",
             advice="read the definition again",
         )
+
+
+def can_be_named(name: str) -> bool:
+    """Whether anything can be registered under `name`, as far as its form goes."""
+    return _SAFE_NAME.fullmatch(name) is not None
 
 
 def is_whole(stack: NewStack) -> bool:

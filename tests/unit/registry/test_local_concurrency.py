@@ -67,13 +67,13 @@ def test_put_sixteen_processes_lose_and_double_nothing(path: Path, stack: Make) 
         work[process] = [one for pair in zip(own, same, strict=True) for one in pair]
     context = multiprocessing.get_context("spawn")
     said: multiprocessing.Queue[tuple[int, list[str]]] = context.Queue()
-    processes = [context.Process(target=_work, args=(path, number, stacks, said)) for number, stacks in work.items()]
-    for process in processes:
-        process.start()
-    answers = dict(said.get(timeout=240) for _ in processes)
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * PROCESSES
+    started = [context.Process(target=_work, args=(path, number, stacks, said)) for number, stacks in work.items()]
+    for each in started:
+        each.start()
+    answers = dict(said.get(timeout=240) for _ in started)
+    for each in started:
+        each.join()
+    assert [each.exitcode for each in started] == [0] * PROCESSES
 
     assert [answers[number][::2] for number in range(PROCESSES)] == [["registered"] * half] * PROCESSES
     for number in range(half):
