@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, TypeAlias
@@ -37,10 +38,10 @@ Precedence: TypeAlias = tuple[int, int, int, int, tuple[Identifier, ...]]
 def parse_version(text: str) -> Version:
     """The semantic version that `text` is. Raises VersionMalformed."""
     if len(text) <= LONGEST:
-        try:
-            return Version.parse(text)
-        except (ValueError, TypeError):
-            pass
+        with suppress(ValueError, TypeError):
+            version = Version.parse(text)
+            if str(version) == text:  # older releases of semver pass over a line end
+                return version
     raise VersionMalformed(f"{_shown(text)} is no semantic version", advice=_advice(text))
 
 
