@@ -42,7 +42,7 @@ def _settings() -> dict[str, Any]:
 
 _SCHEMAS = {
     "stack": _stack,
-    "flowyml-stack": _flowyml_stack,
+    "flowyml": _flowyml_stack,
     "input": _input,
     "decision": _decision,
     "settings": _settings,
@@ -53,11 +53,11 @@ _SCHEMAS = {
     cls=Command,
     examples=["{prog} schema stack > stack.schema.json", "{prog} schema settings", "{prog} schema input"],
 )
-@click.argument("name", metavar="stack|flowyml-stack|input|decision|settings", type=click.Choice(list(_SCHEMAS)))
+@click.argument("name", metavar="stack|flowyml|input|decision|settings", type=click.Choice(list(_SCHEMAS)))
 def schema(name: str) -> None:
     """Print a JSON Schema: stack, input, decision or settings.
 
-    stack is a definition, flowyml-stack one in FlowyML's own schema (flowyml.io/v1), input the document
+    stack is a definition, flowyml one in FlowyML's own schema (flowyml.io/v1), input the document
     that policy judges, decision the answer that it gives, and settings flowyml.yaml.
     """
     click.echo(json.dumps(_SCHEMAS[name](), indent=2, ensure_ascii=False))
