@@ -13,6 +13,7 @@ def definition_yaml(document: Mapping[str, Json]) -> str:
     """`document`, a definition's keys in schema A's spelling, as YAML that is read back as an equal definition.
 
     Keys stand in the schema's order; labels, and keys that this version does not know, in the alphabet's after them.
+    A definition that no file could hold (made from a mapping with characters that do not show) is written with them.
     """
     return write_yaml(_ordered(document, ()))
 

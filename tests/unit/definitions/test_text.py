@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowyml_policy.definitions import StackDefinition, definition_yaml
+from flowyml_policy.strict_yaml.characters import hidden_in_value, unseen_in_key
 
 STACK = """\
 spec:
@@ -19,8 +20,10 @@ metadata:
 apiVersion: flowyml/v1
 """
 
-plain = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cf", "Zl", "Zp", "Zs", "Cn", "Co"]), min_size=1)
-labels = st.dictionaries(plain.filter(str.isprintable), plain, max_size=5)
+plain = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc", "Cf", "Zl", "Zp", "Zs", "Cn", "Co"]), min_size=1
+).filter(lambda text: not hidden_in_value(text))
+labels = st.dictionaries(plain.filter(lambda key: not unseen_in_key(key)), plain, max_size=5)
 
 
 def test_definition_yaml_stands_in_the_order_of_the_schema() -> None:
