@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from flowyml_policy.locks import StackLockManager
     from flowyml_policy.policy_engine import PolicyEngine
     from flowyml_policy.records import Decision, Finding, PolicyInput, Result
+    from flowyml_policy.resolution.resolver import ResolvedStack
+    from flowyml_policy.stack_resolver import StackResolver
 
     __version__: str
 
@@ -28,9 +30,11 @@ __all__ = [
     "PolicyEngine",
     "PolicyInput",
     "PolicyUndecided",
+    "ResolvedStack",
     "Result",
     "StackDefinition",
     "StackLockManager",
+    "StackResolver",
     "__version__",
 ]
 
@@ -43,9 +47,11 @@ _HOMES = {
     "PolicyEngine": "policy_engine",
     "PolicyInput": "records",
     "PolicyUndecided": "errors",
+    "ResolvedStack": "resolution.resolver",
     "Result": "records",
     "StackDefinition": "definitions",
     "StackLockManager": "locks",
+    "StackResolver": "stack_resolver",
 }
 
 

@@ -86,6 +86,10 @@ class Normaliser:
         """
         file = Path(definition.source.uri) if definition.source.kind == "local" else None
         names = set(self._settings.environments_of(definition.metadata.name, file=file))
+        if self._settings.has_distant_stacks:
+            from flowyml_policy.resolution.same_place import environments_of  # noqa: PLC0415  only for addresses
+
+            names.update(environments_of(self._settings, definition))
         names.update(name for name in (asked, definition.metadata.labels.get(ENVIRONMENT_LABEL)) if name)
         return tuple(sorted(names))
 

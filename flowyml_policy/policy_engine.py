@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from typing_extensions import Self
 
@@ -30,9 +31,9 @@ from flowyml_policy.errors import (
     OpaError,
     PolicyDenied,
     PolicyUndecided,
-    UsageError,
 )
 from flowyml_policy.lockfile import ProjectPins
+from flowyml_policy.named_stacks import read_named, read_one
 from flowyml_policy.normaliser import Normaliser
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
 from flowyml_policy.policy_checks import UnavailableEvaluator, check_settings, read_bundles, read_catalogue
@@ -46,8 +47,11 @@ from flowyml_policy.records import (
     Result,
     StackPins,
 )
-from flowyml_policy.resolution import Candidate, read_candidates
+from flowyml_policy.resolution import Candidate, require_pinned
 from flowyml_policy.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from flowyml_policy.stack_resolver import StackResolver
 
 BATCH = 64
 """How many decisions share one commit of the audit. None of them is told before it."""
@@ -68,8 +72,10 @@ class PolicyEngine:
         recorder: Recorder,
         actor: Actor,
         pins: StackPins | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self.settings = settings
+        self._environ = environ
         self.actor = actor
         self._evaluator = evaluator
         self._recorder = recorder
@@ -98,26 +104,29 @@ class PolicyEngine:
             evaluator=_started(settings, [Path(folder) for folder in rules]),
             recorder=AuditStore(settings.audit_path),
             actor=current_actor(environ),
+            environ=environ,
         )
 
     def check(
         self,
-        stack: StackDefinition | str | Path,
+        stack: object = None,
         *,
         environment: str | None = None,
         operation: Operation = "run",
     ) -> Decision:
         """The decision on one stack, also when it denies. Recorded before it is returned.
 
-        `stack` is a definition, or the path of a file that holds exactly one. Raises PolicyUndecided where there
-        is no decision, EnvironmentUnknown, and UsageError for a path that does not exist.
+        `stack` is whatever StackResolver takes: a definition, the path of a file that holds exactly one, a name, an
+        address, a FlowyML Stack, or nothing, for the stack that the environment or the settings name. Raises
+        PolicyUndecided where there is no decision, EnvironmentUnknown, ReferenceMalformed, and UsageError for a path
+        that does not exist and an object that is no stack.
         """
         decision, _ = self._check(stack, environment, operation)
         return decision
 
     async def acheck(
         self,
-        stack: StackDefinition | str | Path,
+        stack: object = None,
         *,
         environment: str | None = None,
         operation: Operation = "run",
@@ -129,7 +138,7 @@ class PolicyEngine:
 
     def require(
         self,
-        stack: StackDefinition | str | Path,
+        stack: object = None,
         *,
         environment: str | None = None,
         operation: Operation = "run",
@@ -145,11 +154,24 @@ class PolicyEngine:
     ) -> Iterator[Result]:
         """The result of every stack under `paths`, in order, each recorded before it is yielded.
 
-        `-` stands for `stdin`. Raises UsageError for a path that does not exist and EnvironmentUnknown, at the
-        call; what goes wrong afterwards is the outcome of the stack that it befell.
+        Each of `paths` is a path or a reference, as `is_reference` tells them apart; `-` stands for `stdin`. Raises
+        UsageError for a path that does not exist, ReferenceMalformed and EnvironmentUnknown, at the call; what goes
+        wrong afterwards is the outcome of the stack that it befell.
         """
         call = self._call("validate", environment)
-        return self._answered(call, read_candidates(paths, stdin=stdin, skip=[self.settings.waivers_path]))
+        return self._answered(call, self.candidates(paths, environment=environment, stdin=stdin))
+
+    def candidates(
+        self, named: Sequence[str], *, environment: str | None = None, stdin: bytes | None = None
+    ) -> Iterator[Candidate]:
+        """Every document that `named`, paths and references, mean, in order; raises what `validate` does."""
+        return read_named(
+            named,
+            open_resolver=self._open_resolver,
+            environment=environment,
+            stdin=stdin,
+            skip=[self.settings.waivers_path],
+        )
 
     def answer(
         self,
@@ -194,16 +216,22 @@ class PolicyEngine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _open_resolver(self) -> StackResolver:
+        """A resolver of its own for each call, so that none is told what a source was long ago."""
+        from flowyml_policy.stack_resolver import StackResolver  # noqa: PLC0415  paths need none
+
+        return StackResolver(settings=self.settings, pins=self._pins, environ=self._environ)
+
     def _call(self, operation: Operation, environment: str | None) -> Call:
+        environment = self.settings.fallback_environment if environment is None else environment
         if environment is not None:
             self.settings.environment(environment)
         return Call(operation, _now(), self.actor, self.settings.authority, environment)
 
-    def _check(
-        self, stack: StackDefinition | str | Path, environment: str | None, operation: Operation
-    ) -> tuple[Decision, Result]:
+    def _check(self, stack: object, environment: str | None, operation: Operation) -> tuple[Decision, Result]:
         call = self._call(operation, environment)
-        (answer,) = self._recorded([self._answer(call, _single(stack))])
+        candidate = read_one(stack, open_resolver=self._open_resolver, environment=environment)
+        (answer,) = self._recorded([self._answer(call, candidate)])
         if answer.decision is None:
             raise PolicyUndecided(answer.result) from answer.cause
         return answer.decision, answer.result
@@ -243,9 +271,9 @@ class PolicyEngine:
             return answers.invalid(call, content, candidate.source)
         if isinstance(content, FlowymlPolicyError):
             return answers.undecided(call, content, candidate.source)
-        return self._judged(call, content)
+        return self._judged(call, content, candidate.reference)
 
-    def _judged(self, call: Call, definition: StackDefinition) -> Answer:
+    def _judged(self, call: Call, definition: StackDefinition, reference: str | None) -> Answer:
         document: PolicyInput | None = None
         try:
             document = self._normaliser.policy_input(
@@ -253,11 +281,11 @@ class PolicyEngine:
                 operation=call.operation,
                 evaluated_at=call.evaluated_at,
                 environment=call.environment,
-                lock=self._pins.facts(reference=None, name=definition.metadata.name),
+                lock=self._pins.facts(reference=reference, name=definition.metadata.name),
             )
             self._require_supported(call.operation, document)
             if call.operation == "run":
-                self._require_pinned(definition, document.environments)
+                self._require_pinned(definition, reference, document.environments)
             return answers.judged(call, definition, document, self._evaluator.judge(document))
         except FlowymlPolicyError as error:
             return answers.undecided(call, error, definition.source, definition=definition, document=document)
@@ -266,14 +294,16 @@ class PolicyEngine:
             fault.__cause__ = error
             return answers.undecided(call, fault, definition.source, definition=definition, document=document)
 
-    def _require_pinned(self, definition: StackDefinition, environments: Sequence[str]) -> None:
-        """Raise LockfileError where an environment takes only what the lockfile pins, and this is something else."""
+    def _require_pinned(self, definition: StackDefinition, reference: str | None, environments: Sequence[str]) -> None:
+        """Raise SourceNotPinned or LockfileError where an environment takes only what is pinned, and this is not."""
         for name in environments:
             environment = self.settings.environments.get(name)
+            if environment is not None and environment.require_pinned:
+                require_pinned(name, definition)
             if environment is not None and environment.require_lock:
                 self._pins.require(
                     environment=name,
-                    reference=None,
+                    reference=reference,
                     name=definition.metadata.name,
                     definition=definition.digest,
                     commit=definition.source.commit,
@@ -311,17 +341,6 @@ def _started(settings: Settings, rules: Sequence[Path]) -> Evaluator:
     except OpaError as error:
         return UnavailableEvaluator(error)
     return evaluator
-
-
-def _single(stack: StackDefinition | str | Path) -> Candidate:
-    """The one document that `stack` means."""
-    if isinstance(stack, StackDefinition):
-        return Candidate(stack.source, stack)
-    path = str(stack)
-    candidates = list(islice(read_candidates([path]), 2))
-    if len(candidates) > 1:
-        raise UsageError(f"{path} holds more than one document", advice="name a file that holds one stack")
-    return candidates[0]
 
 
 def _now() -> str:

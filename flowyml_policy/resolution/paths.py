@@ -22,7 +22,7 @@ from flowyml_policy.definitions import (
     read_definitions,
     read_file,
 )
-from flowyml_policy.errors import FlowymlPolicyError, NoStacksFound, SourceUnreadable, UsageError
+from flowyml_policy.errors import FlowymlPolicyError, NoStacksFound, SourceNotPinned, SourceUnreadable, UsageError
 from flowyml_policy.records import Source
 
 STDIN = "-"
@@ -34,10 +34,14 @@ Content: TypeAlias = StackDefinition | FlowymlPolicyError
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One document that might be a stack: where it came from, and the definition or why there is none."""
+    """One document that might be a stack: where it came from, and the definition or why there is none.
+
+    `reference` is what named it, where that was no path.
+    """
 
     source: Source
     content: Content
+    reference: str | None = None
 
 
 def looks_like_path(text: str) -> bool:
@@ -70,6 +74,16 @@ def read_candidates(
         if path != STDIN and not os.path.lexists(path):
             raise UsageError(f"there is no such file or folder: {path or repr(path)}", advice="name an existing path")
     return _candidates(paths, stdin, skip)
+
+
+def require_pinned(environment: str, definition: StackDefinition) -> None:
+    """Raise SourceNotPinned where `environment` takes pinned sources only and that of `definition` is none."""
+    source = definition.source
+    if not source.pinned:
+        raise SourceNotPinned(
+            f"environment {environment!r} takes pinned sources only, and that of stack {definition.metadata.name!r} may"
+            f" change: {source.uri}" + (f" at {source.ref}" if source.ref else "")
+        )
 
 
 def _candidates(paths: Sequence[str], stdin: bytes | None, skip: Collection[Path]) -> Iterator[Candidate]:

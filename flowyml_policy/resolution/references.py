@@ -30,6 +30,7 @@ from typing import Final, Literal, TypeAlias
 
 from flowyml_policy.errors import ReferenceMalformed
 from flowyml_policy.mask import mask_text
+from flowyml_policy.records.provenance import SourceKind
 from flowyml_policy.resolution import reference_parts as parts
 from flowyml_policy.resolution.paths import FILE_ENDINGS, is_reference
 from flowyml_policy.settings import GitHubSource, GitLabSource, GitSource, HttpSource, LocalSource, StackSource
@@ -88,6 +89,11 @@ class NameReference:
         if self.wanted is not None:
             parts.wanted(self.wanted)
 
+    @property
+    def source_kind(self) -> SourceKind:
+        """The registry is the last place in which a name is looked up."""
+        return "registry"
+
     def __str__(self) -> str:
         return self.name if self.wanted is None else f"{self.name}@{self.wanted}"
 
@@ -103,6 +109,10 @@ class RegistryReference:
         parts.name(self.name)
         if self.wanted is not None:
             parts.wanted(self.wanted)
+
+    @property
+    def source_kind(self) -> SourceKind:
+        return "registry"
 
     def __str__(self) -> str:
         return f"registry://{self.name}" + ("" if self.wanted is None else f"@{self.wanted}")
@@ -134,6 +144,10 @@ class GitReference:
             object.__setattr__(self, "path", parts.repository_path(self.path))
         if self.stack is not None:
             parts.name(self.stack, "the stack's name")
+
+    @property
+    def source_kind(self) -> SourceKind:
+        return self.kind
 
     @property
     def names_commit(self) -> bool:
@@ -183,6 +197,10 @@ class HttpReference:
         if self.stack is not None:
             parts.name(self.stack, "the stack's name")
 
+    @property
+    def source_kind(self) -> SourceKind:
+        return "http"
+
     def __str__(self) -> str:
         return self.url + ("" if self.stack is None else f"#{parts.encoded(self.stack, '')}")
 
@@ -198,6 +216,10 @@ class FileReference:
         object.__setattr__(self, "path", parts.file_path(self.path))
         if self.stack is not None:
             parts.name(self.stack, "the stack's name")
+
+    @property
+    def source_kind(self) -> SourceKind:
+        return "local"
 
     def __str__(self) -> str:
         path = self.path if self.path.startswith("/") else f"./{self.path}"

@@ -22,7 +22,6 @@ from flowyml_policy.errors import (
     FeatureUnavailable,
     FlowymlPolicyError,
     ReferenceMalformed,
-    SourceNotPinned,
 )
 from flowyml_policy.records import StackPins, StackRegistry
 from flowyml_policy.records.policy_input import LockFacts
@@ -30,7 +29,7 @@ from flowyml_policy.records.provenance import Provenance, StepName
 from flowyml_policy.resolution.explanation import Explanation, Place, ResolvedStack, Step, Trail
 from flowyml_policy.resolution.fetching import Fetcher
 from flowyml_policy.resolution.names import BUILTIN, Names, place_of
-from flowyml_policy.resolution.paths import looks_like_path
+from flowyml_policy.resolution.paths import looks_like_path, require_pinned
 from flowyml_policy.resolution.references import NameReference, parse_stack_reference
 from flowyml_policy.resolution.source import FetchRules
 from flowyml_policy.settings import Settings, load_settings
@@ -98,7 +97,7 @@ class StackResolver:
             trail.environment = self._demands(environment)
         definition, reference = self._found(named, environment, step, trail)
         provenance = definition.provenance or _provenance(definition)
-        lock = self._held(definition, provenance, reference, environment)
+        lock = self._held(definition, reference, environment)
         return ResolvedStack(definition, reference or provenance.uri, step, environment, provenance, lock)
 
     def _environment(self, env: str | None) -> tuple[str | None, str | None]:
@@ -211,22 +210,20 @@ class StackResolver:
             return None
         return self._required_pins(environment).commit_of(reference)
 
-    def _held(
-        self, definition: StackDefinition, provenance: Provenance, reference: str | None, environment: str | None
-    ) -> LockFacts | None:
+    def _held(self, definition: StackDefinition, reference: str | None, environment: str | None) -> LockFacts | None:
         """What is pinned of a stack that is what the environment demands."""
         name = definition.metadata.name
         section = None if environment is None else self.settings.environments[environment]
         if section is not None and environment is not None:
             if section.require_pinned:
-                require_pinned(environment, name, provenance)
+                require_pinned(environment, definition)
             if section.require_lock:
                 return self._required_pins(environment).require(
                     environment=environment,
                     reference=reference,
                     name=name,
                     definition=definition.digest,
-                    commit=provenance.commit,
+                    commit=definition.source.commit,
                 )
         return None if self._pins is None else self._pins.facts(reference=reference, name=name)
 
@@ -237,15 +234,6 @@ class StackResolver:
                 advice="resolve with `pins`",
             )
         return self._pins
-
-
-def require_pinned(environment: str, name: str, provenance: Provenance) -> None:
-    """Raise SourceNotPinned where `environment` takes pinned sources only and this is none."""
-    if not provenance.pinned:
-        raise SourceNotPinned(
-            f"environment {environment!r} takes pinned sources only, and that of stack {name!r} may change:"
-            f" {provenance.uri}" + (f" at {provenance.ref}" if provenance.ref else "")
-        )
 
 
 def _provenance(definition: StackDefinition) -> Provenance:

@@ -27,7 +27,7 @@ FLOORS = (
     ("actor", "definitions", "settings", "storage"),
     ("audit", "images", "locks", "opa", "registry", "resolution"),
     ("bundles", "lockfile", "normaliser"),
-    ("answers", "policy_checks", "policy_engine", "lifecycle"),
+    ("answers", "policy_checks", "stack_resolver", "named_stacks", "policy_engine", "pinning", "lifecycle"),
     ("outputs", "server"),
     ("cli", "integrations", "__main__"),
 )
