@@ -127,10 +127,7 @@ class AuditStore:
 
         def read(connection: sqlite3.Connection) -> dict[str, LastDecision]:
             found = ((digest, connection.execute(query, (digest,)).fetchone()) for digest in set(digests))
-            names = ("outcome", "at", "decision_id")
-            return {
-                digest: LastDecision.model_validate(dict(zip(names, row, strict=True))) for digest, row in found if row
-            }
+            return {digest: LastDecision(outcome=row[0], at=row[1], decision_id=row[2]) for digest, row in found if row}
 
         return self._read(read, dict)
 
