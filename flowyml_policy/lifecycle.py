@@ -22,8 +22,10 @@ from typing_extensions import Self
 from flowyml_policy.audit import AuditStore
 from flowyml_policy.definitions import StackDefinition
 from flowyml_policy.errors import (
+    DefinitionInvalid,
     FlowymlPolicyError,
     LockError,
+    SourceUnreadable,
     StackUnknown,
     UsageError,
     VersionRetired,
@@ -48,11 +50,12 @@ from flowyml_policy.records import (
 )
 from flowyml_policy.records.record import Record
 from flowyml_policy.records.result import EXIT_ALLOWED, EXIT_DENIED, EXIT_UNDECIDED
-from flowyml_policy.registry import LocalRegistry, RemoteRegistry, new_stack
+from flowyml_policy.registry import LocalRegistry, new_stack
 from flowyml_policy.registry.difference import difference
 from flowyml_policy.registry.refusing import retired_already, taken
-from flowyml_policy.resolution import Candidate, read_candidates
-from flowyml_policy.settings import Settings
+from flowyml_policy.resolution import Candidate
+from flowyml_policy.resolution.references import NameReference, RegistryReference, parse_stack_reference
+from flowyml_policy.stack_resolver import StackResolver, open_registry
 from flowyml_policy.storage import Transaction, is_same_file
 
 Status: TypeAlias = Literal["registered", "unchanged", "would_register", "denied", "refused", "undecided"]
@@ -122,7 +125,7 @@ class StackLifecycle:
         """
         engine = PolicyEngine.from_project(project, rules=rules, environ=environ)
         audit = AuditStore(engine.settings.audit_path)
-        registry = open_registry(engine.settings, audit=audit, environ=environ)
+        registry = open_registry(engine.settings, decisions=audit, environ=environ)
         return cls(engine, registry=registry, audit=audit, locks=StackLockManager())
 
     def apply(
@@ -137,12 +140,12 @@ class StackLifecycle:
         """Judge every stack under `named`, paths or references, and register those that are allowed, one by one.
 
         `-` stands for `stdin`. `timeout` is how many seconds each stack's lock is waited for. Raises UsageError for a
-        path that does not exist and EnvironmentUnknown, at the call; what goes wrong afterwards is what became of the
-        stack that it befell.
+        path that does not exist, ReferenceMalformed and EnvironmentUnknown, at the call; what goes wrong afterwards is
+        what became of the stack that it befell.
         """
         if environment is not None:
             self.engine.settings.environment(environment)
-        candidates = self._candidates(named, stdin)
+        candidates = self.engine.candidates(named, environment=environment, stdin=stdin)
         one = self._tried if dry_run else self._applied
         return (one(candidate, environment, timeout) for candidate in candidates)
 
@@ -179,9 +182,6 @@ class StackLifecycle:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _candidates(self, named: Sequence[str], stdin: bytes | None) -> Iterator[Candidate]:
-        return read_candidates(named, stdin=stdin, skip=[self.engine.settings.waivers_path])
 
     def _applied(self, candidate: Candidate, environment: str | None, timeout: float) -> Applied:
         """One stack, judged and registered under its lock; what is no definition has no lock, and is judged alone."""
@@ -293,17 +293,54 @@ class StackLifecycle:
         return is_same_file(registry.path, self._audit.path)
 
 
-def open_registry(
-    settings: Settings, *, audit: AuditStore | None = None, environ: Mapping[str, str] | None = None
-) -> LocalRegistry | RemoteRegistry:
-    """The registry that `settings` name: the company's, or the project's own file.
+class Comparison(Record):
+    """How two definitions differ; `diff` is empty where they are the same."""
 
-    `audit` tells the latter's listings what was last decided. Raises RegistryError for an address that cannot be used.
-    """
-    remote = settings.policy.registry
-    if remote.url is None:
-        return LocalRegistry(settings.audit_path, decisions=audit)
-    return RemoteRegistry(remote.url, token_env=remote.token_env, environ=environ)
+    old: str
+    new: str
+    old_digest: str
+    new_digest: str
+    diff: str
+
+    @property
+    def exit_code(self) -> int:
+        """0 the same, 1 different."""
+        return EXIT_ALLOWED if self.old_digest == self.new_digest else EXIT_DENIED
+
+
+def compared(resolver: StackResolver, old: str, new: str) -> Comparison:
+    """What differs between the stacks that two paths or references mean. Raises what resolving raises, none exits 1."""
+    before, after = _definition(resolver, old), _definition(resolver, new)
+    names = [
+        f"{shown}  ({one.source.uri})" if shown != one.source.uri else shown
+        for shown, one in ((old, before), (new, after))
+    ]
+    return Comparison(
+        old=old,
+        new=new,
+        old_digest=before.digest,
+        new_digest=after.digest,
+        diff=difference(before.set_values(), after.set_values(), old_name=names[0], new_name=names[1]),
+    )
+
+
+def exact_version(reference: str) -> tuple[str, str]:
+    """The name and the version that `name@version` writes. Raises UsageError, ReferenceMalformed."""
+    parsed = parse_stack_reference(reference)
+    if isinstance(parsed, NameReference | RegistryReference) and parsed.wanted and parsed.wanted[0] not in "^~":
+        return parsed.name, parsed.wanted
+    raise UsageError(f"{reference!r} names no one version of a stack", advice="write prod-gpu@2.1.0")
+
+
+def _definition(resolver: StackResolver, named: str) -> StackDefinition:
+    try:
+        return resolver.resolve(named)
+    except DefinitionInvalid as error:
+        what = "; ".join(str(problem) for problem in error.problems)
+        raise SourceUnreadable(
+            f"{named} is no valid stack definition: {what}",
+            advice="correct it; `flowyml-policy stack validate` says how",
+        ) from error
 
 
 def _not_registered(result: Result, error: FlowymlPolicyError) -> Applied:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing_extensions import Self
 
 from flowyml_policy.lockfile import ProjectPins
-from flowyml_policy.records import StackPins, StackRegistry
+from flowyml_policy.records import LastDecisions, StackPins, StackRegistry
 from flowyml_policy.registry import LocalRegistry, RemoteRegistry
 from flowyml_policy.resolution import resolver
 from flowyml_policy.resolution.source import FetchRules
@@ -56,9 +56,14 @@ class StackResolver(resolver.StackResolver):
         self.close()
 
 
-def open_registry(settings: Settings, *, environ: Mapping[str, str] | None = None) -> LocalRegistry | RemoteRegistry:
-    """The registry that `settings` name: the company's, or the project's own file. Raises RegistryError."""
+def open_registry(
+    settings: Settings, *, decisions: LastDecisions | None = None, environ: Mapping[str, str] | None = None
+) -> LocalRegistry | RemoteRegistry:
+    """The registry that `settings` name: the company's, or the project's own file. Raises RegistryError.
+
+    `decisions` tells listings of the latter what was last decided.
+    """
     remote = settings.policy.registry
     if remote.url is None:
-        return LocalRegistry(settings.audit_path)
+        return LocalRegistry(settings.audit_path, decisions=decisions)
     return RemoteRegistry(remote.url, token_env=remote.token_env, environ=environ)
