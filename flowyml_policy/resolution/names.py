@@ -76,7 +76,7 @@ class Names:
             trail.place(where, "no such key")
             return []
         definition = self._fetcher.fetch_key(name, commit=commit)
-        trail.place(f"{where}, {self._settings.location(('stacks', name))}", _described(definition))
+        trail.place(f"`stacks.{name}`, {self._settings.location(('stacks', name))}", _described(definition))
         return [definition]
 
     def _in_folder(self, name: str, trail: Trail) -> list[StackDefinition]:

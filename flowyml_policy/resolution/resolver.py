@@ -135,7 +135,7 @@ class StackResolver:
         """The step that decides where neither a stack nor an environment is asked for."""
         settings = self.settings
         candidates: tuple[tuple[StepName, str, str | None, str], ...] = (
-            ("FLOWYML_STACK", "the environment variable", self._environ.get(STACK_VARIABLE), "the variable is set"),
+            ("FLOWYML_STACK", "the variable FLOWYML_STACK", self._environ.get(STACK_VARIABLE), "the variable is set"),
             ("active_stack", self._where("active_stack"), settings.active_stack, "the project's own choice"),
             ("defaults.stack", self._where("defaults", "stack"), settings.default_stack, "FlowyML's default is set"),
         )
@@ -144,7 +144,9 @@ class StackResolver:
                 trail.step(name, where, value, verdict="chosen", why=why)
                 return name, value
             trail.step(name, where, None, verdict="not set", why="nothing stands there")
-        trail.step("builtin", "the built-in stack", BUILTIN, verdict="chosen", why="nothing names another stack")
+        trail.step(
+            "builtin", f"the built-in stack {BUILTIN}", BUILTIN, verdict="chosen", why="nothing names another stack"
+        )
         return "builtin", BUILTIN
 
     def _runs_on(self, environment: str, variable: str | None) -> str:
