@@ -27,6 +27,8 @@ def stack() -> None:
     """The group; its commands do the work."""
 
 
+stack.add_command(list_stacks)
+
 @stack.command(
     examples=[
         "{prog} stack validate stacks/",
@@ -77,5 +79,5 @@ def _watched(results: Iterator[Result], output_format: str) -> Iterator[Result]:
     return results if streaming else watched(results, sys.stderr)
 
 
-for _command in (apply, retire, list_stacks, diff, lock, verify):
+for _command in (apply, retire, lock, verify, diff):
     stack.add_command(_command)
