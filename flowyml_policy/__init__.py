@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from flowyml_policy.audit import AuditStore
     from flowyml_policy.definitions import StackDefinition
     from flowyml_policy.errors import FlowymlPolicyError, PolicyDenied, PolicyUndecided
+    from flowyml_policy.locks import StackLockManager
     from flowyml_policy.policy_engine import PolicyEngine
     from flowyml_policy.records import Decision, Finding, PolicyInput, Result
+    from flowyml_policy.resolution.resolver import ResolvedStack
+    from flowyml_policy.stack_resolver import StackResolver
 
     __version__: str
 
@@ -29,8 +32,11 @@ __all__ = [
     "PolicyEngine",
     "PolicyInput",
     "PolicyUndecided",
+    "ResolvedStack",
     "Result",
     "StackDefinition",
+    "StackLockManager",
+    "StackResolver",
     "__version__",
 ]
 
@@ -45,8 +51,11 @@ _imported = on_demand(
         "PolicyEngine": "policy_engine",
         "PolicyInput": "records",
         "PolicyUndecided": "errors",
+        "ResolvedStack": "resolution.resolver",
         "Result": "records",
         "StackDefinition": "definitions",
+        "StackLockManager": "locks",
+        "StackResolver": "stack_resolver",
     },
 )
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from flowyml_policy.records import Decision, Location, Result
+    from flowyml_policy.records import Decision, Location, LockHolder, RegisteredStack, Result
 
 
 class FlowymlPolicyError(Exception):
@@ -148,11 +148,108 @@ class DefinitionInvalid(FlowymlPolicyError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-class SourceUnreadable(FlowymlPolicyError):
+class SchemaTooNarrow(FlowymlPolicyError):
+    """A definition was to be written in a schema that has no place for all of it; nothing is left out instead."""
+
+    code = "schema_too_narrow"
+    default_advice = "write it as flowyml/v1, which has a place for everything"
+
+    def __init__(self, stack: str, schema: str, reasons: Sequence[str]) -> None:
+        self.reasons = tuple(reasons)
+        super().__init__(f"stack {stack!r} cannot be written as {schema}: {'; '.join(reasons)}")
+
+
+class ReferenceMalformed(FlowymlPolicyError):
+    """Text is no reference to a stack. The message never repeats credentials; the advice shows the right form."""
+
+    code = "reference_malformed"
+    default_advice = "write a name, as prod-gpu or prod-gpu@2.1.0, or an address, as github://org/repo@v1.0#stack"
+
+
+class SourceError(FlowymlPolicyError):
+    """A definition could not be had from where it is kept; never a reason to look elsewhere."""
+
+    code = "source_error"
+
+
+class SourceUnreadable(SourceError):
     """A file or folder that should hold definitions cannot be read."""
 
     code = "source_unreadable"
     default_advice = "check that the file exists and that this user may read it"
+
+
+class SourceUnreachable(SourceError):
+    """The server, or this machine's way to it, failed: unknown host, time out, 5xx, an answer cut off, offline."""
+
+    code = "source_unreachable"
+    default_advice = "check the address and the network, and try again"
+
+
+class SourceAccessDenied(SourceError):
+    """The source wants other credentials than it was given, or any at all."""
+
+    code = "source_access_denied"
+    default_advice = "give this user access, and check the credentials"
+
+
+class SourceMissing(SourceError):
+    """The source answered, and what was asked for is not there: the repository, the file."""
+
+    code = "source_missing"
+    default_advice = "correct the address or the path"
+
+
+class SourceRefMissing(SourceError):
+    """A repository has no such branch, tag or commit, or more than one that could be meant."""
+
+    code = "source_ref_missing"
+    default_advice = "name a branch, a tag or a full commit id of the repository"
+
+
+class SourceChanged(SourceError):
+    """A source holds something else than what it was pinned to."""
+
+    code = "source_changed"
+    default_advice = "find out who changed it; if the change is meant, pin the new one"
+
+
+class SourceNotPinned(SourceError):
+    """An environment takes pinned sources only, and what was named may come to mean something else."""
+
+    code = "source_not_pinned"
+    default_advice = (
+        "name a full commit id, an http source with its sha256, or an exact version of the registry; or pin it with"
+        " `flowyml-policy stack lock` and `require_lock`"
+    )
+
+
+class SourceTooLarge(SourceError):
+    """A source holds more than this program reads from one: bytes, or files."""
+
+    code = "source_too_large"
+    default_advice = "name one smaller file"
+
+
+class SourceRefused(SourceError):
+    """What an address, a link or a redirect asks for is not safe, and was not done."""
+
+    code = "source_refused"
+    default_advice = "name the definition by an address that may be used"
+
+
+class StackNotFound(SourceError):
+    """A source was read, and no stack of that name is in it."""
+
+    code = "stack_not_found"
+    default_advice = "name a stack that is there, or the path of its file"
+
+
+class StackAmbiguous(SourceError):
+    """More than one stack could be meant."""
+
+    code = "stack_ambiguous"
+    default_advice = "name the path of the one that is meant"
 
 
 class NoStacksFound(FlowymlPolicyError):
@@ -160,6 +257,38 @@ class NoStacksFound(FlowymlPolicyError):
 
     code = "no_stacks"
     default_advice = "name a folder that holds *.yaml or *.yml stack definitions"
+
+
+# Locks on stacks
+
+
+class LockError(FlowymlPolicyError):
+    """A stack's lock cannot be used, so nothing that it protects may be done."""
+
+    code = "lock_error"
+    default_advice = "let this user write to its state directory, or set XDG_STATE_HOME to a folder that it may"
+
+
+class LockTimeout(LockError):
+    """Somebody else held a stack's lock for all the time that was given; the message names the holder.
+
+    `holder` is None where it could not be told: a holder that was killed is no holder.
+    """
+
+    code = "lock_timeout"
+    default_advice = "wait for the holder to finish, or try again with a longer timeout"
+
+    def __init__(self, stack: str, timeout: float, holder: LockHolder | None) -> None:
+        self.holder = holder
+        who = f"it is held by {holder}" if holder else "its holder is not known"
+        super().__init__(f"the lock on stack {stack!r} did not come free within {timeout:g} s: {who}")
+
+
+class LockReentered(LockError):
+    """The thread (or task) that asks for a stack's lock holds it already, and would wait for itself."""
+
+    code = "lock_reentered"
+    default_advice = "take the lock once, and hand on that it is held"
 
 
 # Settings
@@ -316,6 +445,184 @@ class AuditTooNew(AuditError):
 
     code = "audit_too_new"
     default_advice = "use the flowyml-policy version that wrote it, or a newer one"
+
+
+# The stack registry
+
+
+class RegistryError(FlowymlPolicyError):
+    """The stack registry gave no stack, or took none."""
+
+    code = "registry_error"
+
+
+class StackUnknown(RegistryError):
+    """The registry has no stack of that name. `near` holds names that are spelled alike."""
+
+    code = "stack_unknown"
+    default_advice = "`flowyml-policy stack list` shows what is registered"
+
+    def __init__(self, message: str, *, near: Sequence[str] = ()) -> None:
+        self.near = tuple(near)
+        super().__init__(message, advice=f"did you mean {' or '.join(self.near)}?" if self.near else None)
+
+
+class VersionUnknown(RegistryError):
+    """The registry has the stack, and no version of it that was asked for. `versions` holds the newest there are."""
+
+    code = "version_unknown"
+
+    def __init__(self, message: str, *, versions: Sequence[str] = (), advice: str | None = None) -> None:
+        self.versions = tuple(versions)
+        there = f"registered are {', '.join(self.versions)}" if self.versions else "register a version of it"
+        super().__init__(message, advice=there if advice is None else advice)
+
+
+class VersionMalformed(RegistryError):
+    """Text is no semantic version, or no range of them."""
+
+    code = "version_malformed"
+    default_advice = "write a version, as 2.1.0, or a range, as ^2.1 or ~2.1.0"
+
+
+class VersionRetired(RegistryError):
+    """A version was named that was retired: its history stays, but it may not be used again."""
+
+    code = "version_retired"
+    default_advice = "name a version that is in use; `flowyml-policy stack list --all-versions` shows them"
+
+
+class VersionTaken(RegistryError):
+    """Other content stands under the version already. `registered` is what stands there, `diff` what would change."""
+
+    code = "version_taken"
+    exit_code = 1
+    default_advice = "give the changed definition a new metadata.version"
+
+    def __init__(self, message: str, *, registered: RegisteredStack, diff: str) -> None:
+        self.registered = registered
+        self.diff = diff
+        super().__init__(message)
+
+
+class StackUnregistrable(RegistryError):
+    """A definition cannot be registered as it is: by its name, or for want of a semantic version."""
+
+    code = "stack_unregistrable"
+    exit_code = 1
+    default_advice = "give it a metadata.name and a metadata.version that it can be asked for by"
+
+
+class RegistryUnreachable(RegistryError):
+    """The registry's server, or the way to it, failed: unknown host, certificate, time out, 5xx, cut off."""
+
+    code = "registry_unreachable"
+    default_advice = "check policy.registry.url and the network, and try again"
+
+
+class RegistryAccessDenied(RegistryError):
+    """The registry's server wants another token, or does not let its owner do this."""
+
+    code = "registry_access_denied"
+    default_advice = "put a valid token into the variable that policy.registry.token_env names"
+
+
+class RegistryAnswerInvalid(RegistryError):
+    """A server answered, but not as a registry does, or with a stack that is not what its digest says."""
+
+    code = "registry_answer_invalid"
+    default_advice = "check that policy.registry.url is the address of a stack registry, and tell its owner"
+
+
+class RegistryUnwritable(RegistryError):
+    """The registry file cannot be created or appended to (read-only, full, locked, in memory)."""
+
+    code = "registry_unwritable"
+    default_advice = "point policy.audit.path of flowyml.yaml at a writable file on a local disk"
+
+
+class RegistryUnreadable(RegistryError):
+    """The registry file cannot be read, or is no file of this program."""
+
+    code = "registry_unreadable"
+    default_advice = "check that policy.audit.path of flowyml.yaml names the project's file"
+
+
+class RegistryCorrupt(RegistryError):
+    """The registry file is damaged, or a row of it is not what was registered."""
+
+    code = "registry_corrupt"
+    default_advice = "keep the file as evidence, and move it aside so that a new one can be started"
+
+
+class RegistryTooNew(RegistryError):
+    """A newer version of flowyml-policy has written this registry file."""
+
+    code = "registry_too_new"
+    default_advice = "use the flowyml-policy version that wrote it, or a newer one"
+
+
+# The lockfile
+
+
+class LockfileError(FlowymlPolicyError):
+    """What flowyml.lock pins cannot be told, or does not allow what was asked for."""
+
+    code = "lockfile_error"
+    default_advice = "run `flowyml-policy stack lock`, and commit the file that it writes"
+
+
+class LockfileUnreadable(LockfileError):
+    """The lockfile is there and cannot be read."""
+
+    code = "lockfile_unreadable"
+    default_advice = "let this user read the file"
+
+
+class LockfileInvalid(LockfileError):
+    """The lockfile is not what `stack lock` writes: edited, or left with the marks of a merge."""
+
+    code = "lockfile_invalid"
+    default_advice = "take it from version control, or write it anew with `flowyml-policy stack lock`"
+
+
+class LockfileForeign(LockfileError):
+    """A lockfile of FlowyML's own stands where this program's would."""
+
+    code = "lockfile_foreign"
+    default_advice = (
+        "move it away if nobody reads it, then run `flowyml-policy stack lock`; it holds no commit, and FlowyML itself"
+        " checks nothing against it"
+    )
+
+
+class LockfileTooNew(LockfileError):
+    """A newer version of flowyml-policy has written the lockfile."""
+
+    code = "lockfile_too_new"
+    default_advice = "use the flowyml-policy version that wrote it, or a newer one"
+
+
+class LockfileUnwritable(LockfileError):
+    """The lockfile cannot be written; what was there before is still there."""
+
+    code = "lockfile_unwritable"
+    default_advice = "let this user write to the folder of flowyml.yaml"
+
+
+class StackNotPinned(LockfileError):
+    """An environment takes pinned stacks only, and the lockfile does not pin this one, or does not exist."""
+
+    code = "stack_not_pinned"
+
+
+class StackDrifted(LockfileError):
+    """An environment takes pinned stacks only, and this one is not what the lockfile pins."""
+
+    code = "stack_drifted"
+    default_advice = (
+        "`flowyml-policy stack verify` shows what changed; if it is meant, run `flowyml-policy stack lock` and commit"
+    )
 
 
 # Answers that stop the caller

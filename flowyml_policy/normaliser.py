@@ -21,6 +21,7 @@ from flowyml_policy.mask import mask_text, mask_value
 from flowyml_policy.records import (
     Actor,
     ImageFacts,
+    LockFacts,
     PolicyInput,
     Project,
     RunFacts,
@@ -30,8 +31,16 @@ from flowyml_policy.records import (
 from flowyml_policy.records.record import Json, KeyPath
 from flowyml_policy.settings import Settings
 
-IMAGE_PATHS: Final[tuple[KeyPath, ...]] = (("spec", "runtime", "docker_image"),)
-"""Every place of a definition that names a container image, in schema A's terms."""
+_IMAGE_KEYS: Final = ("image", "image_uri", "imageUri", "base_image", "baseImage", "docker_image", "dockerImage")
+
+IMAGE_PATHS: Final[tuple[KeyPath, ...]] = (
+    ("spec", "runtime", "docker_image"),
+    *(("spec", "deployment", "config", key) for key in (*_IMAGE_KEYS, "container_image", "containerImage")),
+)
+"""Every place of a definition that names a container image, in schema A's terms.
+
+What a deployer is told is free of form; an image there is found by the names that deployers give it.
+"""
 
 ENVIRONMENT_LABEL: Final = "environment"
 
@@ -51,6 +60,7 @@ class Normaliser:
         operation: Literal["validate", "apply", "run"],
         evaluated_at: str,
         environment: str | None = None,
+        lock: LockFacts | None = None,
         run: RunFacts | None = None,
     ) -> PolicyInput:
         """The document for `definition`; `environment` is the one asked for, known to exist."""
@@ -64,6 +74,7 @@ class Normaliser:
             project=self._project,
             stack=stack,
             source=masked_source(definition.source),
+            lock=lock,
             run=None if run is None else _masked_run(run),
             images=_images(stack.spec),
         )
@@ -75,8 +86,17 @@ class Normaliser:
         """
         file = Path(definition.source.uri) if definition.source.kind == "local" else None
         names = set(self._settings.environments_of(definition.metadata.name, file=file))
+        if self._settings.has_distant_stacks:
+            from flowyml_policy.resolution.same_place import environments_of  # noqa: PLC0415  only for addresses
+
+            names.update(environments_of(self._settings, definition))
         names.update(name for name in (asked, definition.metadata.labels.get(ENVIRONMENT_LABEL)) if name)
         return tuple(sorted(names))
+
+
+def named_images(definition: StackDefinition) -> tuple[ImageFacts, ...]:
+    """What is known of each image that `definition` names without looking at it, in its order."""
+    return _images(_stack(definition).spec)
 
 
 def masked_source(source: Source) -> Source:
@@ -103,6 +123,9 @@ def _stack(definition: StackDefinition) -> Stack:
         name=metadata["name"],
         version=metadata.get("version"),
         labels=metadata.get("labels", {}),
+        description=metadata.get("description"),
+        owner=metadata.get("owner"),
+        tags=tuple(metadata.get("tags", ())),
         spec=values.get("spec", {}),
         document=document,
         definition_digest=definition.digest,
@@ -125,8 +148,9 @@ def _images(spec: dict[str, dict[str, Json]]) -> tuple[ImageFacts, ...]:
 def _named_images(spec: dict[str, dict[str, Json]]) -> list[tuple[KeyPath, str]]:
     found = []
     for path in IMAGE_PATHS:
-        _, section, key = path
-        ref = spec.get(str(section), {}).get(str(key))
+        ref: Json = spec
+        for step in path[1:]:
+            ref = ref.get(step) if isinstance(ref, dict) else None
         if isinstance(ref, str):
             found.append((path, ref))
     return found

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CATALOGUE_PATH = "flowyml/main/catalogue"
 PATTERNS_PATH = "flowyml/main/patterns"
+BUNDLES_PATH = "system/bundles"
 
 
 class UnavailableEvaluator:
@@ -101,6 +102,15 @@ def _check_names(entries: Sequence[CatalogueEntry], settings: Settings) -> None:
         _require_known(settings, "code", code, codes, ("policies", "levels", code))
     for rule in settings.policies.rule_data:
         _require_known(settings, "rule", rule, rules, ("policies", "rule_data", rule))
+
+
+def read_bundles(evaluator: Evaluator) -> dict[str, str]:
+    """The revision of each loaded bundle, by its name. Raises OpaError."""
+    answer = evaluator.query(BUNDLES_PATH, {})
+    try:
+        return {name: str(answer[name]["manifest"]["revision"]) for name in sorted(answer)}
+    except (TypeError, KeyError) as error:
+        raise OpaAnswerInvalid(f"a loaded bundle has no revision (data.{BUNDLES_PATH})") from error
 
 
 def read_catalogue(evaluator: Evaluator, settings: Settings) -> tuple[CatalogueEntry, ...]:

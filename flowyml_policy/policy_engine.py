@@ -14,13 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from typing_extensions import Self
 
 from flowyml_policy import answers
 from flowyml_policy.actor import current_actor
-from flowyml_policy.answers import Answer, Call
+from flowyml_policy.answers import Answer, Call, Operation
 from flowyml_policy.audit import AuditStore
 from flowyml_policy.definitions import StackDefinition
 from flowyml_policy.errors import (
@@ -33,18 +33,21 @@ from flowyml_policy.errors import (
     PolicyUndecided,
     UsageError,
 )
+from flowyml_policy.lockfile import ProjectPins
+from flowyml_policy.named_stacks import read_named, read_one
 from flowyml_policy.normaliser import Normaliser
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
-from flowyml_policy.policy_checks import UnavailableEvaluator, check_settings, read_catalogue
-from flowyml_policy.records import Actor, Decision, Evaluator, PolicyInput, Recorder, Result
-from flowyml_policy.resolution import Candidate, read_candidates
+from flowyml_policy.policy_checks import UnavailableEvaluator, check_settings, read_bundles, read_catalogue
+from flowyml_policy.records import Actor, Decision, Evaluator, PolicyInput, Recorder, Result, StackPins
+from flowyml_policy.resolution import Candidate, require_pinned
 from flowyml_policy.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from flowyml_policy.records import CatalogueEntry
+    from flowyml_policy.stack_resolver import StackResolver
 
-OPERATIONS = ("validate", "run")
-"""What a stack can be judged for."""
+CHECKS = ("validate", "run")
+"""What a check can be for. Who registers a stack goes through `lifecycle`, which then does."""
 
 BATCH = 64
 """How many decisions share one commit of the audit. None of them is told before it."""
@@ -53,15 +56,26 @@ BATCH = 64
 class PolicyEngine:
     """Judges stacks by one project's settings. A context manager; safe from many threads.
 
-    Made by `from_project`, or, where the parts are at hand, from them: `evaluator` judges, `recorder` records.
-    Closing the engine closes both.
+    Made by `from_project`, or, where the parts are at hand, from them: `evaluator` judges, `recorder` records, `pins`
+    are those of the project's lockfile. Closing the engine closes both of the former.
     """
 
-    def __init__(self, settings: Settings, *, evaluator: Evaluator, recorder: Recorder, actor: Actor) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        evaluator: Evaluator,
+        recorder: Recorder,
+        actor: Actor,
+        pins: StackPins | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self.settings = settings
+        self._environ = environ
+        self.actor = actor
         self._evaluator = evaluator
         self._recorder = recorder
-        self._actor = actor
+        self._pins = ProjectPins.of(settings) if pins is None else pins
         self._normaliser = Normaliser(settings, actor)
         self._supported: set[tuple[str, tuple[str, ...]]] = set()
 
@@ -86,31 +100,34 @@ class PolicyEngine:
             evaluator=_started(settings, [Path(folder) for folder in rules]),
             recorder=AuditStore(settings.audit_path),
             actor=current_actor(environ),
+            environ=environ,
         )
 
     def check(
         self,
-        stack: StackDefinition | str | Path,
+        stack: object = None,
         *,
         environment: str | None = None,
-        operation: Literal["validate", "run"] = "run",
+        operation: Operation = "run",
     ) -> Decision:
         """The decision on one stack, also when it denies. Recorded before it is returned.
 
         `environment` is the one asked for; without it FLOWYML_ENV names it.
 
-        `stack` is a definition, or the path of a file that holds exactly one. Raises PolicyUndecided where there
-        is no decision, EnvironmentUnknown, and UsageError for a path that does not exist.
+        `stack` is whatever StackResolver takes: a definition, the path of a file that holds exactly one, a name, an
+        address, a FlowyML Stack, or nothing, for the stack that the environment or the settings name. Raises
+        PolicyUndecided where there is no decision, EnvironmentUnknown, ReferenceMalformed, and UsageError for a path
+        that does not exist and an object that is no stack.
         """
         decision, _ = self._check(stack, environment, operation)
         return decision
 
     async def acheck(
         self,
-        stack: StackDefinition | str | Path,
+        stack: object = None,
         *,
         environment: str | None = None,
-        operation: Literal["validate", "run"] = "run",
+        operation: Operation = "run",
     ) -> Decision:
         """As `check`, without blocking the event loop."""
         import asyncio  # noqa: PLC0415  18 ms that no command pays
@@ -119,10 +136,10 @@ class PolicyEngine:
 
     def require(
         self,
-        stack: StackDefinition | str | Path,
+        stack: object = None,
         *,
         environment: str | None = None,
-        operation: Literal["validate", "run"] = "run",
+        operation: Operation = "run",
     ) -> Decision:
         """As `check`, but a denial raises PolicyDenied, which carries the decision."""
         decision, result = self._check(stack, environment, operation)
@@ -135,11 +152,50 @@ class PolicyEngine:
     ) -> Iterator[Result]:
         """The result of every stack under `paths`, in order, each recorded before it is yielded.
 
-        `-` stands for `stdin`. Raises UsageError for a path that does not exist and EnvironmentUnknown, at the
-        call; what goes wrong afterwards is the outcome of the stack that it befell.
+        Each of `paths` is a path or a reference, as `is_reference` tells them apart; `-` stands for `stdin`. Raises
+        UsageError for a path that does not exist, ReferenceMalformed and EnvironmentUnknown, at the call; what goes
+        wrong afterwards is the outcome of the stack that it befell.
         """
         call = self._call("validate", environment)
-        return self._answered(call, read_candidates(paths, stdin=stdin, skip=[self.settings.waivers_path]))
+        return self._answered(call, self.candidates(paths, environment=environment, stdin=stdin))
+
+    def candidates(
+        self, named: Sequence[str], *, environment: str | None = None, stdin: bytes | None = None
+    ) -> Iterator[Candidate]:
+        """Every document that `named`, paths and references, mean, in order; raises what `validate` does."""
+        return read_named(
+            named,
+            open_resolver=self._open_resolver,
+            environment=environment,
+            stdin=stdin,
+            skip=[self.settings.waivers_path],
+        )
+
+    def answer(
+        self,
+        candidate: Candidate,
+        *,
+        environment: str | None = None,
+        operation: Operation,
+        failure: FlowymlPolicyError | None = None,
+    ) -> Result:
+        """The recorded result of one candidate, whatever it is; never raises for what is wrong with it.
+
+        `failure` is why it could not be judged at all: it is then undecided. Raises EnvironmentUnknown.
+        """
+        call = self._call(operation, environment)
+        content = candidate.content
+        if failure is None:
+            answer = self._answer(call, candidate)
+        else:
+            definition = content if isinstance(content, StackDefinition) else None
+            answer = answers.undecided(call, failure, candidate.source, definition=definition)
+        (recorded,) = self._recorded([answer])
+        return recorded.result
+
+    def bundles(self) -> dict[str, str]:
+        """The revision of each bundle of the loaded policy. Raises OpaError."""
+        return read_bundles(self._evaluator)
 
     def catalogue(self) -> tuple[CatalogueEntry, ...]:
         """Every code that the loaded policy can find, with the level in force for this project. Raises OpaError."""
@@ -158,20 +214,24 @@ class PolicyEngine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _call(self, operation: Literal["validate", "run"], environment: str | None) -> Call:
-        if operation not in OPERATIONS:
-            raise UsageError(f"there is no operation {operation!r}", advice=f"use {' or '.join(OPERATIONS)}")
-        if environment is None:
-            environment = self.settings.fallback_environment
+    def _open_resolver(self) -> StackResolver:
+        """A resolver of its own for each call, so that none is told what a source was long ago."""
+        from flowyml_policy.stack_resolver import StackResolver  # noqa: PLC0415  paths need none
+
+        return StackResolver(settings=self.settings, pins=self._pins, environ=self._environ)
+
+    def _call(self, operation: Operation, environment: str | None) -> Call:
+        environment = self.settings.fallback_environment if environment is None else environment
         if environment is not None:
             self.settings.environment(environment)
-        return Call(operation, _now(), self._actor, self.settings.authority, environment)
+        return Call(operation, _now(), self.actor, self.settings.authority, environment)
 
-    def _check(
-        self, stack: StackDefinition | str | Path, environment: str | None, operation: Literal["validate", "run"]
-    ) -> tuple[Decision, Result]:
+    def _check(self, stack: object, environment: str | None, operation: Operation) -> tuple[Decision, Result]:
+        if operation not in CHECKS:
+            raise UsageError(f"a check is for no operation {operation!r}", advice=f"use {' or '.join(CHECKS)}")
         call = self._call(operation, environment)
-        (answer,) = self._recorded([self._answer(call, _single(stack))])
+        candidate = read_one(stack, open_resolver=self._open_resolver, environment=environment)
+        (answer,) = self._recorded([self._answer(call, candidate)])
         if answer.decision is None:
             raise PolicyUndecided(answer.result) from answer.cause
         return answer.decision, answer.result
@@ -211,15 +271,21 @@ class PolicyEngine:
             return answers.invalid(call, content, candidate.source)
         if isinstance(content, FlowymlPolicyError):
             return answers.undecided(call, content, candidate.source)
-        return self._judged(call, content)
+        return self._judged(call, content, candidate.reference)
 
-    def _judged(self, call: Call, definition: StackDefinition) -> Answer:
+    def _judged(self, call: Call, definition: StackDefinition, reference: str | None) -> Answer:
         document: PolicyInput | None = None
         try:
             document = self._normaliser.policy_input(
-                definition, operation=call.operation, evaluated_at=call.evaluated_at, environment=call.environment
+                definition,
+                operation=call.operation,
+                evaluated_at=call.evaluated_at,
+                environment=call.environment,
+                lock=self._pins.facts(reference=reference, name=definition.metadata.name),
             )
             self._require_supported(call.operation, document)
+            if call.operation == "run":
+                self._require_pinned(definition, reference, document.environments)
             return answers.judged(call, definition, document, self._evaluator.judge(document))
         except FlowymlPolicyError as error:
             return answers.undecided(call, error, definition.source, definition=definition, document=document)
@@ -227,6 +293,21 @@ class PolicyEngine:
             fault = InternalError(f"judging failed with {type(error).__name__}: {error}")
             fault.__cause__ = error
             return answers.undecided(call, fault, definition.source, definition=definition, document=document)
+
+    def _require_pinned(self, definition: StackDefinition, reference: str | None, environments: Sequence[str]) -> None:
+        """Raise SourceNotPinned or LockfileError where an environment takes only what is pinned, and this is not."""
+        for name in environments:
+            environment = self.settings.environments.get(name)
+            if environment is not None and environment.require_pinned:
+                require_pinned(name, definition)
+            if environment is not None and environment.require_lock:
+                self._pins.require(
+                    environment=name,
+                    reference=reference,
+                    name=definition.metadata.name,
+                    definition=definition.digest,
+                    commit=definition.source.commit,
+                )
 
     def _require_supported(self, operation: str, document: PolicyInput) -> None:
         """Raise FeatureUnavailable where a setting asks, for this stack, for what this version cannot do."""
@@ -265,17 +346,6 @@ def _started(settings: Settings, rules: Sequence[Path]) -> Evaluator:
             return UnavailableEvaluator(error)
         raise
     return evaluator
-
-
-def _single(stack: StackDefinition | str | Path) -> Candidate:
-    """The one document that `stack` means."""
-    if isinstance(stack, StackDefinition):
-        return Candidate(stack.source, stack)
-    path = str(stack)
-    candidates = list(islice(read_candidates([path]), 2))
-    if len(candidates) > 1:
-        raise UsageError(f"{path} holds more than one document", advice="name a file that holds one stack")
-    return candidates[0]
 
 
 def _now() -> str:

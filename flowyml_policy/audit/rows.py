@@ -17,16 +17,19 @@ from typing import Final, NamedTuple, TypeVar
 from pydantic_core import PydanticSerializationError
 
 from flowyml_policy.audit.chain import Cell, rows_digest, text_digest
-from flowyml_policy.mask import holds_secret, mask_text
+from flowyml_policy.errors import AuditUnwritable
+from flowyml_policy.mask import holds_secret, mask_text, mask_value
 from flowyml_policy.records import (
     Decision,
     DecisionRecord,
     LocatedFinding,
+    NewEvent,
     Result,
 )
 from flowyml_policy.records.record import Json, Record
 
 _compact: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_strict: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 _CHECKED: Final = "PolicyChecked"
 _VALIDATED: Final = "StackValidated"
@@ -35,7 +38,7 @@ _VALIDATED: Final = "StackValidated"
 _AnyRecord = TypeVar("_AnyRecord", bound=Record)
 
 
-class NewEvent(NamedTuple):
+class EventCells(NamedTuple):
     """The columns `id` to `payload` of an event that has no place in the chain yet."""
 
     id: str
@@ -50,8 +53,8 @@ class NewEvent(NamedTuple):
 class DecisionRows(NamedTuple):
     """All rows of one decision, in the order in which they are appended. `checked` is its first event."""
 
-    checked: NewEvent
-    others: tuple[NewEvent, ...]
+    checked: EventCells
+    others: tuple[EventCells, ...]
     decision: tuple[Cell, ...]
     findings: tuple[tuple[Cell, ...], ...]
 
@@ -64,6 +67,34 @@ def rows_of(record: DecisionRecord) -> DecisionRows:
         return _rows(record)
     except (UnicodeEncodeError, PydanticSerializationError):
         return _rows(_encodable(record))
+
+
+def cells_of(event: NewEvent) -> EventCells:
+    """The columns of an event without a decision, its texts and payload masked.
+
+    Raises AuditUnwritable for one that promises rows it does not bring, and ValueError or TypeError for a payload
+    that is not JSON.
+    """
+    if event.type == _CHECKED:
+        raise AuditUnwritable(f"a {event.type} event without its decision was to be recorded")
+    try:
+        payload = _strict(mask_value(event.payload)[0])
+        payload.encode()
+    except UnicodeEncodeError:
+        payload = _strict(_escaped(mask_value(event.payload)[0]))
+    name, decision_id, actor = (
+        text and text.encode(errors="backslashreplace").decode()
+        for text in (event.stack_name, event.decision_id, event.actor)
+    )
+    return EventCells(
+        id=str(uuid.uuid4()),
+        at=event.at,
+        type=event.type,
+        stack_name=name and mask_text(name)[0],
+        decision_id=decision_id,
+        actor=mask_text(actor or "")[0],
+        payload=payload,
+    )
 
 
 def _rows(record: DecisionRecord) -> DecisionRows:
@@ -123,8 +154,8 @@ def _finding_cells(position: int, finding: LocatedFinding) -> tuple[Cell, ...]:
     )
 
 
-def _event(record: DecisionRecord, type_name: str, payload: dict[str, Json]) -> NewEvent:
-    return NewEvent(
+def _event(record: DecisionRecord, type_name: str, payload: dict[str, Json]) -> EventCells:
+    return EventCells(
         id=str(uuid.uuid4()),
         at=record.at,
         type=type_name,
@@ -208,11 +239,11 @@ def _encodable(record: DecisionRecord) -> DecisionRecord:
 
 
 def _escaped(value: Json) -> Json:
-    """`value` with the hex of every lone surrogate written out. Only as deep as a DecisionRecord is."""
+    """`value` with the hex of every lone surrogate written out. Only as deep as a record is."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
         return {_escaped(key): _escaped(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return tuple(_escaped(item) for item in value)
+    if isinstance(value, tuple | list):
+        return type(value)(_escaped(item) for item in value)
     return value

@@ -2,106 +2,35 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import threading
-import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from typing_extensions import Self
 
-from flowyml_policy.audit.chain import GENESIS, Cell, event_hash
-from flowyml_policy.audit.rows import DecisionRows, rows_of
-from flowyml_policy.audit.schema import DECISION_COLUMNS, EVENT_COLUMNS, FINDING_COLUMNS, MIGRATIONS
+from flowyml_policy.audit.appending import DECISION_ROW, append_decisions, append_events, columns
+from flowyml_policy.audit.rows import EventCells, cells_of, rows_of
+from flowyml_policy.audit.schema import EVENT_COLUMNS, FINDING_COLUMNS, MIGRATIONS
 from flowyml_policy.errors import AuditCorrupt, AuditUnwritable, FlowymlPolicyError
 from flowyml_policy.records import DecisionRecord
 from flowyml_policy.records.result import Outcome
-from flowyml_policy.storage import BUSY_TIMEOUT, open_for_reading, open_for_writing, reported, transaction
+from flowyml_policy.storage import (
+    AUDIT,
+    BUSY_TIMEOUT,
+    Database,
+    Transaction,
+    nothing_there,
+    open_for_reading,
+    reported,
+)
 
 if TYPE_CHECKING:  # what reads the audit is imported when it is read: most processes only write
     from flowyml_policy.audit.stored import StoredDecision
     from flowyml_policy.audit.verification import Progress, Verification
-    from flowyml_policy.records import Event
+    from flowyml_policy.records import Event, LastDecision, NewEvent
 
 _Answer = TypeVar("_Answer")
-
-_FORK_WAIT: Final = 5.0
-"""Seconds that a fork waits for one store of its process."""
-
-
-def _columns(names: Sequence[str]) -> str:
-    return ", ".join(f'"{name}"' for name in names)
-
-
-def _insert(table: str, names: Sequence[str]) -> str:
-    return f"INSERT INTO {table} ({_columns(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608  our names
-
-
-_DECISION_ROW: Final = ("seq", *DECISION_COLUMNS, "input")
-_FINDING_ROW: Final = ("seq", *FINDING_COLUMNS)
-
-_INSERT_EVENT: Final = _insert("events", EVENT_COLUMNS)
-_INSERT_DECISION: Final = _insert("decisions", _DECISION_ROW)
-_INSERT_FINDING: Final = _insert("findings", _FINDING_ROW)
-
-
-class _Connections:
-    """What one process has open. After a fork the child starts over; SQLite's own must not be touched there.
-
-    No thread may be inside SQLite while another one forks: the child would wait forever for a lock of
-    SQLite's that nobody holds there. So a fork waits, a bounded time, for what is being written.
-    """
-
-    abandoned: ClassVar[list[_Connections]] = []  # kept alive, so that no child closes what its parent uses
-    alive: ClassVar[weakref.WeakSet[_Connections]] = weakref.WeakSet()
-    held = threading.local()
-
-    def __init__(self) -> None:
-        self.process = os.getpid()
-        self.lock = threading.RLock()
-        self.writer: sqlite3.Connection | None = None
-        self.reader: sqlite3.Connection | None = None
-        self.file: tuple[int, int] | None = None
-        self.alive.add(self)
-
-    def __del__(self) -> None:
-        """A store that nobody closed, as in `AuditStore().get_events()`; never one that belongs to the parent."""
-        if self.process == os.getpid():
-            self.close()
-
-    @classmethod
-    def hold_all(cls) -> None:
-        """Before a fork."""
-        cls.held.locks = [each.lock for each in list(cls.alive) if each.lock.acquire(timeout=_FORK_WAIT)]
-
-    @classmethod
-    def release_all(cls) -> None:
-        """After a fork, on both sides."""
-        for lock in cls.held.__dict__.pop("locks", ()):
-            lock.release()
-
-    def forget_unless(self, path: Path) -> None:
-        """Close what is open on another file than now lies at `path`: it was moved away, and writing there is lost."""
-        if self.file != _identity(path):
-            self.close()
-
-    def close(self) -> None:
-        with self.lock:
-            for connection in (self.writer, self.reader):
-                if connection is not None:
-                    with suppress(sqlite3.Error):
-                        connection.close()
-            self.writer = self.reader = self.file = None
-
-
-os.register_at_fork(
-    before=_Connections.hold_all,
-    after_in_parent=_Connections.release_all,
-    after_in_child=_Connections.release_all,
-)
 
 
 class AuditStore:
@@ -115,7 +44,7 @@ class AuditStore:
     def __init__(self, path: str | Path | None = None, *, timeout: float = BUSY_TIMEOUT) -> None:
         self.path = _path_of_settings() if path is None else Path(path)
         self._timeout = timeout
-        self._connections = _Connections()
+        self._database = Database(self.path, MIGRATIONS, room=AUDIT, timeout=timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -125,7 +54,7 @@ class AuditStore:
 
     def close(self) -> None:
         """Release the file. Closing twice is fine."""
-        self._current().close()
+        self._database.close()
 
     def record(self, records: Sequence[DecisionRecord]) -> None:
         """Append `records` in order, in one transaction: durable when this returns, or none of them is there."""
@@ -133,11 +62,32 @@ class AuditStore:
             return
         try:
             rows = [rows_of(record) for record in records]
-            self._append(rows)
+            with self._database.writing() as transaction:
+                append_decisions(transaction.connection, rows)
         except FlowymlPolicyError:
             raise
         except Exception as error:
             raise AuditUnwritable(f"the decision could not be recorded: {self.path}: {error}") from error
+
+    def append_events(self, events: Sequence[NewEvent], *, within: Transaction | None = None) -> None:
+        """Append `events`, which have no decision of their own, in order: all durable when this returns, or none.
+
+        Their payloads are masked. With `within`, a transaction that is open on this very file, they become durable
+        with it. Events that promise rows of other tables (PolicyChecked) are refused: `record` writes those.
+        """
+        if not events:
+            return
+        try:
+            cells = [cells_of(event) for event in events]
+            if within is None:
+                with self._database.writing() as transaction:
+                    append_events(transaction.connection, cells)
+            else:
+                self._append_within(within, cells)
+        except FlowymlPolicyError:
+            raise
+        except Exception as error:
+            raise AuditUnwritable(f"the event could not be recorded: {self.path}: {error}") from error
 
     def get_events(
         self,
@@ -150,7 +100,7 @@ class AuditStore:
         from flowyml_policy.audit.stored import event_of  # noqa: PLC0415  for readers
 
         where, values = _where(stack_name=stack_name, decision_id=decision_id, type=type)
-        query = f"SELECT {_columns(EVENT_COLUMNS)} FROM events{where} ORDER BY seq DESC LIMIT ?"  # noqa: S608  our names
+        query = f"SELECT {columns(EVENT_COLUMNS)} FROM events{where} ORDER BY seq DESC LIMIT ?"  # noqa: S608  our names
 
         def read(connection: sqlite3.Connection) -> list[Event]:
             return [event_of(row) for row in connection.execute(query, (*values, _limit(limit)))]
@@ -170,6 +120,24 @@ class AuditStore:
         found = self._read(lambda connection: _decisions(connection, where, (*values, 1)))
         return found[0] if found else None
 
+    def last_decisions(self, digests: Iterable[str]) -> dict[str, LastDecision]:
+        """The newest decision about each definition of `digests` that was judged, hypothetical ones aside.
+
+        Empty where nothing is recorded yet.
+        """
+        query = (
+            "SELECT outcome, at, decision_id FROM decisions WHERE definition_digest = ? AND hypothetical = 0"
+            " ORDER BY seq DESC LIMIT 1"
+        )
+
+        from flowyml_policy.records import LastDecision  # noqa: PLC0415  for readers
+
+        def read(connection: sqlite3.Connection) -> dict[str, LastDecision]:
+            found = ((digest, connection.execute(query, (digest,)).fetchone()) for digest in set(digests))
+            return {digest: LastDecision(outcome=row[0], at=row[1], decision_id=row[2]) for digest, row in found if row}
+
+        return self._read(read, dict)
+
     def verify(self, progress: Progress | None = None) -> Verification:
         """Check the chain and every row; memory does not grow with the file.
 
@@ -185,70 +153,33 @@ class AuditStore:
         finally:
             connection.close()
 
-    def _current(self) -> _Connections:
-        if self._connections.process != os.getpid():
-            _Connections.abandoned.append(self._connections)
-            self._connections = _Connections()
-        return self._connections
+    def _append_within(self, transaction: Transaction, cells: Sequence[EventCells]) -> None:
+        if not transaction.is_on(self.path):
+            raise AuditUnwritable(f"the transaction writes {transaction.path}, not the audit: {self.path}")
+        with reported(self.path, "write"):
+            transaction.bring_up(MIGRATIONS, AUDIT)
+            append_events(transaction.connection, cells)
 
-    def _append(self, rows: Sequence[DecisionRows]) -> None:
-        with self._writing() as connection, transaction(connection, self._timeout):
-            _append(connection, rows)
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """The writer, opened anew where the file was moved away; given up after any failure."""
-        connections = self._current()
-        with connections.lock, reported(self.path, "write"):
-            connections.forget_unless(self.path)
-            if connections.writer is None:
-                connections.writer = open_for_writing(self.path, MIGRATIONS, timeout=self._timeout)
-                connections.file = _identity(self.path)
+    def _read(
+        self, query: Callable[[sqlite3.Connection], _Answer], without: Callable[[], _Answer] | None = None
+    ) -> _Answer:
+        """What `query` answers; what `without` does, where there is no audit yet."""
+        with self._database.reading() as connection:
+            if connection is None:
+                if without is None:
+                    raise nothing_there(self.path, AUDIT)
+                return without()
             try:
-                yield connections.writer
-            except BaseException:
-                connections.close()
-                raise
-
-    def _read(self, query: Callable[[sqlite3.Connection], _Answer]) -> _Answer:
-        connections = self._current()
-        with connections.lock, reported(self.path, "read"):
-            connections.forget_unless(self.path)
-            if connections.reader is None:
-                connections.reader = open_for_reading(self.path, MIGRATIONS, timeout=self._timeout)
-                connections.file = _identity(self.path)
-            try:
-                return query(connections.reader)
+                return query(connection)
             except (ValueError, TypeError, RecursionError) as error:
                 raise AuditCorrupt(f"the audit holds a row that is not of its shape: {self.path}: {error}") from error
-
-
-def _append(connection: sqlite3.Connection, batch: Sequence[DecisionRows]) -> None:
-    head = connection.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
-    seq, prev_hash = (0, GENESIS) if head is None else head
-    events: list[tuple[Cell, ...]] = []
-    decisions: list[tuple[Cell, ...]] = []
-    findings: list[tuple[Cell, ...]] = []
-    for rows in batch:
-        first = seq + 1
-        for event in (rows.checked, *rows.others):
-            seq += 1
-            fields = (seq, *event)
-            digest = event_hash(prev_hash, fields)
-            events.append((*fields, prev_hash, digest))
-            prev_hash = digest
-        decisions.append((first, *rows.decision))
-        findings.extend((first, *finding) for finding in rows.findings)
-    connection.executemany(_INSERT_EVENT, events)
-    connection.executemany(_INSERT_DECISION, decisions)
-    connection.executemany(_INSERT_FINDING, findings)
 
 
 def _decisions(connection: sqlite3.Connection, where: str, values: Sequence[str | int]) -> list[StoredDecision]:
     from flowyml_policy.audit.stored import decision_of  # noqa: PLC0415  for readers
 
-    select = f"SELECT {_columns(_DECISION_ROW)} FROM decisions{where} ORDER BY seq DESC LIMIT ?"  # noqa: S608  our names
-    found = f"SELECT {_columns(FINDING_COLUMNS)} FROM findings WHERE seq = ? ORDER BY position"  # noqa: S608  our names
+    select = f"SELECT {columns(DECISION_ROW)} FROM decisions{where} ORDER BY seq DESC LIMIT ?"  # noqa: S608  our names
+    found = f"SELECT {columns(FINDING_COLUMNS)} FROM findings WHERE seq = ? ORDER BY position"  # noqa: S608  our names
     return [decision_of(row, connection.execute(found, row[:1])) for row in connection.execute(select, values)]
 
 
@@ -260,14 +191,6 @@ def _where(**filters: str | None) -> tuple[str, list[str]]:
 def _limit(limit: int | None) -> int:
     """SQLite's own word for no limit is a negative one."""
     return -1 if limit is None else max(limit, 0)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)  # noqa: PTH116  once a batch, and Path.stat costs twice as much
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _path_of_settings() -> Path:

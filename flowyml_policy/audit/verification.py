@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from flowyml_policy.audit.chain import GENESIS, event_hash, rows_digest, text_digest
-from flowyml_policy.audit.schema import DECISION_COLUMNS, EVENT_COLUMNS, FINDING_COLUMNS, TRIGGERS
+from flowyml_policy.audit.schema import DECISION_COLUMNS, EVENT_COLUMNS, FINDING_COLUMNS, TABLES, TRIGGERS
 from flowyml_policy.records import PolicyChecked
 from flowyml_policy.records.record import Json, Record
 from flowyml_policy.records.result import EXIT_ALLOWED, EXIT_DENIED
@@ -158,7 +158,9 @@ class _Walk:
             raise _Broken(seq, "the findings of its decision were changed after they were written")
 
     def _triggers(self) -> None:
-        present = dict(self.connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"))
+        """Those of the audit's own tables; other rooms may keep tables in the file, with triggers of theirs."""
+        query = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name COLLATE NOCASE IN (?, ?, ?)"
+        present = dict(self.connection.execute(query, TABLES))
         if present != TRIGGERS:
             raise _Broken(None, "every row is in order, but the triggers that refuse changes are not as they were")
 

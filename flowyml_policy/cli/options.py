@@ -1,13 +1,16 @@
-"""Options that several commands share, written once so that they read alike everywhere."""
+"""Options, and what becomes of arguments, that several commands share; written once so that they read alike."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+import sys
+from collections.abc import Callable, Collection
+from typing import Any, Final, TypeVar
 
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+STDIN: Final = "-"
 
 
 def format_option(*formats: str) -> Callable[[F], F]:
@@ -36,3 +39,18 @@ def policy_option(command: F) -> F:
     return click.option(
         "--policy", "rules", metavar="DIR", multiple=True, help="Add the rules in this folder; repeatable."
     )(command)
+
+
+def audit_list(ctx: click.Context, project: str | None) -> str:
+    """The command that shows what was just recorded."""
+    where = f" --project {project}" if project else ""
+    return f"{ctx.find_root().command_path} audit list{where}"
+
+
+def standard_input(named: Collection[str]) -> bytes | None:
+    """Standard input, if it is among what is named; no more of it than the reader of definitions may take."""
+    if STDIN not in named:
+        return None
+    from flowyml_policy.strict_yaml import Limits  # noqa: PLC0415  loads yaml
+
+    return b"" if sys.stdin is None else sys.stdin.buffer.read(Limits().size + 1)

@@ -16,6 +16,12 @@ def _stack() -> dict[str, Any]:
     return stack_json_schema()
 
 
+def _flowyml_stack() -> dict[str, Any]:
+    from flowyml_policy.definitions import schema_b_json_schema  # noqa: PLC0415
+
+    return schema_b_json_schema()
+
+
 def _input() -> dict[str, Any]:
     from flowyml_policy.records import policy_input_schema  # noqa: PLC0415
 
@@ -34,18 +40,24 @@ def _settings() -> dict[str, Any]:
     return settings_json_schema()
 
 
-_SCHEMAS = {"stack": _stack, "input": _input, "decision": _decision, "settings": _settings}
+_SCHEMAS = {
+    "stack": _stack,
+    "flowyml": _flowyml_stack,
+    "input": _input,
+    "decision": _decision,
+    "settings": _settings,
+}
 
 
 @click.command(
     cls=Command,
     examples=["{prog} schema stack > stack.schema.json", "{prog} schema settings", "{prog} schema input"],
 )
-@click.argument("name", metavar="stack|input|decision|settings", type=click.Choice(list(_SCHEMAS)))
+@click.argument("name", metavar="stack|flowyml|input|decision|settings", type=click.Choice(list(_SCHEMAS)))
 def schema(name: str) -> None:
     """Print a JSON Schema: stack, input, decision or settings.
 
-    stack is a definition, input the document that policy judges, decision the answer that it gives,
-    and settings flowyml.yaml.
+    stack is a definition, flowyml one in FlowyML's own schema (flowyml.io/v1), input the document
+    that policy judges, decision the answer that it gives, and settings flowyml.yaml.
     """
     click.echo(json.dumps(_SCHEMAS[name](), indent=2, ensure_ascii=False))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
-from flowyml_policy.cli.options import format_option, policy_option, project_option
+from flowyml_policy.cli.options import audit_list, format_option, policy_option, project_option, standard_input
+from flowyml_policy.cli.stack_apply import apply, retire
+from flowyml_policy.cli.stack_diff import diff
+from flowyml_policy.cli.stack_list import list_stacks
+from flowyml_policy.cli.stack_lock import lock, verify
 from flowyml_policy.cli.tree import Group
 from flowyml_policy.outputs import open_output, show
 from flowyml_policy.outputs.progress import watched
@@ -17,12 +21,13 @@ from flowyml_policy.outputs.screen import Screen
 if TYPE_CHECKING:
     from flowyml_policy.records import Result
 
-STDIN: Final = "-"
 
-
-@click.group(cls=Group, help="Judge stack definitions.")
+@click.group(cls=Group, help="Judge stacks, register them, and pin what their names mean.")
 def stack() -> None:
     """The group; its commands do the work."""
+
+
+stack.add_command(list_stacks)
 
 
 @stack.command(
@@ -61,10 +66,10 @@ def validate(
     from flowyml_policy.policy_engine import PolicyEngine  # noqa: PLC0415
 
     fail_on_warn = fail_on == "warn"
-    notes = [f"audit: {_audit_list(ctx, project)}"]
+    notes = [f"audit: {audit_list(ctx, project)}"]
     output = open_output(output_format, Screen.of(sys.stdout), notes=notes, fail_on_warn=fail_on_warn)
     with PolicyEngine.from_project(project, rules=rules) as engine:
-        results = engine.validate(paths, environment=environment, stdin=_stdin(paths))
+        results = engine.validate(paths, environment=environment, stdin=standard_input(paths))
         summary = show(_watched(results, output_format), output)
     ctx.exit(summary.exit_code(fail_on_warn=fail_on_warn))
 
@@ -75,16 +80,5 @@ def _watched(results: Iterator[Result], output_format: str) -> Iterator[Result]:
     return results if streaming else watched(results, sys.stderr)
 
 
-def _audit_list(ctx: click.Context, project: str | None) -> str:
-    """The command that shows what was just recorded."""
-    where = f" --project {project}" if project else ""
-    return f"{ctx.find_root().command_path} audit list{where}"
-
-
-def _stdin(paths: tuple[str, ...]) -> bytes | None:
-    """Standard input, if it is asked for; no more of it than the reader of definitions may take."""
-    if STDIN not in paths:
-        return None
-    from flowyml_policy.strict_yaml import Limits  # noqa: PLC0415  loads yaml
-
-    return b"" if sys.stdin is None else sys.stdin.buffer.read(Limits().size + 1)
+for _command in (apply, retire, lock, verify, diff):
+    stack.add_command(_command)

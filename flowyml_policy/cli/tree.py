@@ -157,7 +157,7 @@ def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> 
 root = Root(
     "flowyml-policy",
     table={
-        "stack": ("flowyml_policy.cli.stack", "Judge stack definitions."),
+        "stack": ("flowyml_policy.cli.stack", "Judge stacks, register them, and pin what their names mean."),
         "policy": ("flowyml_policy.cli.policy", "See what the loaded policy checks."),
         "audit": ("flowyml_policy.cli.audit", "See what was decided, and check that the record is whole."),
         "schema": ("flowyml_policy.cli.schema", "Print a JSON Schema: stack, input, decision or settings."),

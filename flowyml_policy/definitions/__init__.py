@@ -1,6 +1,7 @@
 """Stack definitions: from bytes to a typed StackDefinition whose every value knows its line.
 
 Rules of this room:
+- Schema A (`flowyml/v1`) is what the model speaks; FlowyML's own `flowyml.io/v1` is converted, and nothing dropped.
 - Reading is strict: an unknown key, a value of another type, a second meaning is a problem, never a guess.
 - A document that is no stack is a problem too (`definition.kind`); nothing that was named is passed over.
 - All problems of a document are reported, in file order, each with what, where and how to write it.
@@ -17,7 +18,8 @@ from flowyml_policy.on_demand import on_demand
 
 if TYPE_CHECKING:
     from flowyml_policy.definitions.builtin import LOCAL_STACK
-    from flowyml_policy.definitions.json_schema import stack_json_schema
+    from flowyml_policy.definitions.json_schema import schema_b_json_schema, stack_json_schema
+    from flowyml_policy.definitions.text import definition_yaml
 
 __all__ = [
     "LOCAL_STACK",
@@ -29,11 +31,21 @@ __all__ = [
     "StackDefinition",
     "Storage",
     "Tracking",
+    "definition_yaml",
     "find_files",
     "local_source",
     "read_definitions",
     "read_file",
+    "schema_b_json_schema",
     "stack_json_schema",
 ]
 
-__getattr__ = on_demand(__name__, {"LOCAL_STACK": "builtin", "stack_json_schema": "json_schema"})
+__getattr__ = on_demand(
+    __name__,
+    {
+        "LOCAL_STACK": "builtin",
+        "definition_yaml": "text",
+        "schema_b_json_schema": "json_schema",
+        "stack_json_schema": "json_schema",
+    },
+)

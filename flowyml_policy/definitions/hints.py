@@ -26,10 +26,12 @@ def unknown_key_fix(
     same = folded.get(snake.replace("_", ""))
     if same:
         return f"write `{same}`" if same not in taken else f"take it out; `{same}` is there already"
+    level = _level_of(key, parent, known)
+    if level is not None:
+        return f"move it to {'.'.join(level) or 'the top level'}"
     level = _level_of(snake, parent, known)
     if level is not None:
-        name = f" as `{snake}`" if snake != key else ""
-        return f"move it to {'.'.join(level) or 'the top level'}{name}"
+        return f"move it to {'.'.join(level) or 'the top level'} as `{snake}`"
     near = difflib.get_close_matches(snake, list(here), n=1, cutoff=_NEAR)
     if near:
         return f"did you mean `{near[0]}`?" if near[0] not in taken else f"join it with `{near[0]}`, or take it out"

@@ -6,7 +6,7 @@ so `size:` with nothing after it is a problem and not the same as no `size`.
 
 from typing import Annotated, Any, Final, Literal, TypeAlias, cast
 
-from pydantic import Field, GetCoreSchemaHandler, model_validator
+from pydantic import Field, GetCoreSchemaHandler, SerializeAsAny, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from typing_extensions import Self
 
@@ -21,7 +21,7 @@ SAFE_NAME: Final = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$"
 """Names that the rule `naming` lets pass; others are well-formed definitions all the same."""
 
 
-class _Given:
+class Given:
     """Validates what is given as the inner type, so that None stands only for an absent key."""
 
     def __init__(self, inner: Any) -> None:
@@ -32,9 +32,9 @@ class _Given:
         return cast("CoreSchema", {**handler.generate_schema(self.inner), "serialization": as_it_is})
 
 
-Version: TypeAlias = Annotated[str | None, _Given(str)]
-Text: TypeAlias = Annotated[str | None, _Given(Annotated[str, Field(min_length=1)])]
-Nodes: TypeAlias = Annotated[int | None, _Given(Annotated[int, Field(ge=0, le=MOST_NODES)])]
+Version: TypeAlias = Annotated[str | None, Given(str)]
+Text: TypeAlias = Annotated[str | None, Given(Annotated[str, Field(min_length=1)])]
+Nodes: TypeAlias = Annotated[int | None, Given(Annotated[int, Field(ge=0, le=MOST_NODES)])]
 
 
 class Metadata(Part):
@@ -128,8 +128,8 @@ class Definition(Record):
 
     api_version: Literal["flowyml/v1"] = Field(alias="apiVersion", description="The schema of this definition.")
     kind: Literal["StackDefinition"] = Field(description="What this document is.")
-    metadata: Metadata = Field(description="What the stack is called and how it is labelled.")
-    spec: Spec = Field(description="The parts of the stack; each may be left out.")
+    metadata: SerializeAsAny[Metadata] = Field(description="What the stack is called and how it is labelled.")
+    spec: SerializeAsAny[Spec] = Field(description="The parts of the stack; each may be left out.")
 
 
 _LEVELS: Final[dict[tuple[str, ...], type[Record]]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -18,12 +18,7 @@ _KEY_ERROR: Final = "[key]"
 _SHORT: Final = 80
 _PLAIN_KEY = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,15}")
-_OTHER_SCHEMA: Final = "flowyml.io/"
-_OTHER_SCHEMA_FIX: Final = (
-    f"write `apiVersion: {API_VERSION}` and `kind: {KIND}`, and the keys of that schema: "
-    "spec.backend is spec.compute.backend, minInstances is min_nodes, baseImage is docker_image, "
-    "pythonVersion is python_version, artifactStore is artifact_store"
-)
+_BOUNDS: Final = ("nodes_order", "instances_order")
 _WANTED: Final = {  # pydantic's error type: what should stand there
     "string_type": "text",
     "int_type": "a whole number",
@@ -32,11 +27,14 @@ _WANTED: Final = {  # pydantic's error type: what should stand there
     "model_attributes_type": "a mapping",
     "dict_type": "a mapping",
     "mapping_type": "a mapping",
+    "bool_type": "true or false",
+    "float_type": "a number",
+    "list_type": "a list",
 }
 
 
 def no_stack(value: Json, document: Document | None) -> DefinitionProblem | None:
-    """The problem of a document that is something else than a schema A stack: looking further would mislead."""
+    """The problem of a document that is no schema A stack, nor means to be one: looking further would mislead."""
     where = document.location() if document else None
     if not isinstance(value, dict):
         message = f"the document is {_described(value)}, no stack definition"
@@ -47,12 +45,6 @@ def no_stack(value: Json, document: Document | None) -> DefinitionProblem | None
             fix = "put a blank after each colon"
         return DefinitionProblem("definition.kind", message, fix=fix, location=where)
     version, kind = value.get("apiVersion"), value.get("kind")
-    if isinstance(version, str) and version.startswith(_OTHER_SCHEMA):
-        message = f"apiVersion {version[:_SHORT]!r} is FlowyML's own schema, which this version does not read"
-        location = document.location(("apiVersion",)) if document else None
-        return DefinitionProblem(
-            "definition.api_version", message, fix=_OTHER_SCHEMA_FIX, location=location, path=("apiVersion",)
-        )
     if version == API_VERSION or kind == KIND:
         return None
     fix = f"write `apiVersion: {API_VERSION}` and `kind: {KIND}`, or keep the file elsewhere"
@@ -95,12 +87,28 @@ def name_and_version(value: Json) -> tuple[str | None, str | None]:
     )
 
 
-def explain_validation(error: ValidationError, value: Json, document: Document | None) -> list[DefinitionProblem]:
-    """Every problem that pydantic found in the mapping `value`, in the order in which they stand in the file."""
-    problems = [_problem(detail, value, document) for detail in error.errors(include_url=False)]
-    if document is not None:
-        problems.sort(key=lambda one: (one.location.line, one.location.column) if one.location else (0, 0))
-    return problems
+def explain_validation(
+    error: ValidationError, value: Json, document: Document | None, written: Callable[[KeyPath], KeyPath] | None = None
+) -> list[DefinitionProblem]:
+    """Every problem that pydantic found in the mapping `value`, in the order in which they stand in the file.
+
+    `written` says where the file has what the model has at a path, for a file in another schema's spelling.
+    """
+    problems = []
+    for detail in error.errors(include_url=False):
+        path = (*detail["loc"], "min_nodes") if detail["type"] in _BOUNDS else tuple(detail["loc"])
+        problem = _problem({**detail, "loc": written(path) if written else path}, value, document)
+        if written is not None:
+            problem.path = path
+            if path == ("spec",) and detail["type"] == "missing":
+                problem.fix = "add `spec:`"
+        problems.append(problem)
+    return in_file_order(problems)
+
+
+def in_file_order(problems: Sequence[DefinitionProblem]) -> list[DefinitionProblem]:
+    """`problems` as they stand in the file; those of a definition that no file holds stay as they are."""
+    return sorted(problems, key=lambda one: (one.location.line, one.location.column) if one.location else (0, 0))
 
 
 def unencodable(value: Json, path: KeyPath = ()) -> list[DefinitionProblem]:
@@ -112,7 +120,9 @@ def unencodable(value: Json, path: KeyPath = ()) -> list[DefinitionProblem]:
             found.append(_no_utf8(message, path))
         elif isinstance(item, dict):
             found += unencodable(item, (*path, key))
-        elif isinstance(item, str) and not _is_encodable(item):
+        elif any(
+            isinstance(one, str) and not _is_encodable(one) for one in (item if isinstance(item, list) else [item])
+        ):
             found.append(_no_utf8(f"{dotted((*path, key))} is text that UTF-8 cannot hold", (*path, key)))
     return found
 
@@ -133,16 +143,19 @@ def _problem(detail: Any, value: Json, document: Document | None) -> DefinitionP
     if kind == "extra_forbidden":
         return _unknown(path, value, document)
     if kind == "invalid_key" or (len(path) > 1 and path[-1] == _KEY_ERROR):
-        return _bad_key(path, given, document)
+        return bad_key(path, given, document)
     location = document.location(path) if document else None
     if kind == "literal_error":
-        return _other_header(path, given, location)
+        wanted = {"apiVersion": API_VERSION, "kind": KIND}.get(str(path[0]))
+        return (
+            _not_one_of(path, given, detail["ctx"], location)
+            if wanted is None
+            else other_header(path, given, location, wanted)
+        )
     if kind in _WANTED:
         return _wrong_type(path, given, _WANTED[kind], document)
-    message, fix = _bad_value(kind, dotted(path), given, detail.get("ctx") or {})
-    if kind == "nodes_order":
-        path = (*path, "min_nodes")
-        location = document.location(path) if document else None
+    name = dotted(path[:-1] if kind in _BOUNDS else path)
+    message, fix = _bad_value(kind, name, given, detail.get("ctx") or {})
     return DefinitionProblem("definition.value", message, fix=fix, location=location, path=path)
 
 
@@ -170,7 +183,8 @@ def _unknown(path: KeyPath, value: Json, document: Document | None) -> Definitio
     return DefinitionProblem("definition.unknown_key", message, fix=fix, location=location, path=path)
 
 
-def _bad_key(path: KeyPath, given: Any, document: Document | None) -> DefinitionProblem:
+def bad_key(path: KeyPath, given: Any, document: Document | None) -> DefinitionProblem:
+    """The problem of a mapping whose key, the last of `path`, is not text."""
     place = path[:-2] if path[-1] == _KEY_ERROR else path[:-1]
     location = document.location(place) if document else None
     where = dotted(place) if place else "the definition"
@@ -178,14 +192,22 @@ def _bad_key(path: KeyPath, given: Any, document: Document | None) -> Definition
     return DefinitionProblem("definition.type", message, fix="use text as the key", location=location, path=place)
 
 
-def _other_header(path: KeyPath, given: Any, location: Location | None) -> DefinitionProblem:
-    wanted = API_VERSION if path == ("apiVersion",) else KIND
+def other_header(path: KeyPath, given: Any, location: Location | None, wanted: str) -> DefinitionProblem:
+    """The problem of an apiVersion or kind that is not the one `wanted`."""
     code = "definition.api_version" if path == ("apiVersion",) else "definition.kind"
     if not isinstance(given, str):
         code = "definition.type"
     shown = repr(given[:_SHORT]) if isinstance(given, str) else _described(given)
     message = f"{dotted(path)} is {shown}, not {wanted}"
     return DefinitionProblem(code, message, fix=f"write `{path[-1]}: {wanted}`", location=location, path=path)
+
+
+def _not_one_of(path: KeyPath, given: Any, context: Mapping[str, Any], location: Location | None) -> DefinitionProblem:
+    shown = repr(given[:_SHORT]) if isinstance(given, str) else _described(given)
+    code = "definition.value" if isinstance(given, str) else "definition.type"
+    message = f"{dotted(path)} is {shown}" + ("" if given is None else ", which is no choice")
+    fix = f"write one of {str(context['expected']).replace(chr(39), '')}"
+    return DefinitionProblem(code, message, fix=fix, location=location, path=path)
 
 
 def _wrong_type(path: KeyPath, given: Any, wanted: str, document: Document | None) -> DefinitionProblem:
@@ -224,11 +246,21 @@ def _bad_value(kind: str, name: str, given: Any, context: Mapping[str, Any]) -> 
 _BAD_VALUES: Final = {  # pydantic's error type: what is wrong, what to do
     "string_too_short": ("{name} is an empty text", "write a value, or take the key out"),
     "string_too_long": ("{name} has {length} characters, more than {max_length}", "shorten it"),
-    "greater_than_equal": ("{name} is less than {ge}", "write {ge} or more"),
+    "greater_than_equal": ("{name} is less than {ge:g}", "write {ge:g} or more"),
     "less_than_equal": ("{name} is more than {le}", "write a smaller number"),
     "nodes_order": (
         "{name}: min_nodes {given[min_nodes]} is more than max_nodes {given[max_nodes]}",
         "raise max_nodes, or lower min_nodes",
+    ),
+    "instances_order": (
+        "{name}: minInstances {given[min_nodes]} is more than maxInstances {given[max_nodes]}",
+        "raise maxInstances, or lower minInstances",
+    ),
+    "finite_number": ("{name} is no finite number", "write a number"),
+    "packages_overlap": ("{name} allows and denies the package {package!r}", "take it out of one of the lists"),
+    "not_canonical": (
+        "{name} holds a value that has no exact JSON form",
+        "use text as keys; finite numbers, and whole ones up to 2**53 - 1",
     ),
     "string_unicode": ("{name} is text that UTF-8 cannot hold", "take the lone surrogates out"),
 }

@@ -1,29 +1,35 @@
-"""StackDefinition: a definition that was read, and where it came from."""
+"""StackDefinition: a definition that was read, in either schema, and where it came from."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from pydantic import PrivateAttr, ValidationError
 from typing_extensions import Self
 
 from flowyml_policy.canonical import canonical_digest
 from flowyml_policy.definitions.files import display_path, local_source, read_file
-from flowyml_policy.definitions.model import Definition
+from flowyml_policy.definitions.model import API_VERSION, KIND, Definition
 from flowyml_policy.definitions.problems import (
+    dotted,
     explain_validation,
     explain_yaml,
+    in_file_order,
     name_and_version,
     no_stack,
     not_one_document,
     unencodable,
 )
-from flowyml_policy.errors import DefinitionInvalid, DefinitionProblem, YamlInvalid
+from flowyml_policy.definitions.schema_b import API_VERSION_B, Conversion, is_schema_b, to_schema_b, written_path
+from flowyml_policy.definitions.wide_model import WideParts
+from flowyml_policy.errors import DefinitionInvalid, DefinitionProblem, SchemaTooNarrow, YamlInvalid
 from flowyml_policy.records.location import Location
 from flowyml_policy.records.policy_input import Source
+from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.records.record import Json, Key
 from flowyml_policy.strict_yaml import Document, load_documents
 
@@ -31,14 +37,23 @@ _AN_OBJECT: Final = Source(kind="object", uri="object")
 
 
 class _Origin(NamedTuple):
-    """What a definition was read from; `document` is None for one that no file holds."""
+    """What a definition was read from; `document` is None for one that no file holds.
+
+    `written` is what its author wrote where that is not the file's document, `converted` the same in schema A's terms
+    where that was another schema. `provenance` is where it was resolved to.
+    """
 
     source: Source = _AN_OBJECT
     document: Document | None = None
+    written: dict[str, Json] | None = None
+    converted: dict[str, Json] | None = None
+    provenance: Provenance | None = None
 
 
 class StackDefinition(Definition):
-    """A stack definition in schema A. Make one with `from_yaml`, `from_file` or `from_dict`.
+    """A stack definition, in schema A's terms. Make one with `from_yaml`, `from_file` or `from_dict`.
+
+    They take schema A and FlowyML's own (`flowyml.io/v1`), and tell them apart by the document's first keys.
 
     Those raise DefinitionInvalid with every problem of the document (`from_file` also SourceUnreadable).
     Two are equal when their authors set the same keys to the same values, whatever file they stand in.
@@ -67,12 +82,29 @@ class StackDefinition(Definition):
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Json], *, source: Source | None = None) -> Self:
-        """The definition that a mapping in schema A's spelling holds. Later changes to `value` do not reach it."""
+        """The definition that a mapping holds, in either schema. Later changes to `value` do not reach it."""
         given = dict(value) if isinstance(value, Mapping) else value
+        if is_schema_b(given):
+            given = copy.deepcopy(given)
         definition = cls._validated(given, None, source or _AN_OBJECT)
         problems = unencodable(definition.document)
         if problems:
             raise _invalid(problems, given)
+        return definition
+
+    @classmethod
+    def from_instance(cls, value: Mapping[str, Json], facts: Mapping[str, Json], *, source: Source) -> Self:
+        """The definition that stands for a live object: schema A's keys, and `facts` in the section `spec.instance`.
+
+        No file can have that section. The digest and the policy input cover it.
+        """
+        definition = cls.from_dict(value, source=source)
+        document = copy.deepcopy(definition.document)
+        document["spec"]["instance"] = copy.deepcopy(dict(facts))
+        problems = unencodable(document)
+        if problems:
+            raise _invalid(problems, document)
+        definition._origin = definition._origin._replace(written=document)  # noqa: SLF001  this class's own
         return definition
 
     @classmethod
@@ -81,6 +113,8 @@ class StackDefinition(Definition):
 
     @classmethod
     def _validated(cls, value: Json, document: Document | None, source: Source) -> Self:
+        if is_schema_b(value):
+            return cls._from_schema_b(value, document, source)
         problem = no_stack(value, document)
         if problem is not None:
             raise _invalid([problem], value)
@@ -91,18 +125,62 @@ class StackDefinition(Definition):
         definition._origin = _Origin(source, document)  # noqa: SLF001  this class's own
         return definition
 
+    @classmethod
+    def _from_schema_b(cls, value: dict[str, Json], document: Document | None, source: Source) -> Self:
+        conversion = Conversion(value, document).run()
+        parts, problems = None, conversion.problems
+        try:
+            known = {part: conversion.value[part] for part in ("metadata", "spec") if part in conversion.value}
+            parts = WideParts.model_validate(known)
+        except ValidationError as error:
+            written = partial(written_path, value)
+            problems = in_file_order([*problems, *explain_validation(error, conversion.value, document, written)])
+        if parts is None or problems:
+            raise _invalid(problems, value)
+        definition = cls.model_construct(api_version=API_VERSION, kind=KIND, metadata=parts.metadata, spec=parts.spec)
+        definition._origin = _Origin(source, document, value, conversion.value)  # noqa: SLF001  this class's own
+        return cast("Self", definition)
+
     @cached_property
     def document(self) -> dict[str, Json]:
         """The document as its author wrote it. Treat it as read-only."""
-        written = self._origin.document
+        origin = self._origin
+        if origin.written is not None:
+            return origin.written
         value: dict[str, Json] = (
-            self.model_dump(by_alias=True, exclude_unset=True) if written is None else written.value
+            self.model_dump(by_alias=True, exclude_unset=True) if origin.document is None else origin.document.value
         )
         return value
 
     def set_values(self) -> dict[str, Json]:
-        """The keys that the author set, in schema A's spelling, without defaults. Treat it as read-only."""
-        return self.document
+        """The keys that the author set, in schema A's terms, without defaults. Treat it as read-only.
+
+        For a document in schema B it has keys that schema A does not know: `definitions.wide_model` lists them.
+        """
+        converted = self._origin.converted
+        return self.document if converted is None else converted
+
+    @property
+    def written_schema(self) -> str:
+        """The apiVersion of the schema that the author wrote it in."""
+        return API_VERSION if self._origin.converted is None else API_VERSION_B
+
+    def to_schema_b(self) -> dict[str, Json]:
+        """This definition as FlowyML's own schema writes it, with the keys that the author set and no others.
+
+        Raises SchemaTooNarrow where that schema has no place for all of it.
+        """
+        result, homeless = to_schema_b(self.set_values())
+        reasons = [f"it has no place for {dotted(path)}" for path in homeless]
+        if self._origin.converted is None and self.spec.storage.artifact_store is not None:
+            reasons.append("it needs the kind of spec.storage.artifact_store, which is not said")
+        try:
+            StackDefinition.from_dict(result)
+        except DefinitionInvalid as error:
+            reasons += [problem.message for problem in error.problems]
+        if reasons:
+            raise SchemaTooNarrow(self.metadata.name, API_VERSION_B, reasons)
+        return result
 
     @cached_property
     def digest(self) -> str:
@@ -114,15 +192,32 @@ class StackDefinition(Definition):
         return self._origin.source
 
     @property
+    def provenance(self) -> Provenance | None:
+        """Where it was resolved to, to the commit; None for a definition that was read without resolving."""
+        return self._origin.provenance
+
+    def located(self, provenance: Provenance) -> Self:
+        """The same definition, which says that it came from there."""
+        found = self.model_copy()
+        origin = self._origin._replace(source=provenance.as_source(), provenance=provenance)
+        found._origin = origin  # noqa: SLF001  this class's own
+        return found
+
+    @property
     def file(self) -> str | None:
         """The file it stands in, as locations call it; None for a definition that no file holds."""
         document = self._origin.document
         return document.file if document else None
 
     def location(self, path: Sequence[Key] = ()) -> Location | None:
-        """Where the value at `path` stands, or its nearest existing parent; None if no file holds it."""
-        document = self._origin.document
-        return document.location(path) if document else None
+        """Where the value at `path`, in schema A's terms, stands, or its nearest existing parent.
+
+        None for a definition that no file holds.
+        """
+        origin = self._origin
+        if origin.document is None:
+            return None
+        return origin.document.location(path if origin.converted is None else written_path(self.document, tuple(path)))
 
     def __eq__(self, other: object) -> bool:
         return self.set_values() == other.set_values() if isinstance(other, StackDefinition) else NotImplemented

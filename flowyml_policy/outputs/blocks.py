@@ -14,8 +14,16 @@ _LOOKS: Final[dict[str, dict[str, bool | str]]] = {
     "UNDECIDED": {"fg": "white", "bg": "red", "bold": True},
     "BROKEN": {"fg": "white", "bg": "red", "bold": True},
     "DENIED": {"fg": "red", "bold": True},
+    "REFUSED": {"fg": "red", "bold": True},
+    "CHANGED": {"fg": "red", "bold": True},
+    "UNCHECKED": {"fg": "white", "bg": "red", "bold": True},
     "warning": {"fg": "yellow", "bold": True},
     "allowed": {"fg": "green"},
+    "registered": {"fg": "green"},
+    "retired": {"fg": "green"},
+    "pinned": {"fg": "green"},
+    "would register": {"fg": "green"},
+    "unchanged": {"dim": True},
     "ok": {"fg": "green"},
 }
 
@@ -76,6 +84,15 @@ def error_lines(screen: Screen, error: ErrorReport) -> list[str]:
         f"  {word(screen, 'DENIED', printable(error.code))}",
         *screen.prose(error.message, indent=4),
         *fix_lines(screen, error.advice),
+    ]
+
+
+def diff_lines(screen: Screen, diff: str, *, indent: int = 0) -> list[str]:
+    """A unified diff, a line for each of its lines, never wrapped."""
+    looks: dict[str, dict[str, bool | str]] = {"+": {"fg": "green"}, "-": {"fg": "red"}, "@": {"fg": "cyan"}}
+    return [
+        " " * indent + screen.style(printable(line), **looks.get(line[:1], {})) if line else ""
+        for line in diff.splitlines()
     ]
 
 

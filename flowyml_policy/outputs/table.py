@@ -97,8 +97,8 @@ class TableOutput:
         for (code, fix), places in self._warnings.items():
             yield from self._warning(printable(code), fix, places)
             yield ""
-        for line in self._screen.table(self._allowed):
-            yield led_by(self._screen, "allowed", line)
+        for row, line in zip(self._allowed, self._screen.table(self._allowed), strict=True):
+            yield led_by(self._screen, row[0], line)
         if self._allowed:
             yield ""
 
@@ -137,7 +137,7 @@ class TableOutput:
             yield "authority: project (no platform settings: this project decides for itself)"
 
     def _summary(self, summary: Summary) -> str:
-        parts = [f"{summary.allowed:,} allowed"]
+        parts = self._passed(summary)
         if summary.denied:
             parts.append(word(self._screen, "DENIED", f"{summary.denied:,} denied"))
         if summary.errors:
@@ -146,6 +146,10 @@ class TableOutput:
             counts = " (which --fail-on warn refuses)" if self._fail_on_warn else ""
             parts.append(word(self._screen, "warning", plural(summary.warnings, "warning")) + counts)
         return f"{self._screen.style(plural(summary.stacks, 'stack'), bold=True)}: {', '.join(parts)}"
+
+    def _passed(self, summary: Summary) -> list[str]:
+        """How many stacks passed."""
+        return [f"{summary.allowed:,} allowed"]
 
 
 def _column_rows(result: Result) -> Iterator[tuple[str, ...]]:

@@ -19,6 +19,7 @@ from flowyml_policy.records.decision import (
     Waived,
     Waivers,
 )
+from flowyml_policy.records.judgement import GlobProblem, Judgement
 from flowyml_policy.records.location import Location
 from flowyml_policy.records.policy_input import (
     SCHEMA_VERSION,
@@ -36,7 +37,14 @@ from flowyml_policy.records.policy_input import (
     SuspectedSecret,
     policy_input_schema,
 )
-from flowyml_policy.records.protocols import Evaluator, GlobProblem, Judgement, Recorder
+from flowyml_policy.records.protocols import (
+    ContentStore,
+    Evaluator,
+    EventRecorder,
+    LastDecisions,
+    Recorder,
+    StackRegistry,
+)
 from flowyml_policy.records.result import (
     DecisionRecord,
     ErrorReport,
@@ -49,12 +57,36 @@ from flowyml_policy.records.result import (
 
 if TYPE_CHECKING:
     from flowyml_policy.records.catalogue import CatalogueEntry, RuleLink
-    from flowyml_policy.records.events import Event, PolicyChecked, StackApplied, StackValidated, typed_event
+    from flowyml_policy.records.events import (
+        Event,
+        NewEvent,
+        PolicyChecked,
+        StackApplied,
+        StackLocked,
+        StackRetired,
+        StackUnlocked,
+        StackValidated,
+        typed_event,
+    )
+    from flowyml_policy.records.lock_holder import LockHolder
+    from flowyml_policy.records.pins import StackPin, StackPins
+    from flowyml_policy.records.registry import (
+        AlreadyThere,
+        LastDecision,
+        ListedStack,
+        NewStack,
+        Registered,
+        RegisteredStack,
+        Registration,
+        Retirement,
+    )
 
 __all__ = [
     "SCHEMA_VERSION",
     "Actor",
+    "AlreadyThere",
     "CatalogueEntry",
+    "ContentStore",
     "Decision",
     "DecisionRecord",
     "Enforcement",
@@ -62,14 +94,21 @@ __all__ = [
     "Evaluator",
     "EvaluatorName",
     "Event",
+    "EventRecorder",
     "Finding",
     "GlobProblem",
     "ImageFacts",
     "ImagePolicy",
     "Judgement",
+    "LastDecision",
+    "LastDecisions",
+    "ListedStack",
     "LocatedFinding",
     "Location",
     "LockFacts",
+    "LockHolder",
+    "NewEvent",
+    "NewStack",
     "Override",
     "PlatformFacts",
     "PolicyChecked",
@@ -77,14 +116,24 @@ __all__ = [
     "Project",
     "ProjectPolicies",
     "Recorder",
+    "Registered",
+    "RegisteredStack",
+    "Registration",
     "Result",
+    "Retirement",
     "RuleLink",
     "RunFacts",
     "Severity",
     "Source",
     "Stack",
     "StackApplied",
+    "StackLocked",
     "StackName",
+    "StackPin",
+    "StackPins",
+    "StackRegistry",
+    "StackRetired",
+    "StackUnlocked",
     "StackValidated",
     "Summary",
     "SuspectedSecret",
@@ -98,6 +147,11 @@ __getattr__ = on_demand(
     __name__,
     {
         **dict.fromkeys(("CatalogueEntry", "RuleLink"), "catalogue"),
-        **dict.fromkeys(("Event", "PolicyChecked", "StackApplied", "StackValidated", "typed_event"), "events"),
+        **dict.fromkeys(("Event", "NewEvent", "PolicyChecked", "StackApplied", "StackLocked"), "events"),
+        **dict.fromkeys(("StackRetired", "StackUnlocked", "StackValidated", "typed_event"), "events"),
+        "LockHolder": "lock_holder",
+        **dict.fromkeys(("StackPin", "StackPins"), "pins"),
+        **dict.fromkeys(("AlreadyThere", "LastDecision", "ListedStack", "NewStack"), "registry"),
+        **dict.fromkeys(("Registered", "RegisteredStack", "Registration", "Retirement"), "registry"),
     },
 )

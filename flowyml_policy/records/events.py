@@ -6,7 +6,20 @@ read as a plain `Event`, so that an older reader loses nothing.
 
 from typing import ClassVar
 
+from pydantic import Field
+
 from flowyml_policy.records.record import Json, Record, Sha256
+
+
+class NewEvent(Record):
+    """What is to be appended to the journal. `type` is the TYPE of its class, `at` an RFC 3339 instant in UTC."""
+
+    type: str = Field(min_length=1)
+    at: str
+    actor: str
+    stack_name: str | None = None
+    decision_id: str | None = None
+    payload: dict[str, Json] = Field(default_factory=dict)
 
 
 class Event(Record):
@@ -52,14 +65,101 @@ class StackValidated(Event):
 
 
 class StackApplied(Event):
-    """A stack was registered after an allow."""
+    """A stack was registered after an allow. The payload names the version, its digest, its source and the registry."""
 
     TYPE = "StackApplied"
 
+    @property
+    def version(self) -> str | None:
+        return _text(self, "version")
 
-_TYPES: dict[str, type[Event]] = {kind.TYPE: kind for kind in (PolicyChecked, StackValidated, StackApplied)}
+    @property
+    def definition_digest(self) -> Sha256 | None:
+        return _text(self, "definition_digest")
+
+    @property
+    def source(self) -> str | None:
+        """The URI that the definition was read from."""
+        return _text(self, "source")
+
+    @property
+    def registry(self) -> str | None:
+        """Where it was registered: an address, or the path of the project's file."""
+        return _text(self, "registry")
+
+
+class StackRetired(Event):
+    """A registered version was retired. The payload names the version, its digest, the reason and the registry."""
+
+    TYPE = "StackRetired"
+
+    @property
+    def version(self) -> str | None:
+        return _text(self, "version")
+
+    @property
+    def definition_digest(self) -> Sha256 | None:
+        return _text(self, "definition_digest")
+
+    @property
+    def reason(self) -> str | None:
+        """What whoever retired it said of it."""
+        return _text(self, "reason")
+
+    @property
+    def registry(self) -> str | None:
+        """Where it was retired: an address, or the path of the project's file."""
+        return _text(self, "registry")
+
+
+class StackLocked(Event):
+    """A process took the lock of a stack. The payload names the process and its host; StackUnlocked repeats them."""
+
+    TYPE = "StackLocked"
+
+    @property
+    def pid(self) -> int | None:
+        return _number(self, "pid")
+
+    @property
+    def host(self) -> str | None:
+        return _text(self, "host")
+
+
+class StackUnlocked(Event):
+    """The holder of a stack's lock gave it back. A holder that died leaves no such event: the system released it."""
+
+    TYPE = "StackUnlocked"
+
+    @property
+    def pid(self) -> int | None:
+        return _number(self, "pid")
+
+    @property
+    def host(self) -> str | None:
+        return _text(self, "host")
+
+    @property
+    def held_ms(self) -> int | None:
+        """For how many milliseconds it was held."""
+        return _number(self, "held_ms")
+
+
+_TYPES: dict[str, type[Event]] = {
+    kind.TYPE: kind for kind in (PolicyChecked, StackValidated, StackApplied, StackRetired, StackLocked, StackUnlocked)
+}
 
 
 def typed_event(type_name: str) -> type[Event]:
     """The class for a row's `type`; `Event` itself for one that this version does not know."""
     return _TYPES.get(type_name, Event)
+
+
+def _text(event: Event, key: str) -> str | None:
+    found = event.payload.get(key)
+    return found if isinstance(found, str) else None
+
+
+def _number(event: Event, key: str) -> int | None:
+    found = event.payload.get(key)
+    return found if isinstance(found, int) and not isinstance(found, bool) else None

@@ -59,11 +59,17 @@ class SuspectedSecret(Record):
 
 
 class Stack(Record):
-    """The definition under judgement: typed parts, and the document as its author wrote it."""
+    """The definition under judgement: typed parts, and the document as its author wrote it.
+
+    `description`, `owner` and `tags` are said in FlowyML's own schema only.
+    """
 
     name: str
     version: str | None
     labels: dict[str, str]
+    description: str | None = None
+    owner: str | None = None
+    tags: tuple[str, ...] = ()
     spec: dict[str, dict[str, Json]]
     document: dict[str, Json]
     definition_digest: Sha256

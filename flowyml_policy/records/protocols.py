@@ -1,28 +1,18 @@
 """What rooms on one floor need of each other; they are handed it, and never import it."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from __future__ import annotations
 
-from flowyml_policy.records.decision import Decision
-from flowyml_policy.records.policy_input import PolicyInput
-from flowyml_policy.records.record import Json, Record
-from flowyml_policy.records.result import DecisionRecord, EvaluatorName
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
-
-class Judgement(Record):
-    """A decision with that very answer's provenance: each bundle's revision, and how long it took."""
-
-    decision: Decision
-    bundles: dict[str, str]
-    evaluator: EvaluatorName
-    duration_ns: int
-
-
-class GlobProblem(Record):
-    """A pattern that OPA's `glob.match` refuses, and OPA's reason."""
-
-    pattern: str
-    reason: str
+if TYPE_CHECKING:  # protocols are for readers and type checkers: at run time they need none of these
+    from flowyml_policy.records.decision import Decision
+    from flowyml_policy.records.events import NewEvent
+    from flowyml_policy.records.judgement import GlobProblem, Judgement
+    from flowyml_policy.records.policy_input import PolicyInput
+    from flowyml_policy.records.record import Json
+    from flowyml_policy.records.registry import LastDecision, ListedStack, NewStack, RegisteredStack, Registration
+    from flowyml_policy.records.result import DecisionRecord
 
 
 class Evaluator(Protocol):
@@ -49,3 +39,79 @@ class Recorder(Protocol):
 
     def record(self, records: Sequence[DecisionRecord]) -> None:
         """Append `records` in order, all or none."""
+
+
+class EventRecorder(Protocol):
+    """Puts events without a decision on disk. When a call returns they are durable; it raises only AuditError."""
+
+    def append_events(self, events: Sequence[NewEvent]) -> None:
+        """Append `events` in order, all or none."""
+
+
+class LastDecisions(Protocol):
+    """Knows what was last decided. It raises only FlowymlPolicyError."""
+
+    def last_decisions(self, digests: Iterable[str]) -> Mapping[str, LastDecision]:
+        """The newest decision about each definition of `digests` that was judged."""
+
+
+class StackRegistry(Protocol):
+    """Keeps versions of stacks under their names; what stands under a version never changes.
+
+    `wanted` is a version or a range (`2.1.0`, `^2.1`, `~2.1.0`); None the highest release. Every call raises only
+    RegistryError.
+    """
+
+    @property
+    def uri(self) -> str:
+        """Its address or file, as people are told of it; without credentials."""
+
+    def get(self, name: str, wanted: str | None = None, *, retired: bool = False) -> RegisteredStack:
+        """The highest version of `name` that is wanted.
+
+        Retired versions are never chosen by a range or by no wish; one that is asked for exactly raises VersionRetired,
+        unless `retired` says that its history is what is wanted. Raises StackUnknown or VersionUnknown for none.
+        """
+
+    def versions(self, name: str) -> tuple[ListedStack, ...]:
+        """Every version of `name`, retired ones too, the highest first. Raises StackUnknown."""
+
+    def list(
+        self, *, name: str | None = None, labels: Mapping[str, str] | None = None, all_versions: bool = False
+    ) -> tuple[ListedStack, ...]:
+        """What is registered, by name, the highest version first.
+
+        One version of each name, the one that its bare name means (where there is none, the highest pre-release), or
+        all of them, retired ones too. `name` is a name, in which `*` and `?` stand for any; of the versions so found,
+        those that have all of `labels`.
+        """
+
+    def put(self, stack: NewStack) -> Registration:
+        """Register a version. The same content again is AlreadyThere, and changes nothing.
+
+        Raises VersionTaken where other content stands there, VersionRetired for the same that was retired,
+        StackUnregistrable.
+        """
+
+    def retire(self, name: str, version: str, *, by: str, at: str, reason: str = "") -> RegisteredStack:
+        """Take a version out of use; one that is retired stays as it is. Raises StackUnknown, VersionUnknown."""
+
+
+class KeptBytes(Protocol):
+    """What was kept under a key: the bytes, and what was noted with them."""
+
+    @property
+    def data(self) -> bytes: ...
+
+    @property
+    def notes(self) -> Mapping[str, str]: ...
+
+
+class ContentStore(Protocol):
+    """Keeps what was fetched, for as long as it likes. It raises only FlowymlPolicyError."""
+
+    def get(self, *key: str) -> KeptBytes | None:
+        """What was put under `key`."""
+
+    def put(self, *key: str, data: bytes, notes: Mapping[str, str] | None = None) -> None:
+        """Keep `data` under `key`, in place of what was there."""

@@ -21,19 +21,42 @@ from flowyml_policy.definitions import (
     read_definitions,
     read_file,
 )
-from flowyml_policy.errors import DefinitionInvalid, NoStacksFound, SourceUnreadable, UsageError
+from flowyml_policy.errors import FlowymlPolicyError, NoStacksFound, SourceNotPinned, SourceUnreadable, UsageError
 from flowyml_policy.records import Source
 
 STDIN = "-"
+FILE_ENDINGS = (".yaml", ".yml")
 
-Content: TypeAlias = StackDefinition | DefinitionInvalid | SourceUnreadable | NoStacksFound
+Content: TypeAlias = StackDefinition | FlowymlPolicyError
+"""A definition, or why there is none."""
 
 
 class Candidate(NamedTuple):
-    """One document that might be a stack: where it came from, and the definition or why there is none."""
+    """One document that might be a stack: where it came from, and the definition or why there is none.
+
+    `reference` is what named it, where that was no path.
+    """
 
     source: Source
     content: Content
+    reference: str | None = None
+
+
+def looks_like_path(text: str) -> bool:
+    """Whether `text` is written as a path: without `://`, and with a '/' or the ending of a definition's file."""
+    return "://" not in text and ("/" in text or text.lower().endswith(FILE_ENDINGS))
+
+
+def is_reference(text: str) -> bool:
+    """Whether an argument of a command is a reference rather than a path.
+
+    A path is what has no `://` and exists, contains a '/', or ends in .yaml or .yml; `-` is standard input.
+    """
+    if "://" in text:
+        return True
+    if text == STDIN or looks_like_path(text):
+        return False
+    return not text or "\0" in text or not os.path.lexists(text)
 
 
 def read_candidates(
@@ -49,6 +72,16 @@ def read_candidates(
         if path != STDIN and not os.path.lexists(path):
             raise UsageError(f"there is no such file or folder: {path or repr(path)}", advice="name an existing path")
     return _candidates(paths, stdin, skip)
+
+
+def require_pinned(environment: str, definition: StackDefinition) -> None:
+    """Raise SourceNotPinned where `environment` takes pinned sources only and that of `definition` is none."""
+    source = definition.source
+    if not source.pinned:
+        raise SourceNotPinned(
+            f"environment {environment!r} takes pinned sources only, and that of stack {definition.metadata.name!r} may"
+            f" change: {source.uri}" + (f" at {source.ref}" if source.ref else "")
+        )
 
 
 def _candidates(paths: Sequence[str], stdin: bytes | None, skip: Collection[Path]) -> Iterator[Candidate]:

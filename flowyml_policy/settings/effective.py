@@ -10,14 +10,13 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import PrivateAttr
 
-from flowyml_policy.errors import EnvironmentUnknown, UsageError
+from flowyml_policy.errors import EnvironmentUnknown
 from flowyml_policy.records.location import Location
 from flowyml_policy.records.record import Json, Key, KeyPath
 from flowyml_policy.settings.features import (
     Unsupported,
     unsupported,
     unsupported_inspection,
-    unsupported_source,
 )
 from flowyml_policy.settings.policy_section import Enforce, PolicySection
 from flowyml_policy.settings.section import Section
@@ -111,6 +110,13 @@ class Settings(Section):
             names.update(self._keys_by_file.get(os.path.realpath(file), ()))
         return tuple(name for name, environment in self.environments.items() if environment.stack in names)
 
+    @cached_property
+    def has_distant_stacks(self) -> bool:
+        """Whether an environment may run on a stack that neither its name alone nor a file of this machine tells."""
+        kinds = {source.source for source in self.stacks.values()}
+        asked = [environment.stack for environment in self.environments.values()]
+        return bool(kinds - {"local"}) or any("@" in text or "://" in text for text in asked)
+
     def enforcement(self, environments: Iterable[str] = ()) -> Enforce:
         """What a denial does to a run in `environments`: block wherever one of them requires validation."""
         required = any(
@@ -141,15 +147,6 @@ class Settings(Section):
         missing = unsupported_inspection(self, references)
         if missing is not None:
             raise missing.error()
-
-    def require_source(self, name: str) -> StackSource:
-        """Where `stacks:` keeps `name`. Raises FeatureUnavailable for a place that cannot be fetched from yet."""
-        if name not in self.stacks:
-            raise UsageError(f"there is no stack {name!r} under `stacks`: {self.file or self.root}")
-        missing = unsupported_source(self, name)
-        if missing is not None:
-            raise missing.error()
-        return self.stacks[name]
 
     @cached_property
     def _keys_by_file(self) -> dict[str, list[str]]:

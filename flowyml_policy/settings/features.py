@@ -24,8 +24,6 @@ WITHOUT_POLICY: Final = frozenset({"audit", "doctor", "schema", "opa", "init"})
 
 LOAD: Final = frozenset({"policy"})
 JUDGE: Final = frozenset({"validate", "apply", "run"})
-STORE: Final = frozenset({"apply"})
-EXECUTE: Final = frozenset({"apply", "run"})
 
 
 class Unsupported(NamedTuple):
@@ -120,13 +118,6 @@ _FEATURES: Final = (
         "set it to null, or take it out",
     ),
     _Feature(
-        ("policy", "registry", "url"),
-        lambda settings: settings.policy.registry.url is not None,
-        STORE,
-        "the company's stack registry",
-        "name stacks by path, or take the key out",
-    ),
-    _Feature(
         ("policy", "audit", "report_to"),
         lambda settings: settings.policy.audit.report_to is not None,
         JUDGE,
@@ -137,8 +128,6 @@ _FEATURES: Final = (
 
 _ENVIRONMENT_FEATURES: Final = (
     _EnvironmentFeature("packs", JUDGE, "packs of rules", "take the key out; the baseline rules hold", everywhere=True),
-    _EnvironmentFeature("require_pinned", EXECUTE, "pinned sources", "set it to false, or only validate"),
-    _EnvironmentFeature("require_lock", EXECUTE, "a lockfile", "set it to false, or only validate"),
 )
 
 
@@ -162,16 +151,6 @@ def unsupported(
                 path = ("environments", name, feature.key)
                 rows.append(Unsupported(path, feature.what, settings.location(path), feature.advice))
     return tuple(rows)
-
-
-def unsupported_source(settings: Settings, name: str) -> Unsupported | None:
-    """What stops the stack that `stacks:` keeps under `name` from being fetched; null for a local one."""
-    source = settings.stacks[name]
-    if source.source == "local":
-        return None
-    path: KeyPath = ("stacks", name, "source")
-    what = f"a stack kept in {source.source}"
-    return Unsupported(path, what, settings.location(path), "fetch the file and name it as `source: local`")
 
 
 def unsupported_inspection(settings: Settings, references: Iterable[str]) -> Unsupported | None:

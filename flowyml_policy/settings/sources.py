@@ -1,7 +1,4 @@
-"""Where a stack that the project names is kept: the values of `stacks:`, told apart by `source`.
-
-All kinds are read and checked; which of them this version can fetch from is said in `features`.
-"""
+"""Where a stack that the project names is kept: the values of `stacks:`, told apart by `source`."""
 
 import re
 from typing import Annotated, Final, Literal, TypeAlias

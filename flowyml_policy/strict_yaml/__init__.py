@@ -6,10 +6,12 @@ Rules of this room:
 - What could exhaust a reader is bounded: size, depth, and the number of nodes with every alias written out.
 - What a person could not see is refused: control and direction characters anywhere, invisible ones in keys.
 - Whatever the bytes, a failure is one `YamlInvalid` with file, line, column and a fix.
+- What is written here is read back here as the same value.
 - No recursion: PyYAML's parser events (libyaml's, where it is there) build values and positions in one pass.
 """
 
 from flowyml_policy.strict_yaml.document import Document
 from flowyml_policy.strict_yaml.reader import Limits, load_documents
+from flowyml_policy.strict_yaml.writer import write_yaml
 
-__all__ = ["Document", "Limits", "load_documents"]
+__all__ = ["Document", "Limits", "load_documents", "write_yaml"]

@@ -43,7 +43,7 @@ def test_command_with_json_prints_one_document_of_version_1(recorded: Any, comma
     assert json.loads(recorded.run(*command, "--format", "json").stdout)["version"] == 1
 
 
-@pytest.mark.parametrize("name", ["stack", "input", "decision", "settings"])
+@pytest.mark.parametrize("name", ["stack", "flowyml", "input", "decision", "settings"])
 def test_schema_prints_a_json_schema(program: Any, name: str) -> None:
     ran = program.run("schema", name)
     Draft202012Validator.check_schema(json.loads(ran.stdout))

@@ -37,7 +37,13 @@ def paths(tree: list[tuple[click.Command, click.Context]]) -> list[str]:
 
 def test_tree_has_the_agreed_commands() -> None:
     assert paths(LEAVES) == [
+        "flowyml-policy stack list",
         "flowyml-policy stack validate",
+        "flowyml-policy stack apply",
+        "flowyml-policy stack retire",
+        "flowyml-policy stack lock",
+        "flowyml-policy stack verify",
+        "flowyml-policy stack diff",
         "flowyml-policy policy list",
         "flowyml-policy audit list",
         "flowyml-policy audit show",

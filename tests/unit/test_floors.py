@@ -23,11 +23,21 @@ PACKAGE = "flowyml_policy"
 ROOT = Path(__file__).resolve().parents[2] / PACKAGE
 
 FLOORS = (
-    ("version", "on_demand", "records", "errors", "canonical", "image_reference", "mask", "strict_yaml"),
+    (
+        "version",
+        "on_demand",
+        "records",
+        "errors",
+        "canonical",
+        "image_reference",
+        "mask",
+        "strict_yaml",
+        "semantic_version",
+    ),
     ("actor", "definitions", "settings", "storage"),
     ("audit", "images", "locks", "opa", "registry", "resolution"),
     ("bundles", "lockfile", "normaliser"),
-    ("answers", "policy_checks", "policy_engine", "lifecycle"),
+    ("answers", "policy_checks", "stack_resolver", "named_stacks", "policy_engine", "pinning", "lifecycle"),
     ("outputs", "server"),
     ("cli", "integrations", "__main__"),
 )
@@ -37,7 +47,7 @@ IMPORTERS = {
     "cffi": "opa/library.py",
     "ctypes": "opa/library.py",
     "flowyml": "integrations/flowyml.py",
-    "sqlite_utils": "storage.py",
+    "sqlite_utils": "storage/migrations.py",
 }
 SINGLE = {"docker", "opa_client"}
 LOADERS = {"import_module", "__import__"}
@@ -141,8 +151,8 @@ def test_package_imports_only_point_downwards() -> None:
         ),
         pytest.param({"helpers.py": ""}, ["helpers: stands on no floor"], id="a room without a floor"),
         pytest.param(
-            {"audit/journal.py": "import sqlite_utils.db", "storage.py": "import sqlite_utils"},
-            ["audit/journal.py:1: only storage.py imports sqlite_utils"],
+            {"audit/journal.py": "import sqlite_utils.db", "storage/migrations.py": "import sqlite_utils"},
+            ["audit/journal.py:1: only storage/migrations.py imports sqlite_utils"],
             id="second importer",
         ),
         pytest.param(

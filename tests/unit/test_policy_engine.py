@@ -291,8 +291,8 @@ def test_check_without_environment_is_for_the_one_of_flowyml_env(write_stack: Wr
 def test_check_unknown_operation_is_a_usage_error(write_stack: WriteStack) -> None:
     path = write_stack("prod-gpu-large")
 
-    with PolicyEngine.from_project() as engine, pytest.raises(UsageError, match="no operation 'apply'"):
-        engine.check(path, operation="apply")  # type: ignore[arg-type]  # what the type forbids
+    with PolicyEngine.from_project() as engine, pytest.raises(UsageError, match="for no operation 'apply'"):
+        engine.check(path, operation="apply")
 
 
 @pytest.mark.parametrize(

@@ -86,14 +86,14 @@ CASES: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "schema B": (
-        "kind: Stack\napiVersion: flowyml.io/v1\nspec: {backend: gcp}\n",
+        "kind: Stack\napiVersion: flowyml.io/v1\nspec: {backend: gcp, min_nodes: 1}\n",
         [
+            "definition.missing_key f:1:1: metadata is missing; add `metadata:`",
             (
-                "definition.api_version f:2:13: apiVersion 'flowyml.io/v1' is FlowyML's own schema, "
-                "which this version does not read; write `apiVersion: flowyml/v1` and `kind: StackDefinition`, "
-                "and the keys of that schema: spec.backend is spec.compute.backend, minInstances is min_nodes, "
-                "baseImage is docker_image, pythonVersion is python_version, artifactStore is artifact_store"
-            )
+                "definition.unknown_key f:3:22: spec.min_nodes is no key of a flowyml.io/v1 stack; "
+                "take it out; known here: backend, runtime, compute, storage, deployment, secrets, observability, "
+                "policies, permissions, security"
+            ),
         ],
     ),
     "another version": (

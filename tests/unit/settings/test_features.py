@@ -51,7 +51,6 @@ ROWS = [
         "flowyml.yaml:1:34",
         {"validate", "apply", "run", "policy"},
     ),
-    ("policy: {registry: {url: https://x.io}}", "policy.registry.url", "flowyml.yaml:1:26", {"apply"}),
     (
         "policy: {audit: {report_to: https://x.io}}",
         "policy.audit.report_to",
@@ -63,18 +62,6 @@ ROWS = [
         "environments.p.packs",
         "flowyml.yaml:1:30",
         {"validate", "apply", "run"},
-    ),
-    (
-        "environments: {p: {stack: a, require_pinned: true}}",
-        "environments.p.require_pinned",
-        "flowyml.yaml:1:46",
-        {"apply", "run"},
-    ),
-    (
-        "environments: {p: {stack: a, requireLock: true}}",
-        "environments.p.require_lock",
-        "flowyml.yaml:1:43",
-        {"apply", "run"},
     ),
 ]
 
@@ -131,11 +118,11 @@ def test_only_environments_that_apply_count(load: Load) -> None:
     settings = load("""\
 environments:
   dev: {stack: local}
-  prod: {stack: gpu, packs: [production], require_lock: true}
+  prod: {stack: gpu, packs: [production], require_pinned: true, require_lock: true}
 """)
     settings.require_supported("run", ["dev"])
     settings.require_supported("run", ["dev", "unheard-of"])
-    assert [missing.path[-1] for missing in settings.unsupported("run", ["dev", "prod"])] == ["packs", "require_lock"]
+    assert [missing.path[-1] for missing in settings.unsupported("run", ["dev", "prod"])] == ["packs"]
     assert [missing.path[-1] for missing in settings.unsupported("validate", ["prod"])] == ["packs"]
 
 
@@ -170,12 +157,11 @@ def test_image_while_inspection_is_off_is_supported(load: Load) -> None:
     load("policy: {images: {inspect: off}}").require_images_readable(["a:1"])
 
 
-def test_source_other_than_local_fails_closed(load: Load) -> None:
-    settings = load("stacks:\n  prod: {source: http, url: https://x.io/a.yaml}\n")
-    settings.require_supported("validate")
-    with pytest.raises(FeatureUnavailable) as caught:
-        settings.require_source("prod")
-    assert str(caught.value) == (
-        "`stacks.prod.source` asks for a stack kept in http, which this version cannot do yet: flowyml.yaml:2:18; "
-        "fetch the file and name it as `source: local`"
-    )
+def test_sources_registry_and_pins_are_supported(load: Load) -> None:
+    settings = load("""\
+environments: {prod: {stack: gpu, require_pinned: true, require_lock: true}}
+stacks: {gpu: {source: http, url: https://x.io/a.yaml}}
+policy: {registry: {url: https://x.io}}
+""")
+    for operation in ("validate", "apply", "run"):
+        settings.require_supported(operation)

@@ -12,7 +12,6 @@ from flowyml_policy.errors import EnvironmentUnknown, FlowymlPolicyError, Settin
 from flowyml_policy.records import Location
 from flowyml_policy.settings import (
     EnvironmentSettings,
-    LocalSource,
     PoliciesSection,
     PolicySection,
     ProjectIdentity,
@@ -341,8 +340,15 @@ stacks: {mine: {source: local, path: stacks/gpu.yaml}, other: {source: github, r
     assert settings.environments_of("gpu-large", file=Path("link.yaml")) == ("dev", "test")
 
 
-def test_require_source_gives_a_local_one(load: Load) -> None:
-    settings = load("stacks: {dev: {source: local, path: a.yaml}}\n")
-    assert settings.require_source("dev") == LocalSource(source="local", path="a.yaml")
-    with pytest.raises(UsageError, match="there is no stack 'prod' under `stacks`"):
-        settings.require_source("prod")
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("environments: {prod: {stack: gpu}}", False),
+        ("stacks: {gpu: {source: local, path: a.yaml}}", False),
+        ("stacks: {gpu: {source: http, url: https://x.io/a.yaml}}", True),
+        ("environments: {prod: {stack: gpu@2.1.0}}", True),
+        ("environments: {prod: {stack: registry://gpu}}", True),
+    ],
+)
+def test_has_distant_stacks_is_whether_more_than_names_and_files_tell(load: Load, content: str, expected: bool) -> None:  # noqa: FBT001  a parameter of the table
+    assert load(content).has_distant_stacks is expected

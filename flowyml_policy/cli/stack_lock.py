@@ -1,0 +1,67 @@
+"""`stack lock` and `stack verify`: what every name of flowyml.yaml means, pinned and compared."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from flowyml_policy.cli.options import format_option, policy_option, project_option
+from flowyml_policy.cli.tree import Command
+from flowyml_policy.outputs.screen import Screen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flowyml_policy.pinning import StackPinning
+
+
+@click.command(cls=Command, examples=["{prog} stack lock", "{prog} stack lock --project ../fraud"])
+@format_option("table", "json")
+@project_option
+@policy_option
+@click.pass_context
+def lock(ctx: click.Context, output_format: str, project: str | None, rules: tuple[str, ...]) -> None:
+    """Pin what every environment and stack of flowyml.yaml means, in flowyml.lock.
+
+    Pinned are the commit of a source, the digest of the definition, the digests of its images where the definition
+    says them, and the revision of the policy. Commit the file: with `require_lock` an environment runs nothing else.
+
+    Exit: 0 all is pinned, 3 something could not be resolved, and nothing was written.
+    """
+    from flowyml_policy.cli import lock_screens  # noqa: PLC0415
+
+    with _pinning(project, rules) as pinning:
+        locked = pinning.lock()
+    lock_screens.LOCKED[output_format](Screen.of(sys.stdout), locked)
+    ctx.exit(locked.exit_code)
+
+
+@click.command(cls=Command, examples=["{prog} stack verify", "{prog} stack verify --format json"])
+@format_option("table", "json")
+@project_option
+@policy_option
+@click.pass_context
+def verify(ctx: click.Context, output_format: str, project: str | None, rules: tuple[str, ...]) -> None:
+    """Compare what flowyml.lock pins with what is there now.
+
+    Exit: 0 nothing changed, 1 something did, 3 something could not be checked.
+    """
+    from flowyml_policy.cli import lock_screens  # noqa: PLC0415
+
+    with _pinning(project, rules) as pinning:
+        verified = pinning.verify()
+    lock_screens.VERIFIED[output_format](Screen.of(sys.stdout), verified)
+    ctx.exit(verified.exit_code)
+
+
+@contextmanager
+def _pinning(project: str | None, rules: tuple[str, ...]) -> Iterator[StackPinning]:
+    from flowyml_policy.cli.open_parts import registry_of  # noqa: PLC0415  loads pydantic
+    from flowyml_policy.pinning import StackPinning  # noqa: PLC0415
+    from flowyml_policy.policy_engine import PolicyEngine  # noqa: PLC0415
+
+    with PolicyEngine.from_project(project, rules=rules) as engine, registry_of(engine.settings) as registry:
+        yield StackPinning(engine.settings, bundles=engine.bundles, registry=registry)

@@ -1,0 +1,367 @@
+"""The life of a stack: it is applied when policy allows it, and retired when its time is over.
+
+Rules of this room:
+- One stack at a time, under its lock: judged, recorded, registered, in that order. Only an explicit allow registers;
+  undecided never does.
+- PolicyChecked and StackValidated are on disk before the registry is asked. StackApplied is one transaction with the
+  registration where both are in one file. Where they are not, it follows, and a crash in between is made good when the
+  same stack is applied again.
+- A dry run writes the decision and nothing else, takes no lock, and shows what would change.
+- What goes wrong with one stack is what became of that stack, and never hides the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+from typing_extensions import Self
+
+from flowyml_policy.audit import AuditStore
+from flowyml_policy.definitions import StackDefinition
+from flowyml_policy.errors import (
+    DefinitionInvalid,
+    FlowymlPolicyError,
+    LockError,
+    SourceUnreadable,
+    StackUnknown,
+    UsageError,
+    VersionRetired,
+    VersionTaken,
+    VersionUnknown,
+)
+from flowyml_policy.locks import DEFAULT_TIMEOUT, StackLockManager
+from flowyml_policy.mask import mask_text
+from flowyml_policy.policy_engine import PolicyEngine
+from flowyml_policy.records import (
+    AlreadyThere,
+    ErrorReport,
+    NewEvent,
+    NewStack,
+    Registered,
+    RegisteredStack,
+    Registration,
+    Result,
+    StackApplied,
+    StackRegistry,
+    StackRetired,
+)
+from flowyml_policy.records.record import Record
+from flowyml_policy.records.result import EXIT_ALLOWED, EXIT_DENIED, EXIT_UNDECIDED
+from flowyml_policy.registry import LocalRegistry, new_stack
+from flowyml_policy.registry.difference import difference
+from flowyml_policy.registry.refusing import retired_already, taken
+from flowyml_policy.resolution import Candidate
+from flowyml_policy.resolution.references import NameReference, RegistryReference, parse_stack_reference
+from flowyml_policy.stack_resolver import StackResolver, open_registry
+from flowyml_policy.storage import Transaction, is_same_file
+
+Status: TypeAlias = Literal["registered", "unchanged", "would_register", "denied", "refused", "undecided"]
+"""What became of a stack. `refused`: policy allows it, and the registry does not take it."""
+
+_EXITS: Final[dict[Status, int]] = {
+    "registered": EXIT_ALLOWED,
+    "unchanged": EXIT_ALLOWED,
+    "would_register": EXIT_ALLOWED,
+    "denied": EXIT_DENIED,
+    "refused": EXIT_DENIED,
+    "undecided": EXIT_UNDECIDED,
+}
+
+
+class Applied(Record):
+    """What became of one stack that was to be applied.
+
+    `result` is the decision. `stack` is what is registered under its version, where anything is; `diff` what differs
+    from there, or in a dry run from the version in use. `error` is why an allowed stack is not registered.
+    """
+
+    status: Status
+    result: Result
+    stack: RegisteredStack | None = None
+    diff: str = ""
+    error: ErrorReport | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 registered, or so already, 1 denied or refused, 3 undecided."""
+        return _EXITS[self.status]
+
+
+class Retired(Record):
+    """A version that is out of use. `changed` says whether it was in use before."""
+
+    stack: RegisteredStack
+    changed: bool
+
+
+class StackLifecycle:
+    """Applies and retires stacks of one project. A context manager; safe from many threads.
+
+    Made by `from_project`, or, where the parts are at hand, from them. Closing it closes `engine` and `audit`.
+    """
+
+    def __init__(
+        self, engine: PolicyEngine, *, registry: StackRegistry, audit: AuditStore, locks: StackLockManager
+    ) -> None:
+        self.engine = engine
+        self.registry = registry
+        self._audit = audit
+        self._locks = locks
+
+    @classmethod
+    def from_project(
+        cls,
+        project: str | Path | None = None,
+        *,
+        rules: Sequence[str | Path] = (),
+        environ: Mapping[str, str] | None = None,
+    ) -> Self:
+        """The stacks of the project in folder `project`, or of the one around the working directory.
+
+        Raises what PolicyEngine.from_project raises, and RegistryError for a registry that cannot be used at all.
+        """
+        engine = PolicyEngine.from_project(project, rules=rules, environ=environ)
+        audit = AuditStore(engine.settings.audit_path)
+        registry = open_registry(engine.settings, decisions=audit, environ=environ)
+        return cls(engine, registry=registry, audit=audit, locks=StackLockManager())
+
+    def apply(
+        self,
+        named: Sequence[str],
+        *,
+        environment: str | None = None,
+        stdin: bytes | None = None,
+        dry_run: bool = False,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> Iterator[Applied]:
+        """Judge every stack under `named`, paths or references, and register those that are allowed, one by one.
+
+        `-` stands for `stdin`. `timeout` is how many seconds each stack's lock is waited for. Raises UsageError for a
+        path that does not exist, ReferenceMalformed and EnvironmentUnknown, at the call; what goes wrong afterwards is
+        what became of the stack that it befell.
+        """
+        if environment is not None:
+            self.engine.settings.environment(environment)
+        candidates = self.engine.candidates(named, environment=environment, stdin=stdin)
+        one = self._tried if dry_run else self._applied
+        return (one(candidate, environment, timeout) for candidate in candidates)
+
+    def retire(self, name: str, version: str, *, reason: str = "", timeout: float = DEFAULT_TIMEOUT) -> Retired:
+        """Take a version out of use, under the stack's lock; its history stays.
+
+        Raises StackUnknown, VersionUnknown, VersionMalformed, other RegistryError leaves, AuditError and LockError.
+        """
+        at, by = _now(), self.engine.actor.name
+        with self._locks.acquire(name, timeout):
+            before = self.registry.get(name, version, retired=True)
+            if before.is_retired:
+                return Retired(stack=before, changed=False)
+            event = self._event(StackRetired.TYPE, at, before, reason=reason)
+            if isinstance(self.registry, LocalRegistry) and self._is_one_file(self.registry):
+                stack = self.registry.retire(
+                    name, before.version, by=by, at=at, reason=reason, along_with=self._appending(event)
+                )
+            else:
+                stack = self.registry.retire(name, before.version, by=by, at=at, reason=reason)
+                self._audit.append_events([event])
+        return Retired(stack=stack, changed=True)
+
+    def close(self) -> None:
+        """Release everything; closing twice is fine."""
+        self.engine.close()
+        self._audit.close()
+        close = getattr(self.registry, "close", None)
+        if close is not None:
+            close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _applied(self, candidate: Candidate, environment: str | None, timeout: float) -> Applied:
+        """One stack, judged and registered under its lock; what is no definition has no lock, and is judged alone."""
+        if not isinstance(candidate.content, StackDefinition):
+            return self._judged(candidate, environment)
+        try:
+            with self._locks.acquire(candidate.content.metadata.name, timeout):
+                return self._registered(self._judged(candidate, environment), candidate.content)
+        except (LockError, UsageError) as error:
+            result = self.engine.answer(candidate, environment=environment, operation="apply", failure=error)
+            return Applied(status="undecided", result=result)
+
+    def _tried(self, candidate: Candidate, environment: str | None, _timeout: float) -> Applied:
+        """One stack, judged; what its registration would come to is only looked up."""
+        judged = self._judged(candidate, environment)
+        if not judged.result.allowed or not isinstance(candidate.content, StackDefinition):
+            return judged
+        try:
+            return self._compared(judged.result, self._new(candidate.content, judged.result))
+        except FlowymlPolicyError as error:
+            return _not_registered(judged.result, error)
+
+    def _judged(self, candidate: Candidate, environment: str | None) -> Applied:
+        result = self.engine.answer(candidate, environment=environment, operation="apply")
+        return Applied(status="denied" if result.outcome == "deny" else "undecided", result=result)
+
+    def _registered(self, judged: Applied, definition: StackDefinition) -> Applied:
+        result = judged.result
+        if not result.allowed:
+            return judged
+        try:
+            registration = self._put(self._new(definition, result))
+        except FlowymlPolicyError as error:
+            return _not_registered(result, error)
+        status: Status = "registered" if isinstance(registration, Registered) else "unchanged"
+        return Applied(status=status, result=result, stack=registration.stack)
+
+    def _new(self, definition: StackDefinition, result: Result) -> NewStack:
+        """`definition` as it is to be registered by the decision `result`. Raises StackUnregistrable."""
+        return new_stack(
+            definition, applied_by=self.engine.actor.name, applied_at=_now(), decision_id=result.decision_id
+        )
+
+    def _put(self, stack: NewStack) -> Registration:
+        event = self._event(StackApplied.TYPE, stack.applied_at, stack)
+        if isinstance(self.registry, LocalRegistry) and self._is_one_file(self.registry):
+            return self.registry.put(stack, along_with=self._appending(event))
+        registration = self.registry.put(stack)
+        if isinstance(registration, Registered):
+            self._audit.append_events([event])
+        else:
+            self._make_good(registration)
+        return registration
+
+    def _make_good(self, registration: AlreadyThere) -> None:
+        """Record the application of what this project registered, where a crash came before its event."""
+        there = registration.stack
+        if there.decision_id is None or self._audit.decision(there.decision_id) is None:
+            return
+        if not self._audit.get_events(decision_id=there.decision_id, type=StackApplied.TYPE, limit=1):
+            self._audit.append_events([self._event(StackApplied.TYPE, _now(), there)])
+
+    def _compared(self, result: Result, stack: NewStack) -> Applied:
+        """What registering `stack` would come to. Raises RegistryError."""
+        there, uri = self._there(stack), self.registry.uri
+        if there is not None and there.digest == stack.digest and not there.is_retired:
+            return Applied(status="unchanged", result=result, stack=there)
+        if there is not None:
+            refused = retired_already(there, uri) if there.digest == stack.digest else taken(there, stack, uri)
+            raise refused
+        in_use = self._in_use(stack.name)
+        diff = "" if in_use is None else _difference(in_use, stack)
+        return Applied(status="would_register", result=result, stack=in_use, diff=diff)
+
+    def _there(self, stack: NewStack) -> RegisteredStack | None:
+        """What is registered under the version of `stack`, whatever its build."""
+        try:
+            return self.registry.get(stack.name, stack.version.partition("+")[0], retired=True)
+        except (StackUnknown, VersionUnknown):
+            return None
+
+    def _in_use(self, name: str) -> RegisteredStack | None:
+        """What the bare name means now."""
+        try:
+            return self.registry.get(name)
+        except (StackUnknown, VersionUnknown):
+            return None
+
+    def _event(self, kind: str, at: str, stack: NewStack, **more: str) -> NewEvent:
+        return NewEvent(
+            type=kind,
+            at=at,
+            actor=self.engine.actor.name,
+            stack_name=stack.name,
+            decision_id=stack.decision_id if kind == StackApplied.TYPE else None,
+            payload={
+                "version": stack.version,
+                "definition_digest": stack.digest,
+                "source": stack.source.uri,
+                "registry": self.registry.uri,
+                **more,
+            },
+        )
+
+    def _appending(self, event: NewEvent) -> Callable[[Transaction], None]:
+        return lambda transaction: self._audit.append_events([event], within=transaction)
+
+    def _is_one_file(self, registry: LocalRegistry) -> bool:
+        return is_same_file(registry.path, self._audit.path)
+
+
+class Comparison(Record):
+    """How two definitions differ; `diff` is empty where they are the same."""
+
+    old: str
+    new: str
+    old_digest: str
+    new_digest: str
+    diff: str
+
+    @property
+    def exit_code(self) -> int:
+        """0 the same, 1 different."""
+        return EXIT_ALLOWED if self.old_digest == self.new_digest else EXIT_DENIED
+
+
+def compared(resolver: StackResolver, old: str, new: str) -> Comparison:
+    """What differs between the stacks that two paths or references mean. Raises what resolving raises, none exits 1."""
+    before, after = _definition(resolver, old), _definition(resolver, new)
+    names = [
+        f"{shown}  ({one.source.uri})" if shown != one.source.uri else shown
+        for shown, one in ((old, before), (new, after))
+    ]
+    return Comparison(
+        old=old,
+        new=new,
+        old_digest=before.digest,
+        new_digest=after.digest,
+        diff=difference(before.set_values(), after.set_values(), old_name=names[0], new_name=names[1]),
+    )
+
+
+def exact_version(reference: str) -> tuple[str, str]:
+    """The name and the version that `name@version` writes. Raises UsageError, ReferenceMalformed."""
+    parsed = parse_stack_reference(reference)
+    if isinstance(parsed, NameReference | RegistryReference) and parsed.wanted and parsed.wanted[0] not in "^~":
+        return parsed.name, parsed.wanted
+    raise UsageError(f"{reference!r} names no one version of a stack", advice="write prod-gpu@2.1.0")
+
+
+def _definition(resolver: StackResolver, named: str) -> StackDefinition:
+    try:
+        return resolver.resolve(named)
+    except DefinitionInvalid as error:
+        what = "; ".join(str(problem) for problem in error.problems)
+        raise SourceUnreadable(
+            f"{named} is no valid stack definition: {what}",
+            advice="correct it; `flowyml-policy stack validate` says how",
+        ) from error
+
+
+def _not_registered(result: Result, error: FlowymlPolicyError) -> Applied:
+    """An allowed stack that the registry does not take, or that could not be brought to it."""
+    return Applied(
+        status="refused" if error.exit_code == EXIT_DENIED or isinstance(error, VersionRetired) else "undecided",
+        result=result,
+        stack=error.registered if isinstance(error, VersionTaken) else None,
+        diff=error.diff if isinstance(error, VersionTaken) else "",
+        error=ErrorReport(code=error.code, message=mask_text(error.message)[0], advice=mask_text(error.advice)[0]),
+    )
+
+
+def _difference(there: RegisteredStack, stack: NewStack) -> str:
+    return difference(
+        there.document,
+        stack.document,
+        old_name=f"{there.name}@{there.version} (in use)",
+        new_name=f"{stack.name}@{stack.version} ({stack.source.uri})",
+    )
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,114 @@
+"""From what a caller names (paths, references, objects, nothing at all) to the documents that are to be judged.
+
+Rules of this room:
+- A path that does not exist and a malformed reference are the caller's mistakes, and raised before anything is judged.
+- Whatever else keeps a reference from being resolved belongs to that one stack, and is judged as undecided.
+- A call resolves everything by one resolver, so that many stacks of one repository are one question to its server.
+- Paths alone load nothing that fetches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import chain, groupby, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from flowyml_policy.definitions import StackDefinition
+from flowyml_policy.errors import EnvironmentUnknown, ReferenceMalformed, UsageError
+from flowyml_policy.records import Source
+from flowyml_policy.resolution import Candidate, read_candidates
+from flowyml_policy.resolution.paths import is_reference, looks_like_path
+
+if TYPE_CHECKING:
+    from flowyml_policy.resolution.resolver import Explanation
+    from flowyml_policy.stack_resolver import StackResolver
+
+OpenResolver: TypeAlias = Callable[[], "StackResolver"]
+
+_RAISED: Final = (ReferenceMalformed, UsageError, EnvironmentUnknown)
+"""What is wrong with the call, and not with one stack."""
+
+
+def read_named(
+    named: Sequence[str],
+    *,
+    open_resolver: OpenResolver,
+    environment: str | None = None,
+    stdin: bytes | None = None,
+    skip: Collection[Path] = (),
+) -> Iterator[Candidate]:
+    """Every document that `named` means, paths and references, in order; `-` stands for `stdin`.
+
+    References are resolved as for `environment`. Raises UsageError for a path that does not exist and
+    ReferenceMalformed, at the call.
+    """
+    groups = [(of_references, list(group)) for of_references, group in groupby(named, key=is_reference)]
+    if not any(of_references for of_references, _ in groups):
+        return read_candidates(named, stdin=stdin, skip=skip)
+    from flowyml_policy.resolution.references import parse_stack_reference  # noqa: PLC0415  only for references
+
+    for of_references, group in groups:
+        for one in group if of_references else ():
+            parse_stack_reference(one)
+    read = {
+        number: read_candidates(group, stdin=stdin, skip=skip)
+        for number, (of_references, group) in enumerate(groups)
+        if not of_references
+    }
+
+    def candidates() -> Iterator[Candidate]:
+        with open_resolver() as resolver:
+            parts = (
+                read.get(number) or (_resolved(resolver, one, environment) for one in group)
+                for number, (_, group) in enumerate(groups)
+            )
+            yield from chain.from_iterable(parts)
+
+    return candidates()
+
+
+def read_one(stack: object, *, open_resolver: OpenResolver, environment: str | None = None) -> Candidate:
+    """The one document that `stack` means; None stands for the chain.
+
+    Raises UsageError for a path that does not exist or holds more than one document, and for an object that is no
+    stack; ReferenceMalformed and EnvironmentUnknown.
+    """
+    if isinstance(stack, StackDefinition):
+        return Candidate(stack.source, stack)
+    if isinstance(stack, Path) or (isinstance(stack, str) and looks_like_path(stack)):
+        path = str(stack)
+        candidates = list(islice(read_candidates([path]), 2))
+        if len(candidates) > 1:
+            raise UsageError(f"{path} holds more than one document", advice="name a file that holds one stack")
+        return candidates[0]
+    with open_resolver() as resolver:
+        return _resolved(resolver, stack, environment)
+
+
+def _resolved(resolver: StackResolver, stack: object, environment: str | None) -> Candidate:
+    """What a reference, an object or the chain comes to."""
+    told = resolver.explain(stack, environment)
+    if told.resolved is not None:
+        return Candidate(told.resolved.definition.source, told.resolved.definition, told.resolved.reference)
+    if told.error is None or isinstance(told.error, _RAISED):
+        raise told.error or UsageError(f"nothing came of {stack!r}")
+    return Candidate(_unresolved(resolver, told), told.error)
+
+
+def _unresolved(resolver: StackResolver, told: Explanation) -> Source:
+    """The source of something that was not found: what it was called."""
+    from flowyml_policy.resolution.references import (  # noqa: PLC0415  only for references
+        NameReference,
+        parse_stack_reference,
+        reference_of,
+    )
+
+    named = next((step.found for step in told.steps if step.verdict == "broken"), None) or "no name"
+    try:
+        reference = parse_stack_reference(named)
+        if isinstance(reference, NameReference) and reference.name in resolver.settings.stacks:
+            reference = reference_of(resolver.settings.stacks[reference.name], key=reference.name)
+    except ReferenceMalformed:
+        return Source(kind="object", uri=named)
+    return Source(kind=reference.source_kind, uri=named)

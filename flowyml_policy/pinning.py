@@ -1,0 +1,244 @@
+"""Pinning what the names of flowyml.yaml mean, and telling later what has changed since.
+
+Rules of this room:
+- Every environment and every entry of `stacks:` is resolved as a run would resolve it, but for what environments
+  demand: pins are made and checked here, so none are asked for.
+- Nothing is written unless everything could be resolved. What could not is told by name.
+- What changed and what could not be checked are two answers; the second is never taken for "nothing changed".
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+from flowyml_policy.definitions.files import display_path
+from flowyml_policy.errors import FlowymlPolicyError, LockfileInvalid, OpaError, SourceChanged, StackNotPinned
+from flowyml_policy.lockfile import Lockfile, lockfile_path, read_lockfile, write_lockfile
+from flowyml_policy.mask import mask_text
+from flowyml_policy.normaliser import named_images
+from flowyml_policy.records import ErrorReport, StackPin, StackRegistry
+from flowyml_policy.records.provenance import Provenance
+from flowyml_policy.records.record import Record
+from flowyml_policy.records.result import EXIT_ALLOWED, EXIT_DENIED, EXIT_UNDECIDED
+from flowyml_policy.resolution.resolver import ResolvedStack, StackResolver
+from flowyml_policy.settings import Settings
+
+Kind: TypeAlias = Literal["stack", "environment", "bundle"]
+Bundles: TypeAlias = Callable[[], dict[str, str]]
+"""Answers the revision of each loaded bundle. Raises OpaError."""
+
+BUNDLES: Final = "bundles"
+"""How a failure to tell the revisions of policy is called, where others are called by a reference."""
+
+
+class Change(Record):
+    """One thing that is not as it was pinned. `what` is the part of it that changed; null for all of it.
+
+    `pinned` and `found` are null where there was, or is, nothing.
+    """
+
+    kind: Kind
+    name: str
+    what: str | None = None
+    pinned: str | None = None
+    found: str | None = None
+
+
+class Unchecked(Record):
+    """A reference that could not be resolved, and why. `environments` are those that run on it."""
+
+    name: str
+    environments: tuple[str, ...]
+    error: ErrorReport
+
+
+class Locked(Record):
+    """What became of locking. `written` says whether the file changed; it never does where something is unchecked."""
+
+    path: str
+    lockfile: Lockfile
+    changes: tuple[Change, ...]
+    unchecked: tuple[Unchecked, ...]
+    written: bool
+
+    @property
+    def exit_code(self) -> int:
+        """0 all is pinned, 3 something could not be."""
+        return EXIT_UNDECIDED if self.unchecked else EXIT_ALLOWED
+
+
+class Verified(Record):
+    """What verifying came to: `checked` stacks were looked at; the rest is what was found."""
+
+    path: str
+    checked: int
+    changes: tuple[Change, ...]
+    unchecked: tuple[Unchecked, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 all is as it was pinned, 1 something changed, 3 something could not be checked."""
+        if self.unchecked:
+            return EXIT_UNDECIDED
+        return EXIT_DENIED if self.changes else EXIT_ALLOWED
+
+
+class StackPinning:
+    """Pins the stacks of one project. `bundles` tells the revisions of policy, `registry` what is registered."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        bundles: Bundles,
+        registry: StackRegistry | None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self.path = lockfile_path(settings)
+        self._settings = settings
+        self._bundles = bundles
+        self._registry = registry
+        self._environ = environ
+
+    def lock(self) -> Locked:
+        """Pin everything as it is now. Raises LockfileError; what cannot be resolved is part of the answer."""
+        before = _without_damage(self.path)
+        now, unchecked = self._now()
+        changes = () if unchecked else tuple(_changes(before or Lockfile(), now))
+        written = False if unchecked else write_lockfile(self.path, now)
+        return Locked(path=str(self.path), lockfile=now, changes=changes, unchecked=unchecked, written=written)
+
+    def verify(self) -> Verified:
+        """Compare what is pinned with what is there now. Raises LockfileError, also where nothing is pinned."""
+        pinned = read_lockfile(self.path)
+        if pinned is None:
+            raise StackNotPinned(f"nothing is pinned: there is no {self.path}")
+        now, unchecked = self._now()
+        moved = tuple(one for one in unchecked if one.error.code == SourceChanged.code)
+        changes = (
+            *_changes(_without(pinned, unchecked), now),
+            *(Change(kind="stack", name=one.name, found=one.error.message) for one in moved),
+        )
+        left = tuple(one for one in unchecked if one not in moved)
+        return Verified(path=str(self.path), checked=len(now.stacks), changes=changes, unchecked=left)
+
+    def _now(self) -> tuple[Lockfile, tuple[Unchecked, ...]]:
+        """Everything as a lockfile made now would pin it, but for what could not be resolved."""
+        resolver = StackResolver(settings=_undemanding(self._settings), registry=self._registry, environ=self._environ)
+        stacks: dict[str, StackPin] = {}
+        unchecked: list[Unchecked] = []
+        for reference, environments in self._references().items():
+            pin = self._pinned(resolver, reference, environments)
+            if isinstance(pin, StackPin):
+                stacks[reference] = pin
+            else:
+                unchecked.append(_unchecked(reference, environments, pin))
+        bundles: dict[str, str] = {}
+        try:
+            bundles = self._bundles()
+        except OpaError as error:
+            unchecked.append(_unchecked(BUNDLES, (), error))
+        runs_on = {name: one.stack for name, one in self._settings.environments.items() if one.stack in stacks}
+        return Lockfile(bundles=bundles, environments=runs_on, stacks=stacks), tuple(unchecked)
+
+    def _references(self) -> dict[str, tuple[str, ...]]:
+        """What the settings name, in order, each with the environments that run on it."""
+        environments = self._settings.environments
+        names = sorted({*self._settings.stacks, *(one.stack for one in environments.values())})
+        return {name: tuple(sorted(key for key, one in environments.items() if one.stack == name)) for name in names}
+
+    def _pinned(
+        self, resolver: StackResolver, reference: str, environments: tuple[str, ...]
+    ) -> StackPin | FlowymlPolicyError:
+        """The pin of what `reference` means, or why it means nothing."""
+        try:
+            return self._pin(resolver.locate(env=environments[0]) if environments else resolver.locate(reference))
+        except FlowymlPolicyError as error:
+            return error
+
+    def _pin(self, found: ResolvedStack) -> StackPin:
+        definition, provenance = found.definition, found.provenance
+        return StackPin(
+            name=definition.metadata.name,
+            version=definition.metadata.version,
+            definition=definition.digest,
+            kind=provenance.kind,
+            uri=mask_text(self._uri(provenance))[0],
+            ref=provenance.ref,
+            commit=provenance.commit,
+            images={image.ref: image.digest for image in named_images(definition)},
+        )
+
+    def _uri(self, provenance: Provenance) -> str:
+        """Where a stack was read; what lies in the project by its place there, whatever the working directory."""
+        if provenance.kind != "local":
+            return provenance.uri
+        path, root = Path(os.path.realpath(provenance.uri)), Path(os.path.realpath(self._settings.root))
+        return display_path(path.relative_to(root)) if path.is_relative_to(root) else display_path(path)
+
+
+def _undemanding(settings: Settings) -> Settings:
+    """`settings` whose environments take any stack, and of which none is asked for."""
+    free = {"require_lock": False, "require_pinned": False}
+    environments = {name: one.model_copy(update=free) for name, one in settings.environments.items()}
+    return settings.model_copy(update={"environments": environments, "fallback_environment": None})
+
+
+def _without_damage(path: Path) -> Lockfile | None:
+    """What is pinned; None where nothing is, or where what is there is to be replaced."""
+    try:
+        return read_lockfile(path)
+    except LockfileInvalid:
+        return None
+
+
+def _without(lockfile: Lockfile, unchecked: tuple[Unchecked, ...]) -> Lockfile:
+    """`lockfile` without what could not be resolved now."""
+    names = {one.name for one in unchecked}
+    return lockfile.model_copy(
+        update={
+            "stacks": {name: pin for name, pin in lockfile.stacks.items() if name not in names},
+            "environments": {name: on for name, on in lockfile.environments.items() if on not in names},
+            "bundles": {} if BUNDLES in names else lockfile.bundles,
+        }
+    )
+
+
+def _changes(pinned: Lockfile, now: Lockfile) -> Iterator[Change]:
+    for kind, before, after in (
+        ("environment", pinned.environments, now.environments),
+        ("bundle", pinned.bundles, now.bundles),
+    ):
+        for name in sorted({*before, *after}):
+            if before.get(name) != after.get(name):
+                yield Change(kind=kind, name=name, pinned=before.get(name), found=after.get(name))  # type: ignore[arg-type]  # the two literals
+    for name in sorted({*pinned.stacks, *now.stacks}):
+        yield from _changes_of(name, pinned.stacks.get(name), now.stacks.get(name))
+
+
+def _changes_of(name: str, pinned: StackPin | None, now: StackPin | None) -> Iterator[Change]:
+    if pinned is None or now is None:
+        yield Change(
+            kind="stack",
+            name=name,
+            pinned=None if pinned is None else pinned.definition,
+            found=None if now is None else now.definition,
+        )
+        return
+    before, after = _parts(pinned), _parts(now)
+    for what in dict.fromkeys((*before, *after)):
+        if before.get(what) != after.get(what):
+            yield Change(kind="stack", name=name, what=what, pinned=before.get(what), found=after.get(what))
+
+
+def _parts(pin: StackPin) -> dict[str, str | None]:
+    parts: dict[str, str | None] = pin.model_dump(exclude={"images"})
+    return parts | {f"image {image}": digest or "no digest" for image, digest in pin.images.items()}
+
+
+def _unchecked(reference: str, environments: tuple[str, ...], error: FlowymlPolicyError) -> Unchecked:
+    report = ErrorReport(code=error.code, message=mask_text(error.message)[0], advice=mask_text(error.advice)[0])
+    return Unchecked(name=reference, environments=environments, error=report)

@@ -1,0 +1,53 @@
+"""What flowyml.lock pins of a stack, and how resolving asks for it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pydantic import Field
+
+from flowyml_policy.records.policy_input import LockFacts
+from flowyml_policy.records.provenance import SourceKind
+from flowyml_policy.records.record import Record, Sha256
+
+
+class StackPin(Record):
+    """One stack as it was when it was pinned.
+
+    `name` and `version` are its metadata's. `definition` is the digest of the keys that its author set. `uri` is where
+    it was read, from the project's folder for what lies in it; `ref` what was asked for there, `commit` the full commit
+    id that this was. `images` maps each image that it names to the digest in the reference; null where there is none.
+    """
+
+    name: str
+    version: str | None = None
+    definition: Sha256
+    kind: SourceKind
+    uri: str
+    ref: str | None = None
+    commit: str | None = None
+    images: dict[str, Sha256 | None] = Field(default_factory=dict)
+
+
+class StackPins(Protocol):
+    """The pins of one project, one state of them. Every call raises only LockfileError.
+
+    `reference` is what the settings write: an environment's `stack`, or a key of `stacks:`. A project without a
+    lockfile pins nothing. Whoever resolves asks `commit_of` before it fetches, and `require` when it has the
+    definition, for an environment with `require_lock`.
+    """
+
+    def commit_of(self, reference: str) -> str | None:
+        """The commit that a source in a git repository was pinned to; null where nothing is pinned."""
+
+    def require(
+        self, *, environment: str, reference: str | None, name: str, definition: str, commit: str | None
+    ) -> LockFacts:
+        """What is pinned of a stack that is what was pinned: the same definition, from the same commit.
+
+        `name` and `definition` (its digest) are those of what was resolved, `commit` that of where it was read.
+        Raises StackNotPinned or StackDrifted.
+        """
+
+    def facts(self, *, reference: str | None, name: str) -> LockFacts | None:
+        """What is pinned under `reference`, or for the stack called `name`; null where nothing is."""

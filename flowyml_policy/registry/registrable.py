@@ -1,0 +1,89 @@
+"""What may be registered: a definition that can be asked for by name and version, and is what its digest says."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from flowyml_policy.canonical import canonical_digest
+from flowyml_policy.definitions import LOCAL_STACK, StackDefinition
+from flowyml_policy.definitions.model import SAFE_NAME
+from flowyml_policy.errors import NotCanonical, StackUnregistrable, VersionMalformed
+from flowyml_policy.mask import mask_text
+from flowyml_policy.records import NewStack
+from flowyml_policy.semantic_version import parse_version
+
+_SAFE_NAME: Final = re.compile(SAFE_NAME.removesuffix("$"))
+
+
+def new_stack(
+    definition: StackDefinition, *, applied_by: str, applied_at: str, decision_id: str | None = None
+) -> NewStack:
+    """`definition` as it is to be registered; its source's address is masked.
+
+    `applied_at` is an RFC 3339 instant in UTC. Raises StackUnregistrable.
+    """
+    metadata = definition.metadata
+    if metadata.version is None:
+        raise StackUnregistrable(
+            f"stack {metadata.name!r} has no version to be registered under",
+            advice='give it a metadata.version, as "1.0.0"',
+        )
+    source = definition.source
+    stack = NewStack(
+        name=metadata.name,
+        version=metadata.version,
+        digest=definition.digest,
+        document=definition.set_values(),
+        labels=dict(metadata.labels),
+        source=source.model_copy(update={"uri": mask_text(source.uri)[0]}),
+        applied_by=applied_by,
+        applied_at=applied_at,
+        decision_id=decision_id,
+    )
+    check_registrable(stack)
+    return stack
+
+
+def check_registrable(stack: NewStack) -> None:
+    """Raise StackUnregistrable for what no registry takes."""
+    if not can_be_named(stack.name):
+        raise StackUnregistrable(
+            f"no reference can name a stack {stack.name!a}",
+            advice="write 1 to 128 letters, digits, '.', '_' and '-', the first and the last a letter or digit",
+        )
+    if stack.name == LOCAL_STACK.metadata.name:
+        raise StackUnregistrable(
+            f"the name {stack.name!r} is that of the built-in stack", advice="give the stack another metadata.name"
+        )
+    try:
+        parse_version(stack.version)
+    except VersionMalformed as error:
+        raise StackUnregistrable(
+            f"stack {stack.name!r} cannot be registered: {error.message}", advice=f"in metadata.version, {error.advice}"
+        ) from error
+    if not is_whole(stack):
+        raise StackUnregistrable(
+            f"stack {stack.name!r} is not the definition that its name, version, labels and digest say",
+            advice="read the definition again",
+        )
+
+
+def can_be_named(name: str) -> bool:
+    """Whether anything can be registered under `name`, as far as its form goes."""
+    return _SAFE_NAME.fullmatch(name) is not None
+
+
+def is_whole(stack: NewStack) -> bool:
+    """Whether the document has the name, version, labels and digest that the registration says."""
+    metadata = stack.document.get("metadata")
+    if not isinstance(metadata, dict):
+        return False
+    said = (stack.name, stack.version, stack.labels)
+    try:
+        digest = canonical_digest(stack.document)
+    except NotCanonical:
+        return False
+    return said == (metadata.get("name"), metadata.get("version"), metadata.get("labels", {})) and (
+        digest == stack.digest
+    )

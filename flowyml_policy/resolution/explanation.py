@@ -1,0 +1,89 @@
+"""How a stack was resolved, told step by step: what was looked at, what was found, and why it won."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias, get_args
+
+from flowyml_policy.definitions import StackDefinition
+from flowyml_policy.errors import FlowymlPolicyError
+from flowyml_policy.records.policy_input import LockFacts
+from flowyml_policy.records.provenance import Provenance, StepName
+
+Verdict: TypeAlias = Literal["chosen", "not set", "not asked", "broken"]
+
+STEPS: Final[tuple[StepName, ...]] = get_args(StepName)
+
+
+@dataclass(frozen=True)
+class ResolvedStack:
+    """The one definition that is meant, and how it came to be that one.
+
+    `reference` is what named it, `step` where that stood. `environment` is the one that was asked for, `lock` what
+    flowyml.lock pins of the stack.
+    """
+
+    definition: StackDefinition
+    reference: str
+    step: StepName
+    environment: str | None
+    provenance: Provenance
+    lock: LockFacts | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the chain: where it looked, what stood there, what came of it, and why."""
+
+    name: StepName
+    looked_at: str
+    found: str | None
+    verdict: Verdict
+    why: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place where the reference was looked up, and what was there."""
+
+    where: str
+    found: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Every step in the order in which they are asked, and every place in which the reference was looked up.
+
+    `environment` says what the environment that applies demands, `resolved` what came of it all; or `error` why
+    nothing did.
+    """
+
+    steps: tuple[Step, ...]
+    places: tuple[Place, ...]
+    environment: str | None
+    resolved: ResolvedStack | None
+    error: FlowymlPolicyError | None
+
+
+@dataclass
+class Trail:
+    """What was seen so far, while a stack is being resolved."""
+
+    steps: list[Step] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
+    environment: str | None = None
+
+    def step(self, name: StepName, looked_at: str, found: str | None, *, verdict: Verdict, why: str) -> None:
+        self.steps.append(Step(name, looked_at, found, verdict, why))
+
+    def place(self, where: str, found: str) -> None:
+        self.places.append(Place(where, found))
+
+    def explained(self, resolved: ResolvedStack | None = None, error: FlowymlPolicyError | None = None) -> Explanation:
+        """The whole of it; the step that was chosen is broken where nothing could be resolved by it."""
+        steps = list(self.steps)
+        if error is not None and steps and steps[-1].verdict == "chosen":
+            last = steps[-1]
+            steps[-1] = Step(last.name, last.looked_at, last.found, "broken", "it is set, so no later step is asked")
+        steps += [Step(name, "", None, "not asked", "an earlier step decided") for name in STEPS[len(steps) :]]
+        return Explanation(tuple(steps), tuple(self.places), self.environment, resolved, error)

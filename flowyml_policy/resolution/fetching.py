@@ -1,0 +1,241 @@
+"""From a reference that says where to the definition that is there.
+
+Rules of this room:
+- A repository and a server are asked once by one Fetcher, for however many stacks; a file of this machine is read at
+  every call anew.
+- What is fetched says where it came from: commit, path, digest, and whether the reference could have meant other bytes.
+- Git and http are loaded when a reference needs them.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from flowyml_policy.canonical import canonical_digest
+from flowyml_policy.definitions import StackDefinition
+from flowyml_policy.definitions.schema_b import to_schema_b
+from flowyml_policy.errors import (
+    DefinitionInvalid,
+    RegistryCorrupt,
+    SourceChanged,
+    SourceUnreachable,
+    UsageError,
+)
+from flowyml_policy.records import RegisteredStack, StackRegistry
+from flowyml_policy.records.provenance import Provenance
+from flowyml_policy.resolution.cache import ContentCache
+from flowyml_policy.resolution.local import LocalSource
+from flowyml_policy.resolution.references import (
+    FileReference,
+    GitReference,
+    HttpReference,
+    NameReference,
+    StackReference,
+    reference_of,
+)
+from flowyml_policy.resolution.search import STACKS_FOLDER, FoundStack, StackSearch
+from flowyml_policy.resolution.source import FetchRules, Revision, SourceLimits
+from flowyml_policy.semantic_version import Wanted
+from flowyml_policy.settings import HttpSource as HttpEntry
+from flowyml_policy.settings import LocalSource as LocalEntry
+from flowyml_policy.settings import Settings
+
+if TYPE_CHECKING:
+    from flowyml_policy.resolution.git import GitRevision
+
+MOST_LOCAL_FILES: Final = 10_000
+
+_Source = TypeVar("_Source")
+
+
+class Fetcher:
+    """Fetches definitions for one project. Safe from many threads.
+
+    `registry` answers `registry://`; without one such a reference is a UsageError.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        registry: StackRegistry | None,
+        rules: FetchRules | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._rules = rules or FetchRules()
+        self._environ = os.environ if environ is None else environ
+        self._cache = ContentCache(environ=self._environ)
+        self._sources: dict[tuple[object, ...], object] = {}
+        self._lock = threading.Lock()
+
+    def fetch(self, reference: StackReference, *, commit: str | None = None) -> StackDefinition:
+        """The definition at `reference`, which is no bare name; `commit` is what a repository was pinned to."""
+        if isinstance(reference, GitReference):
+            return self._from_git(reference, commit)
+        if isinstance(reference, HttpReference):
+            return self._from_http(reference, HttpEntry.model_construct(source="http", url=reference.url))
+        if isinstance(reference, FileReference):
+            return self._from_file(Path(reference.path), self.shown_root, reference.stack)
+        if isinstance(reference, NameReference):
+            raise TypeError("a name is looked up before it is fetched")
+        return self._registered(reference.name, reference.wanted)
+
+    def fetch_key(self, key: str, *, commit: str | None = None) -> StackDefinition:
+        """The definition that `stacks:` keeps under `key`."""
+        entry = self._settings.stacks[key]
+        reference = reference_of(entry, key=key)
+        if isinstance(entry, HttpEntry) and isinstance(reference, HttpReference):
+            return self._from_http(reference, entry)
+        if isinstance(entry, LocalEntry) and isinstance(reference, FileReference):
+            is_folder = (self._settings.root / reference.path).is_dir()
+            reference = replace(reference, stack=key if is_folder else None)
+        return self.fetch(reference, commit=commit)
+
+    def fetch_path(self, path: Path) -> StackDefinition:
+        """The only definition in a file or folder of this machine; a relative path starts at the working directory."""
+        return self._from_file(path, Path(), None)
+
+    def in_folder(self, name: str) -> list[StackDefinition]:
+        """Every definition in the project's folder `stacks` whose metadata.name is `name`."""
+        search = self._folder()
+        return [] if search is None else [_located(found) for found in search.find_all(name)]
+
+    def names_in_folder(self) -> list[str]:
+        """The names of all definitions in the project's folder `stacks`."""
+        search = self._folder()
+        return [] if search is None else search.names()
+
+    def registered(self, name: str, wanted: str | None) -> StackDefinition | None:
+        """The registry's definition; None without a registry. Raises StackUnknown and VersionUnknown too."""
+        return None if self._registry is None else self._registered(name, wanted)
+
+    @property
+    def shown_root(self) -> Path:
+        """The project's folder as people of the working directory would write it."""
+        try:
+            shown = Path(os.path.relpath(self._settings.root))
+        except (OSError, ValueError):
+            return self._settings.root
+        return self._settings.root if ".." in shown.parts else shown
+
+    def _folder(self) -> StackSearch | None:
+        root = self.shown_root
+        if not os.path.lexists(root / STACKS_FOLDER):
+            return None
+        limits = SourceLimits(files=MOST_LOCAL_FILES)
+        return StackSearch(LocalSource(STACKS_FOLDER, root=root, rules=replace(self._rules, limits=limits)).fetch())
+
+    def _from_file(self, path: Path, root: Path, stack: str | None) -> StackDefinition:
+        search = StackSearch(LocalSource(path, root=root, rules=self._rules).fetch())
+        return _located(search.find(stack))
+
+    def _from_http(self, reference: HttpReference, entry: HttpEntry) -> StackDefinition:
+        from flowyml_policy.resolution.http import HttpSource  # noqa: PLC0415  only for what is kept there
+
+        ca = None if entry.ca is None else self._settings.root / entry.ca
+
+        def made() -> HttpSource:
+            return HttpSource(
+                reference.url,
+                cache=self._cache,
+                sha256=entry.sha256,
+                token_env=entry.token_env,
+                environ=self._environ,
+                ca=ca,
+                rules=self._rules,
+            )
+
+        source = self._once(("http", reference.url, entry.sha256, entry.token_env, ca), made)
+        return self._searched(source.fetch(), reference.stack)
+
+    def _from_git(self, reference: GitReference, commit: str | None) -> StackDefinition:
+        if commit is None:
+            return self._searched(self._git(reference, reference.ref), reference.stack, reference.path)
+        found = self._searched(self._pinned(reference, commit), reference.stack, reference.path)
+        provenance = found.provenance
+        if provenance is None:
+            raise TypeError("what was fetched says where it came from")
+        return found.located(provenance.model_copy(update={"ref": reference.ref, "pinned": True}))
+
+    def _pinned(self, reference: GitReference, commit: str) -> GitRevision:
+        """The repository at the commit that was pinned. A branch may have moved since; a tag may not."""
+        try:
+            now = self._git(reference, reference.ref)
+        except SourceUnreachable:
+            return self._git(reference, commit)
+        if now.commit != commit and (now.is_tag or reference.names_commit):
+            what = f"the tag {reference.ref}" if now.is_tag else "the commit"
+            raise SourceChanged(f"{what} was pinned to {commit} and is {now.commit} now: {reference.url}")
+        return self._git(reference, commit)
+
+    def _git(self, reference: GitReference, ref: str | None) -> GitRevision:
+        from flowyml_policy.resolution.git import GitRevision, GitSource  # noqa: PLC0415  only for what is kept there
+
+        def made() -> GitSource:
+            return GitSource(reference.url, ref, cache=self._cache, kind=reference.kind, rules=self._rules)
+
+        revision = self._once(("git", reference.kind, reference.url, ref), made).fetch()
+        if not isinstance(revision, GitRevision):
+            raise TypeError("a repository is read at a commit")
+        return revision
+
+    def _searched(self, revision: Revision, stack: str | None, path: str | None = None) -> StackDefinition:
+        """The stack in a revision that stays what it is, so that its files are read once for all stacks in them."""
+        search = self._once(("search", id(revision)), lambda: StackSearch(revision))
+        return _located(search.find(stack, path))
+
+    def _registered(self, name: str, wanted: str | None) -> StackDefinition:
+        if self._registry is None:
+            raise UsageError("no stack registry is at hand here", advice="resolve with a registry")
+        stack = self._registry.get(name, wanted)
+        is_exact = wanted is not None and Wanted.parse(wanted).is_exact
+        return registered_definition(stack, where=self._registry.uri, wanted=wanted, pinned=is_exact)
+
+    def _once(self, key: tuple[object, ...], made: Callable[[], _Source]) -> _Source:
+        with self._lock:
+            source = self._sources.get(key)
+            if source is None:
+                source = self._sources[key] = made()
+        return source  # type: ignore[return-value]  # what stands under a key was made for it
+
+
+def registered_definition(
+    stack: RegisteredStack, *, where: str, wanted: str | None = None, pinned: bool = True
+) -> StackDefinition:
+    """The definition that was registered. Raises RegistryCorrupt where it has not the digest that it was given."""
+    provenance = Provenance(
+        kind="registry",
+        uri=f"registry://{stack.name}@{stack.version}",
+        ref=wanted,
+        digest=stack.digest,
+        pinned=pinned,
+    )
+    try:
+        definition = _definition(stack)
+    except DefinitionInvalid as error:
+        raise RegistryCorrupt(f"{stack.name}@{stack.version} is no stack definition: {where}") from error
+    if definition.digest != stack.digest:
+        raise RegistryCorrupt(f"{stack.name}@{stack.version} is not what was registered: {where}")
+    return definition.located(provenance)
+
+
+def _definition(stack: RegisteredStack) -> StackDefinition:
+    """What was written in FlowyML's own schema is registered in schema A's terms, with keys that only that one has."""
+    try:
+        return StackDefinition.from_dict(stack.document)
+    except DefinitionInvalid:
+        converted, homeless = to_schema_b(stack.document)
+        if homeless or canonical_digest(stack.document) != stack.digest:
+            raise
+        return StackDefinition.from_dict(converted)
+
+
+def _located(found: FoundStack) -> StackDefinition:
+    return found.definition.located(found.provenance)

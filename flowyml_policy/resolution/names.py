@@ -1,0 +1,176 @@
+"""What a bare name means: a key of `stacks:`, a definition in the project's `stacks` folder, a registered stack.
+
+Rules of this room:
+- All three are looked at, always: a name that means different definitions is an error that names them.
+- Nothing that is broken is passed over: a key whose source fails, a file that may hold the name and cannot be read,
+  a registry that does not answer.
+- `local` is the built-in stack and nothing else.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Final
+
+from flowyml_policy.definitions import LOCAL_STACK, StackDefinition
+from flowyml_policy.errors import (
+    RegistryError,
+    StackAmbiguous,
+    StackNotFound,
+    StackUnknown,
+    VersionMalformed,
+    VersionUnknown,
+)
+from flowyml_policy.records import StackRegistry
+from flowyml_policy.records.provenance import Provenance
+from flowyml_policy.resolution.explanation import Trail
+from flowyml_policy.resolution.fetching import Fetcher
+from flowyml_policy.resolution.references import NameReference
+from flowyml_policy.semantic_version import Wanted, parse_version
+from flowyml_policy.settings import Settings
+
+BUILTIN: Final = LOCAL_STACK.metadata.name
+_NEAR: Final = 3
+
+
+class Names:
+    """Looks names up for one project."""
+
+    def __init__(self, settings: Settings, fetcher: Fetcher, registry: StackRegistry | None) -> None:
+        self._settings = settings
+        self._fetcher = fetcher
+        self._registry = registry
+
+    def find(self, reference: NameReference, trail: Trail, *, commit: str | None = None) -> StackDefinition:
+        """The one definition that `reference` means; `commit` is what its source was pinned to.
+
+        Raises StackNotFound with names that are spelled alike, StackAmbiguous, and whatever is wrong with a place.
+        """
+        if reference.name == BUILTIN:
+            return self._builtin(reference, trail)
+        wanted = None if reference.wanted is None else Wanted.parse(reference.wanted)
+        found = [
+            *self._under_key(reference.name, commit, trail),
+            *self._in_folder(reference.name, trail),
+        ]
+        fitting = [one for one in found if _fits(one, wanted)]
+        refused, registered = self._registered(reference, trail)
+        fitting += registered
+        if not fitting:
+            raise self._not_found(reference, found, refused) from refused
+        if len({one.digest for one in fitting}) > 1:
+            raise self._ambiguous(reference, fitting)
+        return fitting[0]
+
+    def _builtin(self, reference: NameReference, trail: Trail) -> StackDefinition:
+        if reference.wanted is not None:
+            raise StackNotFound(
+                f"the built-in stack {BUILTIN!r} has no versions: {reference}", advice=f"write {BUILTIN} alone"
+            )
+        trail.place("the built-in stack", f"it is what {BUILTIN!r} always means")
+        return builtin()
+
+    def _under_key(self, name: str, commit: str | None, trail: Trail) -> list[StackDefinition]:
+        where = f"`stacks:` of {self._file}"
+        if name not in self._settings.stacks:
+            trail.place(where, "no such key")
+            return []
+        definition = self._fetcher.fetch_key(name, commit=commit)
+        trail.place(f"`stacks.{name}`, {self._settings.location(('stacks', name))}", _described(definition))
+        return [definition]
+
+    def _in_folder(self, name: str, trail: Trail) -> list[StackDefinition]:
+        where = f"the folder {self._settings.root / 'stacks'}"
+        found = self._fetcher.in_folder(name)
+        for definition in found:
+            trail.place(where, _described(definition))
+        if not found:
+            trail.place(where, "no definition of that name")
+        return found
+
+    def _registered(self, reference: NameReference, trail: Trail) -> tuple[RegistryError | None, list[StackDefinition]]:
+        """What the registry has, or that it has none."""
+        registry = self._registry
+        where = "no registry" if registry is None else f"the registry {registry.uri}"
+        try:
+            definition = self._fetcher.registered(reference.name, reference.wanted)
+        except (StackUnknown, VersionUnknown) as error:
+            trail.place(where, "no such version" if isinstance(error, VersionUnknown) else "no stack of that name")
+            return error, []
+        if definition is None:
+            trail.place(where, "none is at hand")
+            return None, []
+        trail.place(where, _described(definition))
+        return None, [definition]
+
+    def _not_found(
+        self, reference: NameReference, found: list[StackDefinition], refused: RegistryError | None
+    ) -> StackNotFound:
+        name = reference.name
+        if found:
+            versions = ", ".join(f"{one.metadata.version or 'none'} ({place_of(one)})" for one in found)
+            return StackNotFound(f"no version {reference.wanted} of the stack {name!r}: there is {versions}")
+        if isinstance(refused, VersionUnknown):
+            return StackNotFound(refused.message, advice=refused.advice)
+        near = get_close_matches(name, self._known(), n=_NEAR)
+        advice = (
+            f"did you mean {' or '.join(near)}?" if near else "`flowyml-policy stack list` shows what is registered"
+        )
+        return StackNotFound(
+            f"no stack is called {name!r}, neither in `stacks:` of {self._file}, nor in the folder stacks, nor in the"
+            " registry",
+            advice=advice,
+        )
+
+    def _known(self) -> list[str]:
+        registry = self._registry
+        registered = [] if registry is None else [stack.name for stack in registry.list()]
+        names = {BUILTIN, *self._settings.stacks, *self._fetcher.names_in_folder(), *registered}
+        return sorted(names)
+
+    def _ambiguous(self, reference: NameReference, fitting: list[StackDefinition]) -> StackAmbiguous:
+        first: dict[str, StackDefinition] = {}
+        for definition in fitting:
+            first.setdefault(definition.digest, definition)
+        places = " and ".join(f"{place_of(one)} ({one.digest[:19]})" for one in first.values())
+        return StackAmbiguous(
+            f"different definitions are called {str(reference)!r}: {places}",
+            advice="rename one, make them the same (apply it under a new version), or name one by its address",
+        )
+
+    @property
+    def _file(self) -> str:
+        return str(self._settings.file or self._settings.root)
+
+
+def builtin() -> StackDefinition:
+    """The built-in stack, with its provenance."""
+    source = LOCAL_STACK.source
+    return LOCAL_STACK.located(Provenance(kind="builtin", uri=source.uri, pinned=True))
+
+
+def place_of(definition: StackDefinition) -> str:
+    """Where a definition stands, as people are told: file and line, or its address."""
+    location = definition.location(("metadata", "name"))
+    uri = definition.source.uri
+    if definition.source.kind in {"local", "stdin"}:
+        return str(location or uri)
+    return f"{location} of {uri}" if location and str(location.file) != uri else str(location or uri)
+
+
+def _fits(definition: StackDefinition, wanted: Wanted | None) -> bool:
+    if wanted is None:
+        return True
+    version = definition.metadata.version
+    if version is None:
+        return False
+    try:
+        return wanted.accepts(parse_version(version))
+    except VersionMalformed:
+        return False
+
+
+def _described(definition: StackDefinition) -> str:
+    metadata = definition.metadata
+    version = f" {metadata.version}" if metadata.version else ""
+    return f"{metadata.name}{version}, {place_of(definition)}, {definition.digest}"

@@ -1,0 +1,387 @@
+"""References: every way to name a stack, read once into a value that says what to look for, and where.
+
+    prod-gpu  prod-gpu@2.1.0  prod-gpu@^2.1            a name, and which of its versions
+    github://org/repo@ref#stack                        gitlab:// the same, with nested groups
+    gitlab://git.company.com/group/sub/repo@ref#stack  a server of one's own
+    git+https://host/path.git@ref#stack                git+ssh://git@host/..., git+file:///...
+    https://host/stack.yaml#stack                      one file
+    file:///folder#stack  file://./folder/stack.yaml   absolute, or from the folder of flowyml.yaml
+    registry://prod-gpu@^2.1                           the stack registry and nothing else
+
+Rules of this room:
+- For github and gitlab, a first segment with a dot or a port is a host. So a group of gitlab.com with a dot in its
+  name is written with the host (`gitlab://gitlab.com/my.group/repo`), and a host without a dot with its port
+  (`gitlab://gitlab:443/group/repo`).
+- The first '@' after the host begins the ref, the first '#' the fragment; no path of an address
+  holds either (write %40, %23).
+- A git fragment is a stack's name, a path if it has a '/' or ends in .yaml or .yml (`#stacks/prod.yaml`, `#./prod`),
+  or both (`#stacks/all.yaml:prod`). Everywhere else it is a stack's name.
+- `%XX` stands for a character in a ref, a path and a fragment; it is decoded before anything is checked. The
+  address of a repository or file keeps its escapes, and none may hide a letter, a dot or a slash.
+- Credentials do not belong into a reference: they are refused, and never repeated in the message.
+- A value cannot be made malformed, and `parse_stack_reference(str(value)) == value`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from flowyml_policy.errors import ReferenceMalformed
+from flowyml_policy.mask import mask_text
+from flowyml_policy.records.provenance import SourceKind
+from flowyml_policy.resolution import reference_parts as parts
+from flowyml_policy.resolution.paths import FILE_ENDINGS, is_reference
+from flowyml_policy.settings import GitHubSource, GitLabSource, GitSource, HttpSource, LocalSource, StackSource
+
+__all__ = [
+    "FileReference",
+    "GitReference",
+    "HttpReference",
+    "NameReference",
+    "RegistryReference",
+    "StackReference",
+    "is_reference",
+    "parse_stack_reference",
+    "reference_of",
+]
+
+GitKind: TypeAlias = Literal["github", "gitlab", "git"]
+
+DEFAULT_HOSTS: Final = {"github": "github.com", "gitlab": "gitlab.com"}
+
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+_SHOWN: Final = 120
+
+_FORMS: Final = {
+    "name": "prod-gpu or prod-gpu@2.1.0",
+    "github": "github://org/repo@v1.0#stack",
+    "gitlab": "gitlab://group/repo@v1.0#stack",
+    "git+https": "git+https://host/path.git@v1.0#stack",
+    "git+http": "git+https://host/path.git@v1.0#stack",
+    "git+ssh": "git+ssh://git@host/path.git@v1.0#stack",
+    "git+file": "git+file:///folder/repo@v1.0#stack",
+    "file": "file:///folder/stack.yaml or file://./stacks/prod.yaml",
+    "https": "https://host/stack.yaml#stack",
+    "http": "https://host/stack.yaml#stack",
+    "registry": "registry://prod-gpu@2.1.0",
+}
+_OTHERS: Final = {
+    "ssh": "git+ssh://git@host/path.git@v1.0#stack",
+    "git": "git+https://host/path.git@v1.0#stack",
+    "git+git": "git+https://host/path.git@v1.0#stack",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NameReference:
+    """A name, looked up as DESIGN 10 says; `wanted` is a version or a range, None for the highest release."""
+
+    name: str
+    wanted: str | None = None
+
+    def __post_init__(self) -> None:
+        parts.name(self.name)
+        if self.name.lower().endswith(FILE_ENDINGS):
+            raise ReferenceMalformed("it names a file", advice=f"write file://./{self.name}")
+        if self.wanted is not None:
+            parts.wanted(self.wanted)
+
+    @property
+    def source_kind(self) -> SourceKind:
+        """The registry is the last place in which a name is looked up."""
+        return "registry"
+
+    def __str__(self) -> str:
+        return self.name if self.wanted is None else f"{self.name}@{self.wanted}"
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryReference:
+    """A name that only the stack registry answers."""
+
+    name: str
+    wanted: str | None = None
+
+    def __post_init__(self) -> None:
+        parts.name(self.name)
+        if self.wanted is not None:
+            parts.wanted(self.wanted)
+
+    @property
+    def source_kind(self) -> SourceKind:
+        return "registry"
+
+    def __str__(self) -> str:
+        return f"registry://{self.name}" + ("" if self.wanted is None else f"@{self.wanted}")
+
+
+@dataclass(frozen=True, slots=True)
+class GitReference:
+    """A stack in a git repository. `url` is what git is given; without `ref` the remote's HEAD is meant.
+
+    `path` is a file or folder from the repository's root; without it the stack is searched by name.
+    """
+
+    kind: GitKind
+    url: str
+    ref: str | None = None
+    path: str | None = None
+    stack: str | None = None
+
+    def __post_init__(self) -> None:
+        address = parts.git_url(self.url)
+        if self.kind != "git":
+            if address.scheme != "https":
+                raise ReferenceMalformed(f"{self.kind} answers by https", advice=f"write {_FORMS[self.kind]}")
+            address = address._replace(path=f"/{parts.project(address.path[1:], self.kind)}.git")
+        object.__setattr__(self, "url", str(address))
+        if self.ref is not None:
+            parts.git_ref(self.ref)
+        if self.path is not None:
+            object.__setattr__(self, "path", parts.repository_path(self.path))
+        if self.stack is not None:
+            parts.name(self.stack, "the stack's name")
+
+    @property
+    def source_kind(self) -> SourceKind:
+        return self.kind
+
+    @property
+    def names_commit(self) -> bool:
+        """Whether the ref is a full commit id, which cannot come to mean something else."""
+        return self.ref is not None and _COMMIT.fullmatch(self.ref) is not None
+
+    def __str__(self) -> str:
+        ref = "" if self.ref is None else f"@{parts.encoded(self.ref, '#')}"
+        return f"{self._address()}{ref}{self._fragment()}"
+
+    def _address(self) -> str:
+        if self.kind == "git":
+            return f"git+{self.url}"
+        address = parts.git_url(self.url)
+        host, project = address.host, address.path[1:].removesuffix(".git")
+        if not parts.looks_like_host(host):
+            host = f"{host}:{parts.DEFAULT_PORTS['https']}"
+        if host == DEFAULT_HOSTS[self.kind] and not parts.looks_like_host(project.partition("/")[0]):
+            return f"{self.kind}://{project}"
+        return f"{self.kind}://{host}/{project}"
+
+    def _fragment(self) -> str:
+        stack = "" if self.stack is None else parts.encoded(self.stack, "")
+        if self.path is None:
+            return f"#{stack}" if stack and not _is_path(stack) else f"#:{stack}" if stack else ""
+        path = parts.encoded(self.path, "#:")
+        if stack:
+            return f"#{path}:{stack}"
+        return f"#{path}" if _is_path(path) else f"#./{path}"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReference:
+    """One file at a web address. Plain http is read, and left to the source to refuse."""
+
+    url: str
+    stack: str | None = None
+
+    def __post_init__(self) -> None:
+        address = parts.http_url(self.url)
+        if mask_text(self.url)[1]:
+            raise ReferenceMalformed(
+                "what looks like a secret stands in the address",
+                advice="take it out, and name a variable in `token_env` of an entry of `stacks:`",
+            )
+        object.__setattr__(self, "url", str(address))
+        if self.stack is not None:
+            parts.name(self.stack, "the stack's name")
+
+    @property
+    def source_kind(self) -> SourceKind:
+        return "http"
+
+    def __str__(self) -> str:
+        return self.url + ("" if self.stack is None else f"#{parts.encoded(self.stack, '')}")
+
+
+@dataclass(frozen=True, slots=True)
+class FileReference:
+    """A file or folder of this machine; `path` is absolute, or relative to the folder of flowyml.yaml."""
+
+    path: str
+    stack: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", parts.file_path(self.path))
+        if self.stack is not None:
+            parts.name(self.stack, "the stack's name")
+
+    @property
+    def source_kind(self) -> SourceKind:
+        return "local"
+
+    def __str__(self) -> str:
+        path = self.path if self.path.startswith("/") else f"./{self.path}"
+        stack = "" if self.stack is None else f"#{parts.encoded(self.stack, '')}"
+        return f"file://{parts.encoded(path, '#')}{stack}"
+
+
+StackReference: TypeAlias = NameReference | GitReference | HttpReference | FileReference | RegistryReference
+
+
+def parse_stack_reference(text: str) -> StackReference:
+    """The reference that `text` writes. Raises ReferenceMalformed, which says what is wrong and how it is written."""
+    match = _SCHEME.fullmatch(text)
+    scheme = match[1].lower() if match else "name"
+    form = _FORMS.get(scheme) or _OTHERS.get(scheme) or _FORMS["github"]
+    try:
+        _check_characters(text)
+        if match is None:
+            return _name_reference(text)
+        return _with_scheme(scheme, match[2])
+    except ReferenceMalformed as error:
+        message = f"the stack reference{_shown(text)} is malformed: {error.message}"
+        shape = f"its form is {form}"
+        raise ReferenceMalformed(message, advice=f"{error.advice}; {shape}" if error.advice else shape) from error
+
+
+def reference_of(source: StackSource, *, key: str | None = None) -> StackReference:
+    """The reference to what an entry of `stacks:` keeps; `key` is the name it has there.
+
+    Under `key` the stack is searched where the entry says neither a path in a repository nor a name in the
+    registry. The pin, the token and the certificates of an http entry are no part of a reference.
+    Raises ReferenceMalformed for what settings take and a reference cannot hold.
+    """
+    if isinstance(source, LocalSource):
+        return FileReference(source.path)
+    if isinstance(source, HttpSource):
+        return HttpReference(source.url)
+    if isinstance(source, GitHubSource | GitLabSource | GitSource):
+        stack = key if source.path is None else None
+        return GitReference(source.source, _repository_url(source), source.ref, source.path, stack)
+    name = source.name or key
+    if name is None:
+        raise ReferenceMalformed("the registry's entry has no name", advice="write `name:` into the entry")
+    return RegistryReference(name, source.version)
+
+
+def _repository_url(source: GitHubSource | GitLabSource | GitSource) -> str:
+    if "://" in source.repo:
+        return source.repo
+    return f"https://{source.host or DEFAULT_HOSTS[source.source]}/{source.repo}"
+
+
+def _check_characters(text: str) -> None:
+    if not text.strip():
+        raise ReferenceMalformed("it is empty", advice="name a stack")
+    if len(text) > parts.LONGEST:
+        raise ReferenceMalformed(f"it is longer than {parts.LONGEST} characters", advice="shorten it")
+    if any(one.isspace() for one in text):
+        raise ReferenceMalformed("it holds a blank or line break", advice="take it out, or write %20 in a path")
+    if not text.isprintable():
+        raise ReferenceMalformed("it holds a control or invisible character", advice="take it out")
+
+
+def _name_reference(text: str) -> NameReference:
+    if "::" in text:
+        raise ReferenceMalformed("git's remote helpers (`helper::`) run commands", advice="write a git+https address")
+    if text.startswith("-"):
+        raise ReferenceMalformed("it begins with '-', as an option does", advice="write the stack's name")
+    if "/" in text and ":" not in text:
+        form = text if text.startswith(("/", "./", "../")) else f"./{text}"
+        raise ReferenceMalformed("it is a path", advice=f"write file://{form}")
+    if ":" in text:
+        raise ReferenceMalformed("it is no name, and no address either", advice="write git+ssh://git@host/path for git")
+    if "#" in text:
+        raise ReferenceMalformed("only an address has a '#'", advice="write the stack's name alone")
+    name, at, wanted = text.partition("@")
+    return NameReference(name, wanted if at else None)
+
+
+def _with_scheme(scheme: str, rest: str) -> StackReference:
+    if scheme not in _FORMS:
+        raise ReferenceMalformed(f"{scheme}:// is no kind of reference", advice="")
+    place, hash_sign, fragment = rest.partition("#")
+    if hash_sign and not fragment:
+        raise ReferenceMalformed("nothing stands after the '#'", advice="write the stack's name there")
+    if scheme == "registry":
+        if hash_sign:
+            raise ReferenceMalformed("a registered stack has no '#'", advice="write its version after an '@'")
+        name, at, wanted = place.partition("@")
+        return RegistryReference(name, wanted if at else None)
+    if scheme == "file":
+        return FileReference(_local_path(place), parts.decoded(fragment) or None)
+    if scheme in {"https", "http"}:
+        return HttpReference(f"{scheme}://{place}", parts.decoded(fragment) or None)
+    path, stack = _path_and_stack(fragment)
+    if scheme.startswith("git+"):
+        url, ref = _split_ref(place)
+        return GitReference("git", f"{scheme[4:]}://{url}", ref, path, stack)
+    url, ref = _hosted(scheme, place)
+    return GitReference("github" if scheme == "github" else "gitlab", url, ref, path, stack)
+
+
+def _local_path(place: str) -> str:
+    if place.startswith(("/", "./", "../")) or place in {".", ".."}:
+        return parts.decoded(place)
+    if place.lower().startswith("localhost/"):
+        return parts.decoded(place[len("localhost") :])
+    first = place.partition("/")[0]
+    raise ReferenceMalformed(
+        f"{first!r} stands where a host would" if first else "it names no file",
+        advice="write three slashes before an absolute path, file://./ before one from the folder of flowyml.yaml",
+    )
+
+
+def _split_ref(place: str) -> tuple[str, str | None]:
+    """The address without its ref: the '@' of a user stands before the first '/', that of a ref after it."""
+    authority, slash, path = place.partition("/")
+    path, at, ref = path.partition("@")
+    return f"{authority}{slash}{path}", _decoded_ref(ref) if at else None
+
+
+def _hosted(scheme: str, place: str) -> tuple[str, str | None]:
+    first = place.partition("/")[0]
+    if "@" in first:
+        if ":" in first or "/" in place:
+            parts.git_url(f"https://{place}")
+        raise ReferenceMalformed("it names no repository before the '@'", advice="write its owner and name")
+    project, at, ref = place.partition("@")
+    host = DEFAULT_HOSTS[scheme]
+    if parts.looks_like_host(first):
+        host, _, project = project.partition("/")
+    project = parts.project(project.removesuffix("/"), scheme)
+    return f"https://{host}/{project}.git", _decoded_ref(ref) if at else None
+
+
+def _decoded_ref(ref: str) -> str:
+    if not ref:
+        raise ReferenceMalformed("nothing stands after the '@'", advice="write a tag, a branch or a commit there")
+    return parts.decoded(ref)
+
+
+def _path_and_stack(fragment: str) -> tuple[str | None, str | None]:
+    before, colon, after = fragment.rpartition(":")
+    if colon:
+        if not after:
+            raise ReferenceMalformed("nothing stands after the ':'", advice="write the stack's name there")
+        return parts.decoded(before) or None, parts.decoded(after)
+    if _is_path(fragment):
+        return parts.decoded(fragment), None
+    return None, parts.decoded(fragment) or None
+
+
+def _is_path(fragment: str) -> bool:
+    """Whether a fragment as written names a file rather than a stack."""
+    return "/" in fragment or fragment.lower().endswith(FILE_ENDINGS)
+
+
+def _shown(text: str) -> str:
+    """The text as a message repeats it: not at all where credentials may stand in it."""
+    scheme, sign, rest = text.partition("://")
+    first = (rest if sign else text).partition("/")[0]
+    if not text.strip() or ("@" in text and ":" in first) or ("@" in first and "http" in scheme.lower()):
+        return ""
+    masked = repr(mask_text(text)[0])
+    return f" {masked if len(masked) <= _SHOWN else masked[: _SHOWN - 4] + '...' + masked[-1]}"

@@ -1,0 +1,69 @@
+"""The resolver with all that one project has: its registry, and what its lockfile pins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from typing_extensions import Self
+
+from flowyml_policy.lockfile import ProjectPins
+from flowyml_policy.records import LastDecisions, StackPins, StackRegistry
+from flowyml_policy.registry import LocalRegistry, RemoteRegistry
+from flowyml_policy.resolution import resolver
+from flowyml_policy.resolution.source import FetchRules
+from flowyml_policy.settings import Settings, load_settings
+
+
+class StackResolver(resolver.StackResolver):
+    """Resolves stacks for the project in folder `project`, or for the one around the working directory.
+
+    What is not given is the project's own: `registry` the one that its settings name, or else its own file; `pins`
+    what its flowyml.lock pins. A context manager; closing it releases the registry that it opened itself, and a closed
+    resolver can be used again. Raises SettingsInvalid, UsageError, and RegistryError for an address that cannot be one.
+    """
+
+    def __init__(
+        self,
+        project: str | Path | None = None,
+        *,
+        settings: Settings | None = None,
+        registry: StackRegistry | None = None,
+        pins: StackPins | None = None,
+        rules: FetchRules | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        if settings is None:
+            settings = load_settings(project=None if project is None else Path(project), environ=environ)
+        self._opened = open_registry(settings, environ=environ) if registry is None else None
+        super().__init__(
+            settings=settings,
+            registry=registry or self._opened,
+            pins=ProjectPins.of(settings) if pins is None else pins,
+            rules=rules,
+            environ=environ,
+        )
+
+    def close(self) -> None:
+        """Release the registry's file; closing twice is fine."""
+        if isinstance(self._opened, LocalRegistry):
+            self._opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_registry(
+    settings: Settings, *, decisions: LastDecisions | None = None, environ: Mapping[str, str] | None = None
+) -> LocalRegistry | RemoteRegistry:
+    """The registry that `settings` name: the company's, or the project's own file. Raises RegistryError.
+
+    `decisions` tells listings of the latter what was last decided.
+    """
+    remote = settings.policy.registry
+    if remote.url is None:
+        return LocalRegistry(settings.audit_path, decisions=decisions)
+    return RemoteRegistry(remote.url, token_env=remote.token_env, environ=environ)

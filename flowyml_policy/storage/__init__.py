@@ -1,0 +1,46 @@
+"""The SQLite file: how it is created, opened, kept durable and brought to the newest schema.
+
+Rules of this room:
+- A writer's file is WAL with `synchronous=FULL`: what is committed survives a power cut. Its mode is 0600.
+- Several rooms may keep their tables in one file. Each brings its own migrations and answers for them alone.
+- A migration and its record in the table `migrations` are one transaction; a file with a record of a room that
+  this version of the room does not know is refused, and so is a database that another program made.
+- sqlite_utils applies migrations and is imported only then: it pulls in pandas where that is installed.
+  Everything else goes through the standard library.
+- A reader never creates a file, and never changes one (but for a pending migration).
+- Only the leaves of `errors` that a room names come out, each naming the file; the sqlite3 error is their cause.
+"""
+
+from flowyml_policy.storage.append_only import refusals
+from flowyml_policy.storage.database import Database, Transaction, is_same_file
+from flowyml_policy.storage.migrations import APPLICATION_ID, Migration
+from flowyml_policy.storage.opening import (
+    BUSY_TIMEOUT,
+    begin,
+    nothing_there,
+    open_for_reading,
+    open_for_writing,
+    open_if_there,
+    transaction,
+)
+from flowyml_policy.storage.rooms import AUDIT, Purpose, Room, reported
+
+__all__ = [
+    "APPLICATION_ID",
+    "AUDIT",
+    "BUSY_TIMEOUT",
+    "Database",
+    "Migration",
+    "Purpose",
+    "Room",
+    "Transaction",
+    "begin",
+    "is_same_file",
+    "nothing_there",
+    "open_for_reading",
+    "open_for_writing",
+    "open_if_there",
+    "refusals",
+    "reported",
+    "transaction",
+]

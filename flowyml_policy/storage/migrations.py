@@ -1,0 +1,71 @@
+"""Bringing a file to the newest schema of a room. The one importer of sqlite_utils."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Final
+
+from flowyml_policy.storage.rooms import Purpose, Room
+from flowyml_policy.version import VERSION
+
+APPLICATION_ID: Final = 0x666C7970
+"""`flyp` in ASCII: marks the file as this program's in SQLite's own header."""
+
+_MIGRATIONS_TABLE: Final = """CREATE TABLE migrations (
+  number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, applied_at TEXT NOT NULL, applied_by TEXT NOT NULL)"""
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One step of a room's schema: a name that never changes, and the SQL statements that make it.
+
+    `only_speeds_up` is said of an index: a reader can do without, and leaves it to the next writer.
+    """
+
+    name: str
+    statements: tuple[str, ...]
+    only_speeds_up: bool = False
+
+
+def pending(
+    connection: sqlite3.Connection, path: Path, migrations: Sequence[Migration], purpose: Purpose, room: Room
+) -> tuple[Migration, ...]:
+    """The migrations of `room` that the file lacks. Refuses a file of another program or of a newer version."""
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    if application != APPLICATION_ID:
+        if application or connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+            article = "an" if room.what[0] in "aeiou" else "a"
+            raise room.leaf(purpose)(f"the file is a database of another program, not {article} {room.what}: {path}")
+        return tuple(migrations)
+    rows = connection.execute("SELECT name, applied_by FROM migrations ORDER BY number").fetchall()
+    applied = [(name[len(room.prefix) :], version) for name, version in rows if room.owns(name)]
+    known = [migration.name for migration in migrations]
+    for name, version in applied:
+        if name not in known:
+            raise room.too_new(
+                f"flowyml-policy {version} wrote this {room.what} file, {VERSION} cannot read it: {path}"
+            )
+    if [name for name, _ in applied] != known[: len(applied)]:
+        raise room.corrupt(f"the {room.what} file's record of its migrations is out of order: {path}")
+    return tuple(migrations[len(applied) :])
+
+
+def apply(connection: sqlite3.Connection, migration: Migration, room: Room) -> None:
+    """Make one step of the schema and record it, inside the transaction that is open. Raises sqlite3.Error."""
+    from sqlite_utils import Database  # noqa: PLC0415  costs up to half a second, needed once in a file's life
+
+    database = Database(connection, execute_plugins=False)
+    if "migrations" not in database.table_names():
+        database.execute(_MIGRATIONS_TABLE)
+        database.execute(f"PRAGMA application_id={APPLICATION_ID}")
+    for statement in migration.statements:
+        database.execute(statement)
+    database.execute(
+        "INSERT INTO migrations (number, name, applied_at, applied_by)"
+        " SELECT coalesce(max(number), 0) + 1, ?, ?, ? FROM migrations",
+        [room.prefix + migration.name, datetime.now(timezone.utc).isoformat(timespec="seconds"), VERSION],
+    )

@@ -1,0 +1,207 @@
+"""Opening the file, for a writer and for a reader, and its transactions."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from flowyml_policy.errors import FlowymlPolicyError
+from flowyml_policy.storage.migrations import Migration, apply, pending
+from flowyml_policy.storage.rooms import AUDIT, Purpose, Room, reported
+
+BUSY_TIMEOUT: Final = 30.0
+"""Seconds that one call waits for other processes before it gives up."""
+
+_PAUSE: Final = 0.01
+
+
+def open_for_writing(
+    path: Path, migrations: Sequence[Migration], *, timeout: float = BUSY_TIMEOUT, room: Room = AUDIT
+) -> sqlite3.Connection:
+    """A connection that appends durably to `path`, which is created with its folders where it is missing.
+
+    Transactions are explicit (`BEGIN IMMEDIATE`). Safe when many processes create the file at once. Raises
+    the room's leaf for a file that is unwritable, corrupt or too new.
+    """
+    _check_is_file(path, "write", room)
+    _create(path, room)
+    with reported(path, "write", room):
+        connection = _connect(path, "mode=rw", timeout)
+        try:
+            _configure(connection, path, timeout, room)
+            _migrate(connection, path, migrations, timeout, room)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def open_for_reading(
+    path: Path, migrations: Sequence[Migration], *, timeout: float = BUSY_TIMEOUT, room: Room = AUDIT
+) -> sqlite3.Connection:
+    """A connection that only reads `path`, also from a folder that cannot be written.
+
+    Raises the room's leaf for a file that is unreadable (missing, or without its tables), corrupt or too new.
+    """
+    connection = open_if_there(path, migrations, timeout=timeout, room=room)
+    if connection is None:
+        raise nothing_there(path, room)
+    return connection
+
+
+def open_if_there(
+    path: Path, migrations: Sequence[Migration], *, timeout: float = BUSY_TIMEOUT, room: Room = AUDIT
+) -> sqlite3.Connection | None:
+    """As `open_for_reading`, but None where there is no file, or none of the room's tables in it."""
+    if not _check_is_file(path, "read", room):
+        return None
+    with reported(path, "read", room):
+        connection = _connect_reader(path, timeout)
+        try:
+            lacking = pending(connection, path, migrations, "read", room)
+        except BaseException:
+            connection.close()
+            raise
+    if all(migration.only_speeds_up for migration in lacking):
+        return connection
+    connection.close()
+    if lacking == tuple(migrations):
+        return None
+    open_for_writing(path, migrations, timeout=timeout, room=room).close()
+    with reported(path, "read", room):
+        return _connect_reader(path, timeout)
+
+
+def nothing_there(path: Path, room: Room) -> FlowymlPolicyError:
+    """The error for a file that is missing, or holds none of the room's tables."""
+    what = f"there is no {room.what} in the file" if path.exists() else f"there is no {room.what} file"
+    return room.unreadable(f"{what}: {path}")
+
+
+def begin(connection: sqlite3.Connection, timeout: float) -> None:
+    """Start a write transaction, waiting at most `timeout` seconds for other writers. Raises sqlite3.Error."""
+    _patiently(connection, "BEGIN IMMEDIATE", timeout)
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, timeout: float) -> Iterator[None]:
+    """All that is written inside is committed at the end, or none of it is. Raises sqlite3.Error."""
+    begin(connection, timeout)
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        raise
+
+
+def _check_is_file(path: Path, purpose: Purpose, room: Room) -> bool:
+    """Whether it is there. Refuses what SQLite would take and keep nothing in (memory, devices), or wait on (pipes)."""
+    leaf = room.leaf(purpose)
+    if str(path) in {":memory:", ".", ""}:
+        raise leaf(f"the {room.what} must be a file that lasts, not {str(path)!r}")
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116  a path of Path.stat's errors is the same, its cost is not
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:
+        raise leaf(f"the {room.what} file cannot be used: {path}: {error}") from error
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        raise leaf(f"the {room.what} must be a file, and this is {kind}: {path}")
+    return True
+
+
+def _create(path: Path, room: Room) -> None:
+    """Makes the file private before SQLite sees it (its -wal and -shm inherit the mode), its entry durable."""
+    if path.exists():
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise room.unwritable(f"the {room.what} file cannot be created: {path}: {error.strerror}") from error
+    try:
+        with suppress(OSError):
+            os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _connect(path: Path, parameters: str, timeout: float) -> sqlite3.Connection:
+    uri = f"file:{quote(os.fsencode(path.absolute()))}?{parameters}"
+    connection = sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA trusted_schema=OFF")
+    return connection
+
+
+def _connect_reader(path: Path, timeout: float) -> sqlite3.Connection:
+    """Where neither -shm can be made nor a -wal waits, nobody is writing, and the file is read as it lies."""
+    connection = _connect(path, "mode=ro", timeout)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        connection.close()
+        wal = path.with_name(path.name + "-wal")
+        readable = "unable to open" in str(error) or "readonly" in str(error)
+        if not readable or (wal.exists() and wal.stat().st_size):
+            raise
+        return _connect(path, "mode=ro&immutable=1", timeout)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _configure(connection: sqlite3.Connection, path: Path, timeout: float, room: Room) -> None:
+    mode = _patiently(connection, "PRAGMA journal_mode=WAL", timeout)
+    if mode != "wal":
+        raise room.unwritable(f"the {room.what} file is on a file system without shared memory (WAL): {path}")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA fullfsync=ON")
+    connection.execute("PRAGMA checkpoint_fullfsync=ON")
+
+
+def _patiently(connection: sqlite3.Connection, statement: str, timeout: float) -> str | None:
+    """Runs `statement` until it is not refused for another process's lock: SQLite does not always wait itself."""
+    deadline = time.monotonic() + timeout
+    while True:
+        with suppress(_Locked), _locks_told_apart(give_up=time.monotonic() >= deadline):
+            row = connection.execute(statement).fetchone()
+            return None if row is None else str(row[0])
+        time.sleep(_PAUSE)
+
+
+class _Locked(Exception):
+    """Another process holds the lock for now."""
+
+
+@contextmanager
+def _locks_told_apart(*, give_up: bool) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if give_up or not any(sign in str(error) for sign in ("is locked", "locking protocol")):
+            raise
+        raise _Locked from error
+
+
+def _migrate(
+    connection: sqlite3.Connection, path: Path, migrations: Sequence[Migration], timeout: float, room: Room
+) -> None:
+    """Brings the file to the newest schema, a transaction each step; whoever comes second finds the work done."""
+    while pending(connection, path, migrations, "write", room):
+        with transaction(connection, timeout):
+            for migration in pending(connection, path, migrations, "write", room)[:1]:
+                apply(connection, migration, room)

@@ -1,0 +1,78 @@
+"""What git says, told apart."""
+
+from __future__ import annotations
+
+import pytest
+
+from flowyml_policy.errors import (
+    SourceAccessDenied,
+    SourceError,
+    SourceMissing,
+    SourceRefMissing,
+    SourceRefused,
+    SourceTooLarge,
+    SourceUnreachable,
+)
+from flowyml_policy.resolution.git_command import GitFailed
+from flowyml_policy.resolution.git_failures import explained, reason_of
+
+URI = "https://git.example/o/r"
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "reason"),
+    [
+        (
+            "fatal: could not read Username for 'https://git.example': terminal prompts disabled",
+            SourceAccessDenied,
+            "could not read Username for 'https://git.example': terminal prompts disabled",
+        ),
+        (
+            "remote: HTTP Basic: Access denied\nfatal: Authentication failed for 'https://git.example/o/r/'",
+            SourceAccessDenied,
+            "HTTP Basic: Access denied; Authentication failed for 'https://git.example/o/r/'",
+        ),
+        (
+            "git@github.com: Permission denied (publickey).\nfatal: Could not read from remote repository.",
+            SourceAccessDenied,
+            None,
+        ),
+        ("Host key verification failed.\nfatal: Could not read from remote repository.", SourceAccessDenied, None),
+        ("fatal: detected dubious ownership in repository at '/srv/r'", SourceAccessDenied, None),
+        ("fatal: unable to access 'x': The requested URL returned error: 403", SourceAccessDenied, None),
+        ("remote: Repository not found.\nfatal: repository 'https://git.example/o/r/' not found", SourceMissing, None),
+        ("fatal: '/srv/r' does not appear to be a git repository", SourceMissing, None),
+        ("ERROR: Repository not found.\nfatal: Could not read from remote repository.", SourceMissing, None),
+        ("fatal: unable to access 'x': Could not resolve host: git.example", SourceUnreachable, None),
+        ("ssh: Could not resolve hostname git.example: Name or service not known", SourceUnreachable, None),
+        ("ssh: connect to host git.example port 22: Connection refused", SourceUnreachable, None),
+        ("fatal: unable to access 'x': SSL certificate problem: self-signed certificate", SourceUnreachable, None),
+        ("fatal: couldn't find remote ref refs/tags/v9", SourceRefMissing, None),
+        ("fatal: remote error: upload-pack: not our ref 0000", SourceRefMissing, None),
+        ("error: Server does not allow request for unadvertised object 0000", SourceRefMissing, None),
+        ("fatal: transport 'ext' not allowed", SourceRefused, "transport 'ext' not allowed"),
+        ("error: index-pack died of signal 25", SourceTooLarge, None),
+        ("something that no git has ever said", SourceUnreachable, "something that no git has ever said"),
+        ("", SourceUnreachable, ""),
+    ],
+)
+def test_failure_is_told_apart_with_gits_own_reason(text: str, error: type[SourceError], reason: str | None) -> None:
+    found = explained(GitFailed(text), URI)
+    assert type(found) is error
+    assert URI in found.message
+    assert found.advice
+    if reason is not None:
+        assert reason_of(text) == reason
+
+
+def test_failure_never_repeats_credentials() -> None:
+    text = "fatal: Authentication failed for 'https://robot:pass-word-1@git.example/o/r/'"
+    found = explained(GitFailed(text), URI)
+    assert str(found).count("pass-word-1") == 0
+    assert "robot" not in str(found)
+
+
+def test_failure_is_one_short_line_whatever_a_server_sends() -> None:
+    reason = reason_of("remote: \x1b[2J\x07\u202e" + "x " * 5000 + "\n\rfatal: end")
+    assert reason.isprintable()
+    assert len(reason) <= 300

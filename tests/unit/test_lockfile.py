@@ -1,0 +1,290 @@
+"""flowyml.lock: one text for equal pins, whole or not at all, and never read for less than it says."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowyml_policy.errors import (
+    FlowymlPolicyError,
+    LockfileForeign,
+    LockfileInvalid,
+    LockfileTooNew,
+    LockfileUnreadable,
+    LockfileUnwritable,
+    StackDrifted,
+    StackNotPinned,
+)
+from flowyml_policy.lockfile import Lockfile, ProjectPins, read_lockfile, write_lockfile
+from flowyml_policy.records import LockFacts, StackPin
+
+A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+COMMIT = "c" * 40
+
+GPU = StackPin(
+    name="prod-gpu",
+    version="2.1.0",
+    definition=A,
+    kind="github",
+    uri="https://github.com/my-org/ml-stacks.git",
+    ref="v2.1.0",
+    commit=COMMIT,
+    images={"z.io/x:1": None, "a.io/y@" + B: B},
+)
+LOCAL = StackPin(name="local", definition=B, kind="builtin", uri="builtin:local")
+LOCKFILE = Lockfile(
+    bundles={"flowyml": "0.1.0+1", "acme": "7"},
+    environments={"production": "prod", "dev": "local"},
+    stacks={"prod": GPU, "local": LOCAL},
+)
+TEXT = f"""\
+# What `flowyml-policy stack lock` pinned. Commit this file; do not edit it.
+lockfile: flowyml-policy
+version: 1
+bundles:
+  acme: "7"
+  flowyml: 0.1.0+1
+environments:
+  dev: local
+  production: prod
+stacks:
+  local:
+    name: local
+    version: null
+    definition: {B}
+    kind: builtin
+    uri: builtin:local
+    ref: null
+    commit: null
+    images: {{}}
+  prod:
+    name: prod-gpu
+    version: 2.1.0
+    definition: {A}
+    kind: github
+    uri: https://github.com/my-org/ml-stacks.git
+    ref: v2.1.0
+    commit: {COMMIT}
+    images:
+      a.io/y@{B}: {B}
+      z.io/x:1: null
+"""
+FLOWYML = """\
+apiVersion: flowyml.io/v1
+kind: StackLock
+project: default
+resolvedStacks: {prod: {source: local, digest: "sha256:00", resolvedAt: "2026-01-01T00:00:00"}}
+runtime: {}
+policies: {}
+"""
+
+NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
+DIGESTS = st.sampled_from([A, B])
+PINS = st.builds(
+    StackPin,
+    name=NAMES,
+    version=st.none() | NAMES,
+    definition=DIGESTS,
+    kind=st.sampled_from(["local", "git", "http"]),
+    uri=NAMES,
+    ref=st.none() | NAMES,
+    commit=st.none() | st.just(COMMIT),
+    images=st.dictionaries(NAMES, st.none() | DIGESTS, max_size=3),
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "flowyml.lock"
+
+
+def pins(path: Path, **environments: str) -> ProjectPins:
+    return ProjectPins(path, environments or {"production": "prod", "dev": "local"})
+
+
+def test_write_puts_one_value_on_a_line_in_order_and_reads_back(path: Path) -> None:
+    assert write_lockfile(path, LOCKFILE)
+    assert path.read_text() == TEXT
+    assert read_lockfile(path) == LOCKFILE
+
+
+def test_write_of_the_same_leaves_the_file_alone(path: Path) -> None:
+    write_lockfile(path, LOCKFILE)
+    before = path.stat()
+    assert not write_lockfile(path, LOCKFILE)
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_write_of_one_change_differs_in_its_lines_alone() -> None:
+    moved = LOCKFILE.model_copy(update={"stacks": {"prod": GPU.model_copy(update={"definition": B}), "local": LOCAL}})
+    lines = zip(LOCKFILE.as_text().splitlines(), moved.as_text().splitlines(), strict=True)
+    assert [pair for pair in lines if pair[0] != pair[1]] == [(f"    definition: {A}", f"    definition: {B}")]
+
+
+@given(st.dictionaries(NAMES, PINS, max_size=4), st.dictionaries(NAMES, NAMES, max_size=2))
+def test_written_lockfile_is_read_back_as_it_was(
+    tmp_path_factory: pytest.TempPathFactory, stacks: dict[str, StackPin], bundles: dict[str, str]
+) -> None:
+    path = tmp_path_factory.mktemp("lock") / "flowyml.lock"
+    lockfile = Lockfile(
+        bundles=bundles, environments=dict.fromkeys(bundles, next(iter(stacks))) if stacks else {}, stacks=stacks
+    )
+    try:
+        write_lockfile(path, lockfile)
+    except LockfileUnwritable:
+        assert not path.exists()
+    else:
+        assert read_lockfile(path) == lockfile
+
+
+def test_write_keeps_mode_and_link(tmp_path: Path, path: Path) -> None:
+    real = tmp_path / "elsewhere.lock"
+    real.write_text(TEXT)
+    real.chmod(0o640)
+    path.symlink_to(real)
+    assert write_lockfile(path, LOCKFILE.model_copy(update={"bundles": {}}))
+    assert path.is_symlink()
+    assert stat.S_IMODE(real.stat().st_mode) == 0o640
+    assert read_lockfile(real) == LOCKFILE.model_copy(update={"bundles": {}})
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["elsewhere.lock", "flowyml.lock"]
+
+
+def test_write_where_nothing_can_be_written_says_so_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(LockfileUnwritable, match="the lockfile cannot be written"):
+        write_lockfile(tmp_path / "absent" / "flowyml.lock", LOCKFILE)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (FLOWYML, LockfileForeign),
+        ("kind: StackLock\nbroken: [", LockfileForeign),
+        (TEXT.replace("version: 1", "version: 2", 1), LockfileTooNew),
+        ("name: something else\n", LockfileInvalid),
+        ("- 1\n", LockfileInvalid),
+        ("", LockfileInvalid),
+    ],
+    ids=["flowyml", "flowyml, broken", "newer", "another file", "a list", "empty"],
+)
+def test_write_over_what_is_not_ours_leaves_it(path: Path, text: str, error: type[FlowymlPolicyError]) -> None:
+    path.write_text(text)
+    with pytest.raises(error):
+        write_lockfile(path, LOCKFILE)
+    assert path.read_text() == text
+
+
+def test_write_over_a_damaged_lockfile_replaces_it(path: Path) -> None:
+    path.write_text(TEXT.replace("bundles:", "<<<<<<< ours\nbundles:"))
+    with pytest.raises(LockfileInvalid):
+        read_lockfile(path)
+    assert write_lockfile(path, LOCKFILE)
+    assert path.read_text() == TEXT
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (f"    definition: {A}\n", "", "stacks.prod.definition: Field required"),
+        ("    ref: v2.1.0\n", "    ref: 3\n", "stacks.prod.ref: Input should be a valid string"),
+        ("version: 1\n", "version: 0\n", "version: Input should be 1"),
+        ("version: 1\n", "version: 1\nmore: 1\n", "more: Extra inputs are not permitted"),
+        ("production: prod", "production: prodd", "stacks has no 'prodd'"),
+        ("lockfile: flowyml-policy\n", "", "the file is no lockfile"),
+        ("kind: github", "kind: github\n    kind: git", "kind"),
+    ],
+)
+def test_read_of_an_edited_lockfile_fails_closed(path: Path, old: str, new: str, said: str) -> None:
+    assert TEXT.count(old) == 1
+    path.write_text(TEXT.replace(old, new))
+    with pytest.raises(LockfileInvalid) as caught:
+        read_lockfile(path)
+    assert said in caught.value.message
+    with pytest.raises(LockfileInvalid):
+        pins(path).facts(reference=None, name="prod-gpu")
+
+
+def test_read_of_a_folder_fails_closed(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(LockfileUnreadable):
+        read_lockfile(path)
+
+
+def test_read_without_a_file_is_nothing(path: Path) -> None:
+    assert read_lockfile(path) is None
+    assert pins(path).facts(reference=None, name="prod-gpu") is None
+    assert pins(path).commit_of("prod") is None
+
+
+def test_flowymls_own_lockfile_is_explained_and_pins_nothing(path: Path) -> None:
+    path.write_text(FLOWYML)
+    assert pins(path).facts(reference=None, name="prod") is None
+    with pytest.raises(LockfileForeign) as caught:
+        pins(path).require(environment="production", reference=None, name="prod", definition=A, commit=None)
+    assert caught.value.message == f"the file is a lockfile of FlowyML itself, not of flowyml-policy: {path}"
+    assert caught.value.exit_code == 3
+
+
+@pytest.fixture
+def pinned(path: Path) -> ProjectPins:
+    write_lockfile(path, LOCKFILE)
+    return pins(path)
+
+
+FACTS = LockFacts(
+    commit=COMMIT, definition_digest=A, images={"a.io/y@" + B: B}, bundles={"acme": "7", "flowyml": "0.1.0+1"}
+)
+
+
+@pytest.mark.parametrize("reference", ["prod", None, "prod-gpu"])
+def test_pins_are_found_by_reference_and_by_name(pinned: ProjectPins, reference: str | None) -> None:
+    assert pinned.facts(reference=reference, name="prod-gpu") == FACTS
+    assert (
+        pinned.require(environment="production", reference=reference, name="prod-gpu", definition=A, commit=COMMIT)
+        == FACTS
+    )
+    assert pinned.commit_of("prod") == COMMIT
+
+
+def test_require_of_a_stack_that_is_not_pinned_fails_closed(pinned: ProjectPins) -> None:
+    with pytest.raises(StackNotPinned, match="'other' is not"):
+        pinned.require(environment="production", reference=None, name="other", definition=A, commit=None)
+
+
+@pytest.mark.parametrize(
+    ("name", "definition", "commit", "said"),
+    [
+        ("prod-gpu", B, COMMIT, f"'prod-gpu' was pinned as {A} and is {B} now"),
+        ("prod-gpu", A, "d" * 40, f"was pinned at commit {COMMIT} and comes from {'d' * 40} now"),
+        ("prod-gpu", A, None, "comes from no repository now"),
+        ("other", A, COMMIT, "stack 'prod-gpu' was pinned where 'other' is now"),
+    ],
+)
+def test_require_of_a_stack_that_drifted_fails_closed(
+    pinned: ProjectPins, name: str, definition: str, commit: str | None, said: str
+) -> None:
+    with pytest.raises(StackDrifted, match="takes pinned stacks only") as caught:
+        pinned.require(environment="production", reference="prod", name=name, definition=definition, commit=commit)
+    assert said in caught.value.message
+    assert caught.value.exit_code == 3
+
+
+def test_require_for_an_environment_that_moved_to_another_stack_fails_closed(path: Path) -> None:
+    write_lockfile(path, LOCKFILE)
+    with pytest.raises(StackDrifted, match="was pinned when it ran on 'prod', and runs on 'local' now"):
+        pins(path, production="local").require(
+            environment="production", reference="local", name="local", definition=B, commit=None
+        )
+    with pytest.raises(StackNotPinned, match="'staging' takes pinned stacks only, and has no pin"):
+        pins(path, staging="local").require(
+            environment="staging", reference="local", name="local", definition=B, commit=None
+        )
+
+
+def test_require_without_a_lockfile_fails_closed(path: Path) -> None:
+    with pytest.raises(StackNotPinned, match="and nothing is"):
+        pins(path).require(environment="production", reference=None, name="prod-gpu", definition=A, commit=COMMIT)

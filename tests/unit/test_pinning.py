@@ -1,0 +1,295 @@
+"""What names meant is pinned, and what changed since is told: over real files, repositories and the registry."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flowyml_policy.errors import (
+    LockfileForeign,
+    OpaStartFailed,
+    PolicyUndecided,
+    SourceChanged,
+    StackDrifted,
+    StackNotPinned,
+)
+from flowyml_policy.lifecycle import StackLifecycle
+from flowyml_policy.lockfile import read_lockfile
+from flowyml_policy.pinning import Change, StackPinning
+from flowyml_policy.policy_engine import PolicyEngine
+from flowyml_policy.registry import LocalRegistry
+from flowyml_policy.settings import load_settings
+from flowyml_policy.stack_resolver import StackResolver
+
+if TYPE_CHECKING:
+    from tests.unit.conftest import WriteStack
+
+STACK = """\
+apiVersion: flowyml/v1
+kind: StackDefinition
+metadata: {name: prod-gpu-git, version: "1.0.0", labels: {team: a, approved: "true"}}
+spec:
+  compute: {max_nodes: 4}
+  runtime: {docker_image: "myregistry.azurecr.io/flowyml@sha256:%s"}
+"""
+IMAGE = "a" * 64
+
+
+@pytest.fixture(autouse=True)
+def home(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user of their own, with neither settings of git nor anything fetched before."""
+    for name, value in {
+        "HOME": str(project / "home"),
+        "XDG_STATE_HOME": str(project / "state"),
+        "XDG_CACHE_HOME": str(project / "cache"),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_AUTHOR_NAME": "a",
+        "GIT_AUTHOR_EMAIL": "a@example.org",
+        "GIT_COMMITTER_NAME": "a",
+        "GIT_COMMITTER_EMAIL": "a@example.org",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+def git(folder: Path, *args: str) -> str:
+    return subprocess.run(["git", *args], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def repository(project: Path) -> Path:
+    """A repository with one stack, tagged v1; flowyml.yaml names it, and production must run what is pinned of it."""
+    folder = project / "repository"
+    folder.mkdir()
+    git(folder, "init", "-q", "-b", "main")
+    (folder / "prod.yaml").write_text(STACK % IMAGE)
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "-m", "one")
+    git(folder, "tag", "v1")
+    settings = (project / "flowyml.yaml").read_text()
+    settings = settings.replace("{stack: prod-gpu-large}", "{stack: prod, require_lock: true}")
+    settings += f"stacks:\n  prod: {{source: git, repo: 'file://{folder}', ref: v1, path: prod.yaml}}\n"
+    (project / "flowyml.yaml").write_text(settings)
+    return folder
+
+
+def move_tag(repository: Path) -> str:
+    (repository / "prod.yaml").write_text((STACK % IMAGE).replace("max_nodes: 4", "max_nodes: 9"))
+    git(repository, "commit", "-q", "-a", "-m", "two")
+    git(repository, "tag", "-f", "v1")
+    return git(repository, "rev-parse", "v1^{commit}")
+
+
+def pinning(bundles: dict[str, str] | None = None) -> StackPinning:
+    settings = load_settings()
+    return StackPinning(
+        settings, bundles=lambda: bundles or {"flowyml": "1"}, registry=LocalRegistry(settings.audit_path)
+    )
+
+
+def digest_of(path: Path) -> str:
+    return StackResolver().resolve(str(path)).digest
+
+
+def test_lock_pins_commit_definition_images_and_policy(repository: Path) -> None:
+    locked = pinning().lock()
+
+    assert (locked.exit_code, locked.written, locked.unchecked) == (0, True, ())
+    lockfile = read_lockfile(Path("flowyml.lock"))
+    assert lockfile == locked.lockfile
+    assert lockfile is not None
+    assert lockfile.environments == {"dev": "local", "production": "prod"}
+    assert lockfile.bundles == {"flowyml": "1"}
+    assert list(lockfile.stacks) == ["local", "prod"]
+    pin = lockfile.stacks["prod"]
+    assert pin.model_dump() == {
+        "name": "prod-gpu-git",
+        "version": "1.0.0",
+        "definition": digest_of(repository / "prod.yaml"),
+        "kind": "git",
+        "uri": f"file://{repository}",
+        "ref": "v1",
+        "commit": git(repository, "rev-parse", "v1^{commit}"),
+        "images": {f"myregistry.azurecr.io/flowyml@sha256:{IMAGE}": f"sha256:{IMAGE}"},
+    }
+
+
+def test_lock_again_changes_nothing(repository: Path) -> None:
+    pinning().lock()
+    again = pinning().lock()
+    assert (again.exit_code, again.written, again.changes) == (0, False, ())
+    assert repository.exists()
+
+
+def test_lock_is_the_same_from_every_folder(
+    project: Path, write_stack: WriteStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_stack("prod-gpu-large")
+    pinning().lock()
+    before = Path("flowyml.lock").read_text()
+    assert "uri: stacks/prod-gpu-large.yaml\n" in before
+    monkeypatch.chdir(project / "stacks")
+    assert not pinning().lock().written
+    assert (project / "flowyml.lock").read_text() == before
+
+
+def test_verify_of_what_was_pinned_is_fine(repository: Path) -> None:
+    pinning().lock()
+    verified = pinning().verify()
+    assert (verified.exit_code, verified.checked, verified.changes, verified.unchecked) == (0, 2, (), ())
+    assert repository.exists()
+
+
+def test_verify_after_a_tag_moved_tells_what_changed_and_exits_1(repository: Path) -> None:
+    pinning().lock()
+    before = git(repository, "rev-parse", "v1^{commit}")
+    old = digest_of(repository / "prod.yaml")
+    after = move_tag(repository)
+
+    verified = pinning().verify()
+
+    assert verified.exit_code == 1
+    assert verified.changes == (
+        Change(kind="stack", name="prod", what="definition", pinned=old, found=digest_of(repository / "prod.yaml")),
+        Change(kind="stack", name="prod", what="commit", pinned=before, found=after),
+    )
+
+
+def test_resolving_for_production_after_a_tag_moved_fails_closed(repository: Path) -> None:
+    pinning().lock()
+    assert StackResolver().locate(env="production").lock is not None
+    move_tag(repository)
+    with pytest.raises(SourceChanged, match="the tag v1 was pinned to"):
+        StackResolver().resolve(env="production")
+
+
+def test_resolving_for_production_without_a_lockfile_fails_closed(repository: Path) -> None:
+    with pytest.raises(StackNotPinned):
+        StackResolver().resolve(env="production")
+    assert repository.exists()
+
+
+def test_run_of_a_local_stack_that_drifted_fails_closed(project: Path, write_stack: WriteStack) -> None:
+    settings = (project / "flowyml.yaml").read_text()
+    (project / "flowyml.yaml").write_text(
+        settings.replace("{stack: prod-gpu-large}", "{stack: prod-gpu-large, require_lock: true}")
+    )
+    path = write_stack("prod-gpu-large")
+    pinning().lock()
+    with PolicyEngine.from_project(project) as engine:
+        assert engine.check(path).allowed
+        write_stack("prod-gpu-large", image="myregistry.azurecr.io/flowyml:2")
+        with pytest.raises(PolicyUndecided) as caught:
+            engine.check(path)
+        assert isinstance(caught.value.__cause__, StackDrifted)
+        assert engine.check(path, operation="validate").allowed
+
+
+def test_policy_is_told_what_is_pinned(project: Path, write_stack: WriteStack) -> None:
+    path = write_stack("prod-gpu-large")
+    pinning().lock()
+    with PolicyEngine.from_project(project) as engine, StackLifecycle.from_project(project) as life:
+        (result,) = engine.validate([path])
+        stored = life._audit.decision(result.decision_id or "")  # noqa: SLF001  the audit that it records to
+    assert stored is not None
+    assert stored.input is not None
+    assert f'"lock":{{"commit":null,"definition_digest":"{digest_of(Path(path))}"' in stored.input
+
+
+def test_verify_tells_of_environments_stacks_and_policy_that_came_and_went(
+    project: Path, write_stack: WriteStack
+) -> None:
+    write_stack("prod-gpu-large")
+    write_stack("staging-cpu")
+    pinning().lock()
+    pinned = read_lockfile(project / "flowyml.lock")
+    assert pinned is not None
+    text = (
+        (project / "flowyml.yaml")
+        .read_text()
+        .replace("production: {stack: prod-gpu-large}", "staging: {stack: staging-cpu}")
+    )
+    (project / "flowyml.yaml").write_text(text)
+
+    verified = pinning({"flowyml": "2"}).verify()
+
+    assert verified.exit_code == 1
+    assert verified.changes == (
+        Change(kind="environment", name="production", pinned="prod-gpu-large"),
+        Change(kind="environment", name="staging", found="staging-cpu"),
+        Change(kind="bundle", name="flowyml", pinned="1", found="2"),
+        Change(kind="stack", name="prod-gpu-large", pinned=pinned.stacks["prod-gpu-large"].definition),
+        Change(kind="stack", name="staging-cpu", found=digest_of(project / "stacks" / "staging-cpu.yaml")),
+    )
+
+
+def test_verify_of_a_registered_stack_tells_of_a_newer_version(project: Path, write_stack: WriteStack) -> None:
+    path = Path(write_stack("prod-gpu-large", file="elsewhere.yaml"))
+    path = path.rename("elsewhere.yaml")
+    with StackLifecycle.from_project(project) as life:
+        assert [one.status for one in life.apply([str(path)])] == ["registered"]
+        pinning().lock()
+        path.write_text(path.read_text().replace("2.1.0", "2.2.0"))
+        assert [one.status for one in life.apply([str(path)])] == ["registered"]
+    whats = [change.what for change in pinning().verify().changes]
+    assert whats == ["version", "definition", "uri"]
+
+
+def test_verify_of_what_cannot_be_reached_is_not_checked_and_exits_3_fails_closed(
+    project: Path, repository: Path
+) -> None:
+    pinning().lock()
+    os.rename(repository, project / "away")  # noqa: PTH104  a folder moves
+    verified = pinning().verify()
+    assert (verified.exit_code, verified.changes) == (3, ())
+    (unchecked,) = verified.unchecked
+    assert (unchecked.name, unchecked.environments) == ("prod", ("production",))
+
+
+def test_lock_of_what_cannot_be_resolved_writes_nothing_fails_closed(project: Path, write_stack: WriteStack) -> None:
+    write_stack("prod-gpu-large")
+    pinning().lock()
+    before = (project / "flowyml.lock").read_bytes()
+    with (project / "flowyml.yaml").open("a") as file:
+        file.write("stacks: {gone: {source: local, path: ./gone.yaml}}\n")
+    write_stack("prod-gpu-large", image="myregistry.azurecr.io/flowyml:2")
+
+    locked = pinning().lock()
+
+    assert (locked.exit_code, locked.written) == (3, False)
+    assert [(one.name, one.environments) for one in locked.unchecked] == [("gone", ())]
+    assert (project / "flowyml.lock").read_bytes() == before
+
+
+def test_lock_and_verify_without_opa_fails_closed(project: Path, write_stack: WriteStack) -> None:
+    write_stack("prod-gpu-large")
+    pinning().lock()
+
+    def no_opa() -> dict[str, str]:
+        raise OpaStartFailed("OPA could not start")
+
+    broken = StackPinning(load_settings(), bundles=no_opa, registry=None)
+    assert [(one.name, one.error.code) for one in broken.verify().unchecked] == [("bundles", "opa_start_failed")]
+    assert broken.verify().exit_code == 3
+    assert broken.lock().exit_code == 3
+    assert project.exists()
+
+
+def test_verify_without_a_lockfile_fails_closed(project: Path) -> None:
+    with pytest.raises(StackNotPinned) as caught:
+        pinning().verify()
+    assert caught.value.exit_code == 3
+    assert str(project) in caught.value.message
+
+
+def test_lock_leaves_flowymls_own_lockfile_alone(project: Path, write_stack: WriteStack) -> None:
+    write_stack("prod-gpu-large")
+    foreign = "apiVersion: flowyml.io/v1\nkind: StackLock\nproject: default\nresolvedStacks: {}\n"
+    (project / "flowyml.lock").write_text(foreign)
+    for call in (pinning().lock, pinning().verify):
+        with pytest.raises(LockfileForeign):
+            call()
+    assert (project / "flowyml.lock").read_text() == foreign
