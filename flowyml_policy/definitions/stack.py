@@ -105,6 +105,7 @@ class StackDefinition(Definition):
         if problems:
             raise _invalid(problems, document)
         definition._origin = definition._origin._replace(written=document)  # noqa: SLF001  this class's own
+        definition.__dict__.pop("document")  # what was kept of it before it had those facts
         return definition
 
     @classmethod
