@@ -143,8 +143,9 @@ class StackLifecycle:
         path that does not exist, ReferenceMalformed and EnvironmentUnknown, at the call; what goes wrong afterwards is
         what became of the stack that it befell.
         """
-        if environment is not None:
-            self.engine.settings.environment(environment)
+        asked = self.engine.settings.fallback_environment if environment is None else environment
+        if asked is not None:
+            self.engine.settings.environment(asked)
         candidates = self.engine.candidates(named, environment=environment, stdin=stdin)
         one = self._tried if dry_run else self._applied
         return (one(candidate, environment, timeout) for candidate in candidates)

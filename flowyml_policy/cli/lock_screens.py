@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from flowyml_policy.outputs.blocks import error_lines, word
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def _locked_table(screen: Screen, locked: Locked) -> None:
     _lines(screen, _unchecked_lines(screen, locked.unchecked))
     _lines(screen, _change_lines(screen, locked.changes, "pinned"))
-    path = printable(locked.path)
+    path = _shown(locked.path)
     if locked.unchecked:
         screen.line(f"nothing was written: {plural(len(locked.unchecked), 'name')} could not be resolved")
     else:
@@ -28,7 +29,7 @@ def _locked_table(screen: Screen, locked: Locked) -> None:
 def _verified_table(screen: Screen, verified: Verified) -> None:
     _lines(screen, _unchecked_lines(screen, verified.unchecked))
     _lines(screen, _change_lines(screen, verified.changes, "CHANGED"))
-    path = printable(verified.path)
+    path = _shown(verified.path)
     if verified.exit_code == 0:
         screen.line(f"{word(screen, 'ok')}  {plural(verified.checked, 'stack')} as pinned in {path}")
         return
@@ -69,6 +70,14 @@ def _unchecked_lines(screen: Screen, unchecked: Sequence[Unchecked]) -> Iterator
         name = screen.style(printable(one.name), bold=True)
         yield f"{word(screen, 'UNCHECKED')}  {name}{printable(environments)}"
         yield from error_lines(screen, one.error)
+
+
+def _shown(path: str) -> str:
+    """The lockfile as somebody in the working directory would call it."""
+    try:
+        return printable(str(Path(path).relative_to(Path.cwd())))
+    except (OSError, ValueError):
+        return printable(path)
 
 
 def _lines(screen: Screen, lines: Iterator[str]) -> None:

@@ -1,4 +1,4 @@
-"""`flowyml-policy stack`: whether a stack may run."""
+"""`flowyml-policy stack`: what a stack is, and whether it may run."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from flowyml_policy.cli.stack_apply import apply, retire
 from flowyml_policy.cli.stack_diff import diff
 from flowyml_policy.cli.stack_list import list_stacks
 from flowyml_policy.cli.stack_lock import lock, verify
+from flowyml_policy.cli.stack_show import show as show_command
 from flowyml_policy.cli.tree import Group
 from flowyml_policy.outputs import open_output, show
 from flowyml_policy.outputs.progress import watched
@@ -27,7 +28,9 @@ def stack() -> None:
     """The group; its commands do the work."""
 
 
-stack.add_command(list_stacks)
+for _command in (list_stacks, show_command):
+    stack.add_command(_command)
+
 
 
 @stack.command(
@@ -35,9 +38,10 @@ stack.add_command(list_stacks)
         "{prog} stack validate stacks/",
         "{prog} stack validate stacks/prod-gpu-large.yaml --format json",
         "{prog} stack validate - --environment production < stack.yaml",
+        "{prog} stack validate prod-gpu github://my-org/ml-stacks@v2.1.0#prod-gpu",
     ]
 )
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.argument("paths", metavar="PATH|STACK...", nargs=-1, required=True)
 @format_option("table", "json")
 @click.option("--environment", metavar="NAME", help="Judge as for this environment of flowyml.yaml.")
 @project_option
@@ -53,10 +57,11 @@ def validate(
     rules: tuple[str, ...],
     fail_on: str,
 ) -> None:
-    """Judge every stack in PATH and record the decisions.
+    """Judge every stack in PATH, or that STACK names, and record the decisions.
 
-    PATH is a file, a folder (all *.yaml and *.yml in it and below) or - for standard input. Nothing runs and
-    nothing is registered.
+    PATH is a file, a folder (all *.yaml and *.yml in it and below) or - for standard input. STACK is a name
+    or an address, as `stack show` takes them: what exists here, has a / without ://, or ends in .yaml or .yml
+    is a path. Nothing runs and nothing is registered.
 
     Exit: 0 all are allowed, 1 one is denied or invalid, 3 one could not be decided.
     """

@@ -73,7 +73,8 @@ class _Table(TableOutput):
             return
         name, stack, place = title_row(_WORDS[one.status], result.stack, result.source)
         if one.status == "unchanged" and one.stack is not None:
-            place = f"registered by {printable(one.stack.applied_by)}, {one.stack.applied_at[:10]}"
+            at = one.stack.applied_at
+            place = f"registered by {printable(one.stack.applied_by)}, {at[:10]} {at[11:19]} UTC"
         self._allowed.append((name, stack, place))
         if one.diff:
             self._changes.append(diff_lines(self._screen, one.diff))

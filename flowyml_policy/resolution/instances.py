@@ -15,7 +15,7 @@ from typing import Any, Final
 from flowyml_policy.definitions import StackDefinition
 from flowyml_policy.definitions.model import API_VERSION, KIND
 from flowyml_policy.definitions.schema_b import API_VERSION_B, KIND_B
-from flowyml_policy.errors import DefinitionInvalid, UsageError
+from flowyml_policy.errors import DefinitionInvalid, FlowymlPolicyError, UsageError
 from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.records.record import Json
 
@@ -47,6 +47,16 @@ def definition_of(stack: object) -> StackDefinition:
 
     Raises UsageError for any other object, DefinitionInvalid for a FlowyML StackDefinition that is not valid here.
     """
+    try:
+        return _definition(stack)
+    except FlowymlPolicyError:
+        raise
+    except Exception as error:
+        what = f"an object of class {_class_name(stack)} cannot be read: {type(error).__name__}"
+        raise UsageError(what, advice="name the stack's definition instead") from error
+
+
+def _definition(stack: object) -> StackDefinition:
     name = getattr(stack, "name", None)
     kind = _class_name(stack)
     provenance = Provenance(kind="object", uri=f"object:{type(stack).__module__}.{kind}")

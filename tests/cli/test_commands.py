@@ -55,7 +55,7 @@ def test_schema_prints_a_json_schema(program: Any, name: str) -> None:
     [
         (["stak"], "there is no command 'stak' (did you mean stack?)"),
         (["stack", "validte"], "there is no command 'validte' (did you mean validate?)"),
-        (["stack", "validate"], "missing argument 'PATH...'"),
+        (["stack", "validate"], "missing argument 'PATH|STACK...'"),
         (["stack", "validate", "--format", "xml", "x"], "invalid value for '--format'"),
         (["stack", "validate", "absent.yaml"], "there is no such file or folder: absent.yaml"),
         (["schema", "everything"], "invalid value for"),
@@ -125,7 +125,7 @@ def test_version_is_that_of_the_package(program: Any) -> None:
 
 
 def test_debug_shows_the_traceback_wherever_it_is_written(program: Any) -> None:
-    for args in (["--debug", "stack", "validate", "absent"], ["stack", "validate", "absent", "--debug"]):
+    for args in (["--debug", "stack", "validate", "absent.yaml"], ["stack", "validate", "absent.yaml", "--debug"]):
         ran = program.run(*args)
         assert ran.exit_code == 2
         assert "Traceback (most recent call last)" in ran.stderr

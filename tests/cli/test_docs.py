@@ -38,6 +38,7 @@ def paths(tree: list[tuple[click.Command, click.Context]]) -> list[str]:
 def test_tree_has_the_agreed_commands() -> None:
     assert paths(LEAVES) == [
         "flowyml-policy stack list",
+        "flowyml-policy stack show",
         "flowyml-policy stack validate",
         "flowyml-policy stack apply",
         "flowyml-policy stack retire",

@@ -207,6 +207,15 @@ def test_apply_of_a_path_or_environment_that_is_not_there_is_refused_at_the_call
         life.apply(["stacks"], environment="prodution")
 
 
+def test_apply_in_an_environment_that_nobody_knows_is_refused_at_the_call(
+    project: Path, write_stack: WriteStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_stack("prod-gpu-a")
+    monkeypatch.setenv("FLOWYML_ENV", "prodution")
+    with StackLifecycle.from_project(project) as life, pytest.raises(EnvironmentUnknown):
+        life.apply([path])
+
+
 def test_apply_without_opa_fails_closed(project: Path, write_stack: WriteStack) -> None:
     (project / "flowyml.yaml").write_text(
         (project / "flowyml.yaml").read_text().replace("policy:\n", "policy:\n  rules: [broken]\n")

@@ -147,6 +147,12 @@ class Broken:
         raise RuntimeError("no project")
 
 
+class Unreadable:
+    @property
+    def name(self) -> str:
+        raise RuntimeError("not connected")
+
+
 @pytest.mark.parametrize(
     ("stack", "says"),
     [
@@ -156,6 +162,7 @@ class Broken:
         (LiveStack(name=7), "an object of class LiveStack is no stack"),
         (LiveStack(name=""), "the LiveStack cannot be judged: metadata.name"),
         (LiveStack(name="\ud800"), "the LiveStack cannot be judged: "),
+        (Unreadable(), "an object of class Unreadable cannot be read: RuntimeError"),
         (LiveStack(orchestrator=Broken()), "the component Broken cannot say what it is: RuntimeError"),
     ],
 )
