@@ -63,7 +63,7 @@ class EmbeddedEvaluator(OpaEvaluator):
         self._library = load() if library is None else library
         self._deadline_ns = round(deadline * _NANOSECONDS)
         try:
-            early = None if config or rule_folders or allow_hosts or library else shipped.take()
+            early = None if config is not None or rule_folders or allow_hosts or library else shipped.take()
             started, bundles = (
                 (early, [shipped.SHIPPED_BUNDLE])
                 if early
