@@ -3,9 +3,11 @@
 Rules of this room:
 - No I/O and no clock: the instant, the actor and the settings are handed in.
 - Everything is masked here, before OPA or the audit see it; only the definition's digest is of the real bytes.
+- What a project demands is handed over as written: a demand that the mask would change is refused, because masks
+  make different values equal.
 - What is the same for every stack of a command (project, actor, authority) is built once, in `Normaliser`.
-- An image reference that Docker would refuse becomes facts with `registry` null and the reason in `error`: the
-  policy denies it, and the other images are still judged.
+- An image reference that Docker would refuse, or that holds a secret, becomes facts with `registry` null and the
+  reason in `error`: the policy denies it, and the other images are still judged. No other reference is judged for it.
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ from pathlib import Path
 from typing import Final, Literal
 
 from flowyml_policy.definitions import StackDefinition
-from flowyml_policy.errors import ReferenceInvalid
+from flowyml_policy.errors import ReferenceInvalid, SettingsInvalid
 from flowyml_policy.image_reference import parse_reference
 from flowyml_policy.mask import mask_text, mask_value
+from flowyml_policy.mask.harmless import MASK_SIGN
 from flowyml_policy.records import (
     Actor,
     ImageFacts,
@@ -28,7 +31,7 @@ from flowyml_policy.records import (
     Source,
     Stack,
 )
-from flowyml_policy.records.record import Json, KeyPath
+from flowyml_policy.records.record import Json, Key, KeyPath
 from flowyml_policy.settings import Settings
 
 _IMAGE_KEYS: Final = ("image", "image_uri", "imageUri", "base_image", "baseImage", "docker_image", "dockerImage")
@@ -76,7 +79,7 @@ class Normaliser:
             source=masked_source(definition.source),
             lock=lock,
             run=None if run is None else _masked_run(run),
-            images=_images(stack.spec),
+            images=_images(definition.set_values().get("spec", {})),
         )
 
     def environments(self, definition: StackDefinition, asked: str | None) -> tuple[str, ...]:
@@ -90,13 +93,16 @@ class Normaliser:
             from flowyml_policy.resolution.same_place import environments_of  # noqa: PLC0415  only for addresses
 
             names.update(environments_of(self._settings, definition))
-        names.update(name for name in (asked, definition.metadata.labels.get(ENVIRONMENT_LABEL)) if name)
+        label = definition.metadata.labels.get(ENVIRONMENT_LABEL)
+        if label and label not in self._settings.environments:
+            label, _ = mask_text(label)
+        names.update(name for name in (asked, label) if name)
         return tuple(sorted(names))
 
 
 def named_images(definition: StackDefinition) -> tuple[ImageFacts, ...]:
     """What is known of each image that `definition` names without looking at it, in its order."""
-    return _images(_stack(definition).spec)
+    return _images(definition.set_values().get("spec", {}))
 
 
 def masked_source(source: Source) -> Source:
@@ -105,13 +111,45 @@ def masked_source(source: Source) -> Source:
     return source.model_copy(update={"uri": uri}) if detectors else source
 
 
-def _project(settings: Settings) -> Project:
-    """The project's own say, masked: a secret may stand in `rule_data` too."""
-    identity = settings.project
-    values, _ = mask_value(
-        {"name": identity.name, "org": identity.org, "policies": settings.policies.for_policy_input()}
+def require_open_demands(settings: Settings) -> None:
+    """Raise SettingsInvalid where the project demands something that is, or looks like, a secret or its mask."""
+    demands = settings.policies.for_policy_input()
+    _, suspected = mask_value(demands)
+    path = suspected[0].path if suspected else _path_of_mask(demands)
+    if path is None:
+        return
+    where = next(filter(None, (settings.location(("policies", *path[:end])) for end in range(len(path), -1, -1))), None)
+    raise SettingsInvalid(
+        f"a demand of the project looks like a secret: {where or settings.file or settings.root}",
+        advice="a demand stands in the open: ask for a value that is no secret, nor the mask of one",
     )
-    return Project.model_validate(values, strict=False)
+
+
+def _path_of_mask(value: Json) -> KeyPath | None:
+    """Where `value` holds what stands in the place of a secret; null where nothing in it does."""
+    waiting: list[tuple[Json, KeyPath]] = [(value, ())]
+    while waiting:
+        node, path = waiting.pop()
+        if isinstance(node, str) and MASK_SIGN in node:
+            return path
+        items: list[tuple[Key, Json]] = []
+        if isinstance(node, dict):
+            items = list(node.items())
+        elif isinstance(node, list | tuple):
+            items = list(enumerate(node))
+        for key, item in items:
+            if isinstance(key, str) and MASK_SIGN in key:
+                return (*path, key)
+            waiting.append((item, (*path, key)))
+    return None
+
+
+def _project(settings: Settings) -> Project:
+    """The project's own say: its name masked, its demands as they are, because none holds a secret."""
+    require_open_demands(settings)
+    identity = settings.project
+    values, _ = mask_value({"name": identity.name, "org": identity.org})
+    return Project.model_validate({**values, "policies": settings.policies.for_policy_input()}, strict=False)
 
 
 def _stack(definition: StackDefinition) -> Stack:
@@ -157,10 +195,13 @@ def _named_images(spec: dict[str, dict[str, Json]]) -> list[tuple[KeyPath, str]]
 
 
 def _image(ref: str, paths: Sequence[KeyPath]) -> ImageFacts:
+    masked, detectors = mask_text(ref)
+    if detectors:
+        return _unreadable(masked, paths, f"it holds what looks like a secret ({', '.join(detectors)})")
     try:
         reference = parse_reference(ref)
     except ReferenceInvalid as error:
-        return ImageFacts(ref=ref, registry=None, repository=None, paths=tuple(paths), via="off", error=error.problem)
+        return _unreadable(ref, paths, error.problem)
     return ImageFacts(
         ref=ref,
         registry=reference.registry,
@@ -170,3 +211,7 @@ def _image(ref: str, paths: Sequence[KeyPath]) -> ImageFacts:
         paths=tuple(paths),
         via="off",
     )
+
+
+def _unreadable(ref: str, paths: Sequence[KeyPath], error: str) -> ImageFacts:
+    return ImageFacts(ref=ref, registry=None, repository=None, paths=tuple(paths), via="off", error=error)

@@ -4,6 +4,7 @@ Rules of this room:
 - A glob that OPA refuses would be undefined in a rule, so a name would pass or fail by accident: every pattern, of
   the settings and of a configured policy's data, is compiled here once; what ships holds none.
 - A level or rule data for a code or rule that no loaded policy has would tighten nothing: it is an error with a hint.
+- A demand of the project that looks like a secret is refused: the mask would make it equal to other values.
 - An OPA that could not start stands here as an evaluator that answers every question with the reason.
 """
 
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from flowyml_policy.errors import OpaAnswerInvalid, OpaError, PolicyInvalid, SettingsInvalid
+from flowyml_policy.normaliser import require_open_demands
 from flowyml_policy.records import Decision, Evaluator, GlobProblem, Judgement, PolicyInput
 from flowyml_policy.records.record import Json, KeyPath
 from flowyml_policy.settings import Settings
@@ -56,6 +58,7 @@ class UnavailableEvaluator:
 
 def check_settings(evaluator: Evaluator, settings: Settings) -> None:
     """Raise SettingsInvalid or PolicyInvalid where settings and policy do not fit; OpaError if OPA cannot say."""
+    require_open_demands(settings)
     policies = settings.policies
     if policies.levels or policies.rule_data:
         _check_names(read_catalogue(evaluator, settings), settings)

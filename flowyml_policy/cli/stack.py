@@ -32,7 +32,6 @@ for _command in (list_stacks, show_command):
     stack.add_command(_command)
 
 
-
 @stack.command(
     examples=[
         "{prog} stack validate stacks/",

@@ -40,7 +40,10 @@ DETECTORS: Final = (
 )
 """Every detector's name; where two find overlapping secrets, the earlier name stands."""
 
-_MASK: Final = rf"masked:(?:{'|'.join(DETECTORS)})"
+MASK_SIGN: Final = "masked:"
+"""What every mask begins with."""
+
+_MASK: Final = rf"{MASK_SIGN}(?:{'|'.join(DETECTORS)})"
 
 _HARMLESS: Final = (
     rf"(?x)(?:(?i:bearer|basic|token)\ +)?{_MASK}(?:\#\d+)?"
@@ -59,12 +62,12 @@ _REFERENCE: Final = (
 
 def mask_of(detector: str) -> str:
     """What stands in the place of a secret that `detector` found."""
-    return f"masked:{detector}"
+    return f"{MASK_SIGN}{detector}"
 
 
 def without_masks(text: str) -> str:
     """`text` as it reads where its masks are taken out."""
-    return re.sub(_MASK, "", text) if "masked:" in text else text
+    return re.sub(_MASK, "", text) if MASK_SIGN in text else text
 
 
 def is_harmless(text: str) -> bool:

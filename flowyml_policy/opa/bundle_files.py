@@ -2,9 +2,10 @@
 
 Rules:
 - The same files give the same bytes: sorted names, fixed times and owners, a revision made of the content.
-- Only `*.rego` and `data.json` (and `data.yaml`, as it is) go in; tests (`*_test.rego`), samples, schemas,
-  notes and hidden files stay out. The `data.json` of all folders become one.
-- What cannot be put in without doubt is refused, never left out: two values for one key, links to folders.
+- Only `*.rego` and `data.json` go in; tests (`*_test.rego`), samples, schemas, notes and hidden files stay out. The
+  `data.json` of all folders become one.
+- What cannot be put in without doubt is refused, never left out: two values for one key, a root that is no mapping,
+  `data.yaml` (of a key that stands there twice OPA takes the last value in silence), links to folders.
 - Nothing but the standard library is imported, and nothing of this project: the build loads this file by path.
 """
 
@@ -35,16 +36,11 @@ class BundleFilesInvalid(Exception):
 
 @dataclass
 class BundleFiles:
-    """What goes into an archive: Rego and YAML files by their names in it, and the merged data."""
+    """What goes into an archive: Rego files by their names in it, where each was read from, and the merged data."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, Path] = field(default_factory=dict)
-
-    @property
-    def rego(self) -> dict[str, Path]:
-        """The Rego files: name in the archive to the file that it was read from."""
-        return {name: path for name, path in self.origins.items() if name.endswith(".rego")}
 
 
 def collect(folders: Sequence[Path], *, only: Sequence[str] = (), titled: bool = False) -> BundleFiles:
@@ -60,11 +56,13 @@ def collect(folders: Sequence[Path], *, only: Sequence[str] = (), titled: bool =
             raise BundleFilesInvalid(f"no such folder: {folder}")
         for path in _policy_files(folder, only):
             place = path.relative_to(folder)
+            if path.name in _YAML:
+                raise BundleFilesInvalid(f"data of policy is JSON only: {path}; write it as {_DATA}")
             content = _read(path)
             if path.name == _DATA:
-                _merge(found.data, _nested(place.parts[:-1], _json(path, content)), path)
+                _merge(found.data, _roots(place.parts[:-1], _json(path, content), path), path)
                 continue
-            name = place.as_posix() if path.name in _YAML else f"{title}{place.as_posix()}"
+            name = f"{title}{place.as_posix()}"
             if name in found.files:
                 raise BundleFilesInvalid(f"{path} and {found.origins[name]} would be the same file of the bundle")
             found.files[name] = content
@@ -172,11 +170,15 @@ def _json(path: Path, content: bytes) -> Any:
         raise BundleFilesInvalid(f"the file is no JSON: {path}: {error}") from error
 
 
-def _nested(keys: Sequence[str], value: Any) -> dict[str, Any]:
+def _roots(keys: Sequence[str], value: Any, path: Path) -> dict[str, Any]:
+    """The data of a file by its roots; `keys` are the folders that it stands in."""
     for key in reversed(keys):
         value = {key: value}
     if not isinstance(value, dict):
-        raise BundleFilesInvalid(f"the {_DATA} of the topmost folder must be a JSON object")
+        raise BundleFilesInvalid(f"the {_DATA} of the topmost folder must be a JSON object: {path}")
+    for root, below in value.items():
+        if not isinstance(below, dict):
+            raise BundleFilesInvalid(f"data.{root} is no mapping, so nothing of it would be read: {path}")
     return value
 
 

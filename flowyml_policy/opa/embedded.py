@@ -63,7 +63,7 @@ class EmbeddedEvaluator(OpaEvaluator):
         self._library = load() if library is None else library
         self._deadline_ns = round(deadline * _NANOSECONDS)
         try:
-            early = None if config or rule_folders or allow_hosts or library else shipped.take()
+            early = None if config is not None or rule_folders or allow_hosts or library else shipped.take()
             started, bundles = (
                 (early, [shipped.SHIPPED_BUNDLE])
                 if early
@@ -131,8 +131,7 @@ class EmbeddedEvaluator(OpaEvaluator):
     def _staged_project(self, folders: Sequence[Path], scratch: Path, timeout_ns: int) -> Path:
         """The project's own rules as one bundle."""
         found = bundle_files.collect(folders, titled=True)
-        given = found.data.get(PROJECT_BUNDLE, {})
-        if not isinstance(given, dict) or "catalogue" in given:
+        if "catalogue" in found.data.get(PROJECT_BUNDLE, {}):
             raise PolicyInvalid("data.project.catalogue is made of the rules' METADATA, and cannot be given")
         self._add_catalogue(found, PROJECT_BUNDLE, Path.cwd(), timeout_ns)
         target = scratch / "project.tar.gz"
@@ -142,8 +141,8 @@ class EmbeddedEvaluator(OpaEvaluator):
     def _add_catalogue(self, found: BundleFiles, root: str, near: Path, timeout_ns: int) -> None:
         """Add the catalogue of the rules of `root`, unless the data holds one."""
         data = found.data.setdefault(root, {})
-        if isinstance(data, dict) and "catalogue" not in data:
-            files = list(found.rego.values())
+        if "catalogue" not in data:
+            files = list(found.origins.values())
             inspection = self._library.inspect(files, timeout_ns)
             data["catalogue"] = make_catalogue(inspection, root, names={str(file): shown(file, near) for file in files})
 

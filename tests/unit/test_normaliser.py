@@ -1,96 +1,112 @@
-"""What policy is given of a stack in FlowyML's own schema, and what it makes of it."""
+"""What OPA is given: masked, but never so that different values become equal or another image is judged."""
 
 from __future__ import annotations
 
+import string
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowyml_policy import AuditStore, PolicyEngine
-from flowyml_policy.actor import current_actor
-from flowyml_policy.definitions import StackDefinition
-from flowyml_policy.normaliser import Normaliser
-from flowyml_policy.records import Location
-from flowyml_policy.settings import load_settings
+import pytest
+
+from flowyml_policy import PolicyEngine
+from flowyml_policy.errors import SettingsInvalid
+from flowyml_policy.records import ImageFacts, Result
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.unit.conftest import WriteStack
 
-TEXT = """\
-apiVersion: flowyml.io/v1
-kind: Stack
-metadata:
-  name: prod-gpu-b
-  version: "2.1.0"
-  description: token=ghp_0123456789abcdefghijABCDEFGHIJ012345
-  owner: ml-platform
-  tags: [gpu]
-spec:
-  backend: gcp
-  compute: {type: gpu, maxInstances: 4}
-  runtime: {baseImage: docker.io/evil/x:1}
-  deployment:
-    modelDeployer: kubernetes
-    config: {image: quay.io/evil/serve:1, containerImage: docker.io/evil/x:1, baseImage: 3, nested: {image: no}}
-"""
+RANDOM = "Qw83kdPzL0aM" + "n5TuRe72XcVb9sT"
+ACCESS_KEY = "AKIA" + string.ascii_uppercase[:16]
+IMAGE_PATH = ("spec", "runtime", "docker_image")
 
 
-def test_policy_input_of_schema_b_holds_all_of_it_in_terms_of_schema_a(project: Path) -> None:
-    definition = StackDefinition.from_yaml(TEXT, file="f")
-    document = Normaliser(load_settings(project), current_actor()).policy_input(
-        definition, operation="validate", evaluated_at="2026-01-01T00:00:00Z"
-    )
-
-    stack = document.stack
-    assert (stack.name, stack.version, stack.labels) == ("prod-gpu-b", "2.1.0", {})
-    assert (stack.owner, stack.tags) == ("ml-platform", ("gpu",))
-    assert stack.description is not None
-    assert stack.description.startswith("token=masked:")
-    assert stack.spec == definition.set_values()["spec"]
-    assert stack.spec["compute"] == {"backend": "gcp", "type": "gpu", "max_nodes": 4}
-    assert stack.document["spec"] == definition.document["spec"]
-    assert stack.document["metadata"]["description"] == stack.description
-    assert stack.definition_digest == definition.digest
-    assert [secret.path for secret in stack.suspected_secrets] == [("metadata", "description")]
-    assert [(image.ref, image.paths) for image in document.images] == [
-        (
-            "docker.io/evil/x:1",
-            (("spec", "runtime", "docker_image"), ("spec", "deployment", "config", "containerImage")),
-        ),
-        ("quay.io/evil/serve:1", (("spec", "deployment", "config", "image"),)),
-    ]
+def _demand(project: Path, old: str, new: str) -> None:
+    settings = project / "flowyml.yaml"
+    text = settings.read_text()
+    assert old in text
+    settings.write_text(text.replace(old, new))
 
 
-def test_policy_input_of_schema_a_says_nothing_that_schema_a_has_no_place_for(
-    project: Path, write_stack: WriteStack
-) -> None:
-    definition = StackDefinition.from_file(project / write_stack("prod-gpu-large"))
-    document = Normaliser(load_settings(project), current_actor()).policy_input(
-        definition, operation="validate", evaluated_at="2026-01-01T00:00:00Z"
-    )
-
-    assert (document.stack.description, document.stack.owner, document.stack.tags) == (None, None, ())
-    assert document.stack.document == definition.document
-
-
-def test_validate_of_schema_b_denies_with_paths_of_schema_a_and_lines_of_the_file(write_stack: WriteStack) -> None:
-    path = write_stack("prod-gpu-b", text=TEXT)
-
+def _judged(path: str) -> Result:
     with PolicyEngine.from_project() as engine:
         (result,) = engine.validate([path])
+    return result
 
-    found = {(one.code, one.path): one.location for one in result.findings}
-    assert result.outcome == "deny"
-    assert found["images_registry.not_allowed", ("spec", "runtime", "docker_image")] == Location(
-        file=path, line=12, column=24
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("[approved, team]", f'["approval={RANDOM}"]', "4:21"),
+        ("[approved, team]", '[team, "approval=masked:high_entropy"]', "4:27"),
+        ("staging-*", f'"{RANDOM}"', "3:32"),
+        ("policies:\n", f'policies:\n  rule_data: {{labels: {{required: ["{ACCESS_KEY}"]}}}}\n', "3:35"),
+        ("policies:\n", "policies:\n  rule_data: {labels: {'masked:jwt': []}}\n", "3:24"),
+    ],
+)
+def test_engine_demand_that_the_mask_would_change_fails_closed(project: Path, old: str, new: str, place: str) -> None:
+    _demand(project, old, new)
+
+    with pytest.raises(SettingsInvalid) as caught:
+        PolicyEngine.from_project()
+
+    assert caught.value.message == f"a demand of the project looks like a secret: flowyml.yaml:{place}"
+    assert caught.value.advice == "a demand stands in the open: ask for a value that is no secret, nor the mask of one"
+    assert RANDOM not in str(caught.value)
+
+
+@pytest.mark.parametrize("detector", ["high_entropy", "jwt"])
+def test_check_label_that_reads_like_a_mask_meets_no_demand(
+    write_stack: WriteStack, project: Path, detector: str
+) -> None:
+    """A demand that holds `masked:` is refused, so what an author writes there can only fail to meet one."""
+    path = write_stack("prod-gpu-x")
+    file = project / path
+    file.write_text(file.read_text().replace('approved: "true"', f'approved: "masked:{detector}"'))
+    _demand(project, "[approved, team]", "[approved=true]")
+
+    assert [finding.code for finding in _judged(path).denials] == ["labels.value"]
+
+
+@pytest.mark.parametrize(
+    ("image", "ref", "detector"),
+    [
+        (ACCESS_KEY, "masked:aws_access_key", "aws_access_key"),
+        (f"docker.io/x/y:{RANDOM}", "docker.io/x/y:masked:high_entropy", "high_entropy"),
+    ],
+)
+def test_check_image_that_holds_a_secret_is_no_other_image(
+    write_stack: WriteStack, project: Path, image: str, ref: str, detector: str
+) -> None:
+    _demand(project, "[myregistry.azurecr.io]", "[docker.io]")
+
+    result = _judged(write_stack("prod-gpu-x", image=image))
+
+    assert result.images == (
+        ImageFacts(
+            ref=ref,
+            registry=None,
+            repository=None,
+            paths=(IMAGE_PATH,),
+            via="off",
+            error=f"it holds what looks like a secret ({detector})",
+        ),
     )
-    assert found["images_registry.not_allowed", ("spec", "deployment", "config", "image")] == Location(
-        file=path, line=15, column=21
-    )
-    assert {code for code, _ in found if code.startswith("labels")} == {"labels.required"}
-    with AuditStore() as audit:
-        assert [event.type for event in audit.get_events(stack_name="prod-gpu-b")] == [
-            "StackValidated",
-            "PolicyChecked",
-        ]
-        assert audit.verify().ok
+    assert [finding.code for finding in result.denials] == ["images_registry.reference"]
+
+
+def test_check_secret_beside_the_image_leaves_the_image_as_it_is(write_stack: WriteStack, project: Path) -> None:
+    path = write_stack("prod-gpu-x")
+    file = project / path
+    file.write_text(file.read_text().replace("team: ml-platform", f"team: {RANDOM}"))
+
+    (image,) = _judged(path).images
+
+    assert (image.registry, image.repository, image.error) == ("myregistry.azurecr.io", "flowyml", None)
+
+
+def test_check_environment_label_that_holds_a_secret_is_masked(write_stack: WriteStack, project: Path) -> None:
+    path = write_stack("prod-gpu-x")
+    file = project / path
+    file.write_text(file.read_text().replace("team: ml-platform", f"environment: {RANDOM}"))
+
+    assert _judged(path).environments == ("masked:high_entropy",)

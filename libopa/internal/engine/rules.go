@@ -9,6 +9,8 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/storage"
+
+	"github.com/flowyml/flowyml-policy/libopa/internal/answer"
 )
 
 // Rule is one thing that stands below data.<root>.rules: a rule of the compiled policy, or a base document.
@@ -113,15 +115,25 @@ func ruleKind(rule *ast.Rule) string {
 	}
 }
 
-// baseRules lists base documents that stand where rules belong.
+// baseRules lists base documents that stand where rules belong. A root that is no mapping is refused: everything that
+// is looked for in it would be missing, and its rules and levels with it.
 func baseRules(ctx context.Context, store storage.Store, txn storage.Transaction, root string) ([]Rule, error) {
-	value, err := store.Read(ctx, txn, storage.Path{root, "rules"})
+	whole, err := store.Read(ctx, txn, storage.Path{root})
 	if storage.IsNotFound(err) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
+	base, ok := whole.(ast.Object)
+	if !ok {
+		return nil, answer.Faultf(answer.Policy, "data.%s is no mapping, so nothing of it would be read", root)
+	}
+	found := base.Get(ast.StringTerm("rules"))
+	if found == nil {
+		return nil, nil
+	}
+	value := found.Value
 	rules := []Rule{{Path: []string{root, "rules"}, Kind: "data"}}
 	if object, ok := value.(ast.Object); ok {
 		rules = nil

@@ -41,7 +41,6 @@ def test_stage_takes_policy_and_data_and_leaves_the_rest_out(files: WriteFiles, 
             "rules/size/samples/data.json": "{}",
             "project/rule_data/data.json": '{"size": {"max": 3.50}}',
             "data.json": '{"project": {"levels": [1]}}',
-            "project/more/data.yaml": "a: 1\n",
             "input.schema.json": "{}",
             "README.md": "no",
             ".hidden.rego": "no",
@@ -58,7 +57,6 @@ def test_stage_takes_policy_and_data_and_leaves_the_rest_out(files: WriteFiles, 
             "metadata": {"input_schema": bundle_files.INPUT_SCHEMA},
         },
         "data.json": {"project": {"levels": [1], "rule_data": {"size": {"max": 3.5}}}},
-        "project/more/data.yaml": "a: 1\n",
         "rules/size/size.rego": "package project.rules.size\n",
     }
 
@@ -127,7 +125,7 @@ def test_collect_of_several_folders_names_files_by_their_folder(tmp_path: Path) 
         "rules-2/x.rego": b"package two\n",
         "other/x.rego": b"package oth\n",
     }
-    assert found.rego["rules-2/x.rego"] == tmp_path / "two/rules/x.rego"
+    assert found.origins["rules-2/x.rego"] == tmp_path / "two/rules/x.rego"
 
 
 @pytest.mark.parametrize(
@@ -140,6 +138,12 @@ def test_collect_of_several_folders_names_files_by_their_folder(tmp_path: Path) 
         ({"data.json": "[1]"}, "must be a JSON object"),
         ({"data.json": '{"a": {"b": 1}}', "a/b/data.json": '{"c": 1}'}, r"data\.a\.b has a second value"),
         ({"data.json": '{"a": {"b": 1}}', "a/data.json": '{"b": 1}'}, r"data\.a\.b has a second value"),
+        ({"data.json": '{"a": [1]}'}, r"data\.a is no mapping.*data\.json"),
+        ({"data.json": '{"a": null}'}, r"data\.a is no mapping.*data\.json"),
+        ({"data.json": '{"a": "x"}'}, r"data\.a is no mapping.*data\.json"),
+        ({"a/data.json": "5"}, r"data\.a is no mapping.*a/data\.json"),
+        ({"a/data.yaml": "b: {c: 1}\nb: {}\n"}, r"JSON only: .*a/data\.yaml; write it as data\.json"),
+        ({"data.yml": "a: {}\n"}, r"JSON only: .*data\.yml; write it as data\.json"),
     ],
 )
 def test_collect_data_that_is_in_doubt_is_refused(files: WriteFiles, content: dict[str, str], reason: str) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -58,7 +59,8 @@ def test_project_rules_in_several_folders_are_one_bundle(tmp_path: Path) -> None
         ("data.json", '{"project": {"catalogue": {}}}', "data.project.catalogue is made of"),
         ("data.json", '{"project": 1}', "data.project"),
         ("data.json", "{", "is no JSON: .*data.json"),
-        ("project/rules/a/data.yaml", "findings: []", "data stands where only rules may"),
+        ("project/rules/a/data.yaml", "findings: []", "JSON only: .*data.yaml"),
+        ("project/rules/a/data.json", '{"findings": []}', "data stands where only rules may"),
     ],
 )
 def test_project_rules_that_break_a_convention_are_refused(
@@ -104,6 +106,33 @@ def test_company_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "org", {"data.json": "{}"})
     with pytest.raises(PolicyInvalid, match=r"has no \.manifest"):
         EmbeddedEvaluator(config={"bundles": {"company": {"resource": "org"}}}, root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("data.json", '{"org": [1]}', r"data\.org is no mapping.*data\.json"),
+        ("data.json", '{"org": null}', r"data\.org is no mapping.*data\.json"),
+        ("org/data.json", "5", r"data\.org is no mapping.*org/data\.json"),
+        ("org/data.yaml", "rule_data: {labels: {required: [team]}}\nrule_data: {}\n", r"JSON only: .*data\.yaml"),
+    ],
+)
+def test_company_data_that_would_be_passed_over_is_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
+    write(tmp_path / "org", {".manifest": manifest("o1", "org"), name: text})
+    config = {"bundles": {"flowyml": {"resource": "shipped"}, "company": {"resource": "org"}}}
+    with pytest.raises(PolicyInvalid, match=message):
+        EmbeddedEvaluator(config=config, root=tmp_path)
+
+
+@pytest.mark.parametrize("company", ["[1]", "null", '"x"', "5"])
+def test_company_archive_whose_root_is_no_mapping_is_refused(tmp_path: Path, company: str) -> None:
+    """An archive goes to OPA as it is, so what it holds is looked at when it is loaded."""
+    folder = write(tmp_path / "org", {".manifest": manifest("o1", "org"), "data.json": f'{{"org": {company}}}'})
+    with tarfile.open(tmp_path / "org.tar.gz", "w:gz") as archive:
+        archive.add(folder, arcname=".")
+    config = {"bundles": {"flowyml": {"resource": "shipped"}, "company": {"resource": "org.tar.gz"}}}
+    with pytest.raises(PolicyInvalid, match=r"data\.org is no mapping"):
+        EmbeddedEvaluator(config=config, root=tmp_path)
 
 
 def test_policy_that_lists_a_rule_it_does_not_hold_is_refused(tmp_path: Path) -> None:

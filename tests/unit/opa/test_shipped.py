@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from flowyml_policy.errors import PolicyInvalid
 from flowyml_policy.opa import library, shipped
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
 
@@ -34,6 +35,16 @@ def test_start_early_is_not_taken_where_more_than_the_shipped_policy_judges() ->
     config = {"bundles": {"flowyml": {"resource": "shipped"}}}
     with EmbeddedEvaluator(config=config) as evaluator:
         assert evaluator.query("flowyml/catalogue/rules", {})
+
+    assert shipped.take() is not None
+
+
+def test_start_early_is_not_taken_where_the_configuration_is_empty() -> None:
+    """Written down and empty is no shipped policy: it names no bundles."""
+    shipped.start_early()
+
+    with pytest.raises(PolicyInvalid, match="names no bundles"):
+        EmbeddedEvaluator(config={})
 
     assert shipped.take() is not None
 
