@@ -119,12 +119,15 @@ func TestStartListsWhatStandsAtTheDepthOfRules(t *testing.T) {
 			"nested.rego": "package flowyml.rules.a.b\n\nfindings contains 1\n\nhelper(x) := x",
 			"flat.rego":   "package flowyml.rules\n\nflat := 1",
 			"head.rego":   "package flowyml\n\nrules.headed.findings := []",
+			"stray.rego":  "package flowyml.gpu\n\nfindings contains 1",
+			"lib.rego":    "package flowyml.lib\n\nfindings_of(x) := x",
 		})),
 		"org": archive(t, files{".manifest": manifest("o1", "org"), "data.json": `{"org": {"rules": {"d": {"findings": []}}}}`}),
 	}))
 	must(t, err)
 	mustEqual(t, found.Bundles, map[string]string{"flowyml": "f1", "org": "o1"})
 	mustEqual(t, found.Rules, []Rule{
+		{[]string{"flowyml", "gpu", "findings"}, "set", "stray.rego:3"},
 		{[]string{"flowyml", "rules", "a", "b", "findings"}, "set", "nested.rego:3"},
 		{[]string{"flowyml", "rules", "a", "b", "helper"}, "function", "nested.rego:5"},
 		{[]string{"flowyml", "rules", "even", "findings"}, "set", "even.rego:3"},
