@@ -72,14 +72,7 @@ def check_loaded(rules: Iterable[Mapping[str, Json]], catalogued: Mapping[str, C
     for rule in rules:
         path: Sequence[str] = rule["path"]
         place = f"data.{'.'.join(path)} ({rule['location'] or 'data'})"
-        if path[1] != RULES:
-            raise _stray(path[0], place)
-        if rule["kind"] == "data":
-            raise _invalid(f"data stands where only rules may: {place}")
-        if len(path) <= _RULE_DEPTH:
-            raise _invalid(f"a rule stands outside a package of its own: {place}")
-        if FINDINGS in path[_RULE_DEPTH + 1 :]:
-            raise _invalid(f"the package is nested one level too deep and would never be judged: {place}")
+        _check_path(rule, place)
         loaded.setdefault(path[0], {}).setdefault(path[2], place)
         if path[_RULE_DEPTH] == FINDINGS:
             if rule["kind"] != "set" or len(path) != _RULE_DEPTH + 1:
@@ -91,6 +84,18 @@ def check_loaded(rules: Iterable[Mapping[str, Json]], catalogued: Mapping[str, C
                 raise _invalid(f"the rule {root}.{RULES}.{name} has no set named `{FINDINGS}`: {place}")
     _check_unique(loaded)
     _check_catalogued(loaded, catalogued)
+
+
+def _check_path(rule: Mapping[str, Json], place: str) -> None:
+    path: Sequence[str] = rule["path"]
+    if path[1] != RULES:
+        raise _stray(path[0], place)
+    if rule["kind"] == "data":
+        raise _invalid(f"data stands where only rules may: {place}")
+    if len(path) <= _RULE_DEPTH:
+        raise _invalid(f"a rule stands outside a package of its own: {place}")
+    if FINDINGS in path[_RULE_DEPTH + 1 :]:
+        raise _invalid(f"the package is nested one level too deep and would never be judged: {place}")
 
 
 def _check_unique(loaded: Mapping[str, Mapping[str, str]]) -> None:

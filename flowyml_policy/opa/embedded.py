@@ -131,6 +131,8 @@ class EmbeddedEvaluator(OpaEvaluator):
     def _staged_project(self, folders: Sequence[Path], scratch: Path, timeout_ns: int) -> Path:
         """The project's own rules as one bundle."""
         found = bundle_files.collect(folders, titled=True)
+        for key in found.data.keys() - set(PROJECT_ROOTS):
+            raise PolicyInvalid(f"data.{key} is outside the root {PROJECT_BUNDLE}, the only one that a project may own")
         if "catalogue" in found.data.get(PROJECT_BUNDLE, {}):
             raise PolicyInvalid("data.project.catalogue is made of the rules' METADATA, and cannot be given")
         near = Path.cwd()

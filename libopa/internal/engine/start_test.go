@@ -38,8 +38,8 @@ func TestStartThatCannotWorkFailsAtOnceWithTheReason(t *testing.T) {
 			return settings(map[string]string{"flowyml": path})
 		}},
 		{"no signature", answer.Start, "missing .signatures.json", signed},
-		{"no Rego", answer.Start, "rego_parse_error", one(shipped(files{"bad.rego": "package flowyml.x\n\np :="}))},
-		{"unknown function", answer.Start, "undefined function", one(shipped(files{"bad.rego": "package flowyml.x\n\np := nothing(1)"}))},
+		{"no Rego", answer.Rego, "rego_parse_error", one(shipped(files{"bad.rego": "package flowyml.x\n\np :="}))},
+		{"unknown function", answer.Rego, "undefined function", one(shipped(files{"bad.rego": "package flowyml.x\n\np := nothing(1)"}))},
 		{"no JSON", answer.Start, "data.json", one(shipped(files{"data.json": "{"}))},
 		{"package outside the root", answer.Start, "roots", one(shipped(files{"bad.rego": "package other\n\np := 1"}))},
 		{"foreign root", answer.Policy, `owns the root "other"`, one(shipped(files{".manifest": manifest("1", "flowyml", "other")}))},

@@ -72,13 +72,15 @@ def test_project_rules_that_break_a_convention_are_refused(
 
 def test_project_rule_that_does_not_compile_is_named_with_its_folder_and_line(files: WriteFiles) -> None:
     folder = files({"size.rego": RULE, "more/bad.rego": "package project.lib\n\nx := unknown(1)\n"})
-    with pytest.raises(OpaStartFailed, match=r"policy/more/bad\.rego:3: rego_type_error: undefined function unknown"):
+    message = r"policy/more/bad\.rego:3: rego_type_error: undefined function unknown"
+    with pytest.raises(PolicyInvalid, match=message) as raised:
         EmbeddedEvaluator(rule_folders=[folder])
+    assert raised.value.advice == "correct the file that OPA names"
 
 
 @pytest.mark.parametrize("data", ['{"flowyml": {"x": 1}}', '{"org": {"levels": {}}}', '{"system": {}}'])
 def test_project_data_outside_its_root_is_refused(files: WriteFiles, data: str) -> None:
-    with pytest.raises(OpaStartFailed, match="manifest roots"):
+    with pytest.raises(PolicyInvalid, match=r"data\.\w+ is outside the root project"):
         EmbeddedEvaluator(rule_folders=[files({"size.rego": RULE, "data.json": data})])
 
 
@@ -100,7 +102,7 @@ def test_project_folder_that_gives_no_rule_is_refused(
     with_a_rule = write(tmp_path / "other", {"size.rego": RULE})
     folder = files(content)
     for folders in ([folder], [with_a_rule, folder]):
-        with pytest.raises(PolicyInvalid, match="the folder gives no rule: .*policy;") as raised:
+        with pytest.raises(PolicyInvalid, match=r"the folder gives no rule: .*policy;") as raised:
             EmbeddedEvaluator(rule_folders=folders)
         assert "package project.rules.<rule>" in raised.value.advice
 
