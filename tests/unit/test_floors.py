@@ -23,7 +23,7 @@ PACKAGE = "flowyml_policy"
 ROOT = Path(__file__).resolve().parents[2] / PACKAGE
 
 FLOORS = (
-    ("version", "on_demand", "records", "errors", "canonical", "image_reference", "mask", "strict_yaml"),
+    ("version", "on_demand", "records", "encodable", "errors", "canonical", "image_reference", "mask", "strict_yaml"),
     ("actor", "definitions", "settings", "storage"),
     ("audit", "images", "locks", "opa", "registry", "resolution"),
     ("bundles", "lockfile", "normaliser"),
