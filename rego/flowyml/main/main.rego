@@ -177,14 +177,16 @@ _findings contains finding if {
 
 # METADATA
 # title: A level is malformed
-# description: What data.org.levels gives is no level, or is no mapping of codes to levels.
+# description: |
+#   What data.org.levels gives is no level, or is no mapping of codes to levels; or it, or policies.levels of the
+#   project, names a code that is not in the catalogue or begins with `main.`, which always denies.
 # related_resources:
 #   - ref: https://www.openpolicyagent.org/docs/management-bundles
 #     description: How data reaches the policy in a bundle
 # custom:
 #   code: main.levels
 #   enforcement: hard
-#   why: A misspelt level could switch a rule off, or leave one off that was meant to deny.
+#   why: A misspelt level could switch a rule off, or leave one off that was meant to deny. Under a misspelt code it does nothing.
 _findings contains finding if {
 	some problem in levels.problems
 	finding := _denial(object.union(problem, {"code": "main.levels"}))

@@ -255,7 +255,11 @@ test_deny_malformed_levels_beside_what_the_rules_find if {
 
 test_deny_malformed_levels_whatever_they_say if {
 	found := decision with input as inputs.plain with data.org.levels as {"main.levels": "disabled", "a.b": "no"}
-	[finding.code | some finding in found.findings] == ["main.levels"]
+	[[finding.code, finding.enforcement, finding.subject] | some finding in found.findings] == [
+		["main.levels", "hard", `data.org.levels["a.b"]`],
+		["main.levels", "hard", `data.org.levels["a.b"]`],
+		["main.levels", "hard", `data.org.levels["main.levels"]`],
+	]
 	found.allow == false
 }
 
