@@ -4,6 +4,7 @@ Rules of this room:
 - `name` and `groups` are what the operating system says of this process, never a variable: policy may trust them.
 - What a CI system says of its run goes to `claimed`, each under the variable's own name in lower case; whoever
   starts the process can set it, so it is recorded and never trusted.
+- Bytes that are no UTF-8 are written out, wherever they come from: a variable must not keep a run from being judged.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import pwd
 from collections.abc import Mapping
 
+from flowyml_policy.encodable import encodable
 from flowyml_policy.mask import mask_text
 from flowyml_policy.records import Actor
 
@@ -44,13 +46,14 @@ LONGEST_CLAIM = 256
 def current_actor(environ: Mapping[str, str] | None = None) -> Actor:
     """The user that this process runs as, with its groups sorted, and what CI claims of the run."""
     variables = os.environ if environ is None else environ
-    claimed = {name.lower(): mask_text(variables[name][:LONGEST_CLAIM])[0] for name in CLAIMS if variables.get(name)}
+    claims = {name.lower(): encodable(variables[name])[:LONGEST_CLAIM] for name in CLAIMS if variables.get(name)}
+    claimed = {name: mask_text(claim)[0] for name, claim in claims.items()}
     return Actor(name=_user_name(os.geteuid()), groups=_group_names(), claimed=claimed)
 
 
 def _user_name(uid: int) -> str:
     try:
-        return pwd.getpwuid(uid).pw_name
+        return encodable(pwd.getpwuid(uid).pw_name)
     except KeyError:
         return f"uid:{uid}"
 
@@ -61,6 +64,6 @@ def _group_names() -> tuple[str, ...]:
 
 def _group_name(gid: int) -> str:
     try:
-        return grp.getgrgid(gid).gr_name
+        return encodable(grp.getgrgid(gid).gr_name)
     except KeyError:
         return f"gid:{gid}"

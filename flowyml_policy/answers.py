@@ -3,7 +3,9 @@
 Rules of this room:
 - No I/O and no clock. Three ways in, one shape out; an error is never turned into anything but `error`.
 - An invalid definition is denied without asking OPA: its findings are `definition.*`, hard, and not waivable.
-- What reaches a record is masked: findings and errors may quote what the author wrote.
+- Findings and errors may quote what an author or a rule wrote. They are masked here, before anybody hears or
+  records them, so that both read the same.
+- What UTF-8 cannot hold never keeps an answer from being told and recorded.
 """
 
 from __future__ import annotations
@@ -12,8 +14,10 @@ from typing import Literal, NamedTuple, TypeAlias
 from uuid import uuid4
 
 from flowyml_policy.definitions import StackDefinition
+from flowyml_policy.encodable import encodable
 from flowyml_policy.errors import DefinitionInvalid, FlowymlPolicyError
-from flowyml_policy.mask import mask_text
+from flowyml_policy.mask import holds_secret, mask_text
+from flowyml_policy.mask.findings import masked_decision
 from flowyml_policy.normaliser import masked_source
 from flowyml_policy.records import (
     Actor,
@@ -23,6 +27,7 @@ from flowyml_policy.records import (
     Finding,
     Judgement,
     LocatedFinding,
+    Location,
     PolicyInput,
     Result,
     Source,
@@ -60,7 +65,7 @@ class Answer(NamedTuple):
 
 def judged(call: Call, definition: StackDefinition, document: PolicyInput, judgement: Judgement) -> Answer:
     """The answer that OPA gave, each finding with its place in the file."""
-    decision = judgement.decision
+    decision = masked_decision(judgement.decision)
     result = Result(
         stack=StackName(name=document.stack.name, version=document.stack.version),
         source=document.source,
@@ -71,7 +76,7 @@ def judged(call: Call, definition: StackDefinition, document: PolicyInput, judge
         hypothetical=document.hypothetical,
         bundles=judgement.bundles,
         evaluator=judgement.evaluator,
-        findings=tuple(_located(finding, definition) for finding in decision.findings),
+        findings=_located(judgement.decision, decision, definition),
         images=document.images,
         error=None,
     )
@@ -95,8 +100,8 @@ def invalid(call: Call, error: DefinitionInvalid, source: Source) -> Answer:
             subject=subject,
             message=_masked(problem.message),
             fix=_masked(problem.fix),
-            path=problem.path,
-            location=problem.location,
+            path=tuple(_masked(key) if isinstance(key, str) else key for key in problem.path),
+            location=_masked_location(problem.location),
         )
         for problem in error.problems
     )
@@ -126,14 +131,15 @@ def undecided(
         name=_masked_or_none(metadata.name if metadata else None),
         version=_masked_or_none(metadata.version if metadata else None),
     )
-    report = ErrorReport(code=error.code, message=_masked(error.message), advice=_masked(error.advice))
-    result = _without_judgement(call, name, source, "error", error=report)
+    result = _without_judgement(call, name, source, "error", error=_report(error))
+    if document is not None:
+        known = {"environments": document.environments, "images": document.images}
+        result = result.model_copy(update={**known, "hypothetical": document.hypothetical})
     return _answer(call, result, document=document, cause=error)
 
 
 def unrecorded(answer: Answer, error: FlowymlPolicyError) -> Answer:
     """`answer`, which could not be recorded: it becomes undecided, whatever it was, and names no decision."""
-    report = ErrorReport(code=error.code, message=_masked(error.message), advice=_masked(error.advice))
     result = answer.result.model_copy(
         update={
             "outcome": "error",
@@ -141,7 +147,7 @@ def unrecorded(answer: Answer, error: FlowymlPolicyError) -> Answer:
             "findings": (),
             "bundles": {},
             "evaluator": None,
-            "error": report,
+            "error": _report(error),
         }
     )
     record = answer.record.model_copy(update={"result": result, "decision": None})
@@ -190,7 +196,7 @@ def _answer(
         operation=call.operation,
         actor=call.actor.name,
         result=result,
-        input=document.encoded if document else None,
+        input=_encoded(document) if document else None,
         decision=decision,
         definition_digest=document.stack.definition_digest if document else None,
         duration_ns=duration_ns,
@@ -198,20 +204,46 @@ def _answer(
     return Answer(result, record, cause)
 
 
-def _located(finding: Finding, definition: StackDefinition) -> LocatedFinding:
-    return LocatedFinding(
-        code=finding.code,
-        severity=finding.severity,
-        enforcement=finding.enforcement,
-        subject=finding.subject,
-        message=finding.message,
-        fix=finding.fix,
-        path=finding.path,
-        location=definition.location(finding.path),
-        waiver=finding.waiver,
-        override=finding.override,
-        effective_on=finding.effective_on,
-    )
+def _encoded(document: PolicyInput) -> bytes | None:
+    """The bytes of `document`, None where UTF-8 cannot hold it: then it was not judged either."""
+    try:
+        return document.encoded
+    except ValueError:
+        return None
+
+
+def _located(judged: Decision, masked: Decision, definition: StackDefinition) -> tuple[LocatedFinding, ...]:
+    """The findings of `masked`, each at the place that its path led to before it was masked."""
+    hidden = holds_secret(definition.file or "")
+    findings = []
+    for original, finding in zip(judged.findings, masked.findings, strict=True):
+        location = definition.location(original.path)
+        findings.append(
+            LocatedFinding(
+                code=finding.code,
+                severity=finding.severity,
+                enforcement=finding.enforcement,
+                subject=finding.subject,
+                message=finding.message,
+                fix=finding.fix,
+                path=finding.path,
+                location=_masked_location(location) if hidden else location,
+                waiver=finding.waiver,
+                override=finding.override,
+                effective_on=finding.effective_on,
+            )
+        )
+    return tuple(findings)
+
+
+def _masked_location(location: Location | None) -> Location | None:
+    if location is None or not holds_secret(location.file):
+        return location
+    return location.model_copy(update={"file": _masked(location.file)})
+
+
+def _report(error: FlowymlPolicyError) -> ErrorReport:
+    return ErrorReport(code=error.code, message=_masked(error.message), advice=_masked(error.advice))
 
 
 def _unlocated(finding: LocatedFinding) -> Finding:
@@ -219,7 +251,7 @@ def _unlocated(finding: LocatedFinding) -> Finding:
 
 
 def _masked(text: str) -> str:
-    return mask_text(text)[0]
+    return mask_text(encodable(text))[0]
 
 
 def _masked_or_none(text: str | None) -> str | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from flowyml_policy.definitions import StackDefinition
+from flowyml_policy.encodable import encodable, encodable_value
 from flowyml_policy.errors import ReferenceInvalid, SettingsInvalid
 from flowyml_policy.image_reference import parse_reference
 from flowyml_policy.mask import mask_text, mask_value
@@ -106,9 +107,11 @@ def named_images(definition: StackDefinition) -> tuple[ImageFacts, ...]:
 
 
 def masked_source(source: Source) -> Source:
-    """`source` with credentials in its address masked."""
-    uri, detectors = mask_text(source.uri)
-    return source.model_copy(update={"uri": uri}) if detectors else source
+    """`source` with secrets in its address masked, as text that UTF-8 can hold."""
+    uri, _ = mask_text(encodable(source.uri))
+    ref = None if source.ref is None else mask_text(encodable(source.ref))[0]
+    unchanged = uri == source.uri and ref == source.ref
+    return source if unchanged else source.model_copy(update={"uri": uri, "ref": ref})
 
 
 def require_open_demands(settings: Settings) -> None:
@@ -172,7 +175,7 @@ def _stack(definition: StackDefinition) -> Stack:
 
 
 def _masked_run(run: RunFacts) -> RunFacts:
-    return RunFacts.model_validate(mask_value(run.model_dump())[0])
+    return RunFacts.model_validate(mask_value(encodable_value(run.model_dump()))[0], strict=False)
 
 
 def _images(spec: dict[str, dict[str, Json]]) -> tuple[ImageFacts, ...]:

@@ -100,6 +100,8 @@ class PolicyEngine:
         FeatureUnavailable or UsageError. An OPA that cannot start raises nothing here: every stack is then
         undecided, and recorded as such.
         """
+        if not all(str(folder) for folder in rules):
+            raise UsageError("a folder of rules needs a name, and an empty text is none", advice="name the folder")
         settings = load_settings(project=None if project is None else Path(project), environ=environ)
         _require_loadable(settings)
         return cls(

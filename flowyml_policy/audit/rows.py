@@ -12,21 +12,20 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
-from typing import Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from pydantic_core import PydanticSerializationError
 
 from flowyml_policy.audit.chain import Cell, rows_digest, text_digest
+from flowyml_policy.encodable import encodable_value
 from flowyml_policy.errors import AuditUnwritable
 from flowyml_policy.mask import holds_secret, mask_text, mask_value
-from flowyml_policy.records import (
-    Decision,
-    DecisionRecord,
-    LocatedFinding,
-    NewEvent,
-    Result,
-)
+from flowyml_policy.mask.findings import masked_decision, masked_finding, texts_of
+from flowyml_policy.records import Decision, DecisionRecord, LocatedFinding, Result
 from flowyml_policy.records.record import Json, Record
+
+if TYPE_CHECKING:
+    from flowyml_policy.records import NewEvent
 
 _compact: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _strict: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
@@ -61,7 +60,7 @@ class DecisionRows(NamedTuple):
 
 def rows_of(record: DecisionRecord) -> DecisionRows:
     """The rows of `record`. Raises UnicodeDecodeError for an input that is not UTF-8."""
-    if holds_secret("\n".join(_texts(record.result, record.decision))):
+    if holds_secret("\n".join(dict.fromkeys(_texts(record.result, record.decision)))):
         record = _masked(record)
     try:
         return _rows(record)
@@ -202,12 +201,10 @@ def _texts(result: Result, decision: Decision | None) -> Iterator[str]:
     if result.error is not None:
         yield result.error.message
         yield result.error.advice
-    for located in result.findings:
-        yield from (located.subject, located.message, located.fix)
-        if located.location is not None:
-            yield located.location.file
-    for finding in () if decision is None else decision.findings:
-        yield from (finding.subject, finding.message, finding.fix)
+    yield from texts_of(result.findings)
+    yield from (located.location.file for located in result.findings if located.location is not None)
+    if decision is not None:
+        yield from texts_of(decision.findings)
 
 
 def _masked(record: DecisionRecord) -> DecisionRecord:
@@ -216,17 +213,11 @@ def _masked(record: DecisionRecord) -> DecisionRecord:
         "source": _with_masked(result.source, "uri", "ref"),
         "stack": _with_masked(result.stack, "name", "version"),
         "error": None if result.error is None else _with_masked(result.error, "message", "advice"),
-        "findings": tuple(_masked_finding(finding) for finding in result.findings),
+        "findings": tuple(masked_finding(finding) for finding in result.findings),
     }
     if decision is not None:
-        judged = tuple(_with_masked(finding, "subject", "message", "fix") for finding in decision.findings)
-        decision = decision.model_copy(update={"findings": judged})
+        decision = masked_decision(decision)
     return record.model_copy(update={"result": result.model_copy(update=changes), "decision": decision})
-
-
-def _masked_finding(finding: LocatedFinding) -> LocatedFinding:
-    location = None if finding.location is None else _with_masked(finding.location, "file")
-    return _with_masked(finding, "subject", "message", "fix").model_copy(update={"location": location})
 
 
 def _with_masked(value: _AnyRecord, *names: str) -> _AnyRecord:
@@ -235,15 +226,4 @@ def _with_masked(value: _AnyRecord, *names: str) -> _AnyRecord:
 
 
 def _encodable(record: DecisionRecord) -> DecisionRecord:
-    return DecisionRecord.model_validate(_escaped(record.model_dump()))
-
-
-def _escaped(value: Json) -> Json:
-    """`value` with the hex of every lone surrogate written out. Only as deep as a record is."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, dict):
-        return {_escaped(key): _escaped(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return type(value)(_escaped(item) for item in value)
-    return value
+    return DecisionRecord.model_validate(encodable_value(record.model_dump()))

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from flowyml_policy.definitions.hints import unknown_key_fix
 from flowyml_policy.definitions.model import API_VERSION, KIND
 from flowyml_policy.definitions.problems import bad_key, dotted, other_header
 from flowyml_policy.errors import DefinitionProblem
@@ -193,6 +192,8 @@ def _fix(here: tuple[str, ...], key: str, taken: frozenset[str]) -> str:
     moved = _WRITTEN.get((*here, key))
     if moved is not None and moved[:-1] == here and moved[-1] not in taken:
         return f"write `{moved[-1]}`"
+    from flowyml_policy.definitions.hints import unknown_key_fix  # noqa: PLC0415  only for a mistake
+
     return unknown_key_fix(key, here, LEVELS, taken)
 
 

@@ -60,6 +60,51 @@ URL_PATTERNS: Final = (
 )
 """Run where the text has both :// and @."""
 
+_USER: Final = (
+    rf"""(?<![^\s"'<>=,;()/]){_NO_MASK}"""
+    r"""(?!(?i:file|npm|pkg|arn|urn|projects|env|vault|secrets?):)[^\s:@"'<>=,;()/]{0,64}:(?!//)(?!\d{1,5}[/?#,;])"""
+)
+_ADDRESS: Final = (
+    r"(?!(?i:mailto|sips?|xmpp|acct|e?-?mail|contact|owner|user|group|domain|member|principal|serviceaccount"
+    r"|from|to|cc|by|author):)"
+)
+"""What is written before an address of mail: `user:ada@example.com` has no password."""
+
+HOST_PATTERNS: Final = (
+    # What follows the @ is a host, because a port or a path follows it; a digest does neither.
+    Pattern(
+        "url_password",
+        (),
+        rf"""{_USER}(?P<secret>[^\s"'<>]{{1,256}})@(?=[A-Za-z0-9._-]{{1,253}}(?:/|:\d{{1,5}}(?![A-Za-z0-9])))""",
+        _url_password,
+    ),
+    Pattern(
+        "url_password",
+        (),
+        (
+            rf"""{_ADDRESS}{_USER}(?P<secret>[^\s"'<>/]{{1,256}})@"""
+            r"(?=(?:localhost|\d{1,3}(?:\.\d{1,3}){3}|(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24})(?![A-Za-z0-9-]|\.\w))"
+        ),
+        _url_password,
+    ),
+)
+"""Run where `may_name_a_user`: `ada:password@host` without a scheme, as in references to images."""
+
+_LONGEST_LOGIN: Final = 64 + 1 + 256
+
+
+def may_name_a_user(text: str) -> bool:
+    """Whether a colon stands in the word before an @ that no digest follows; that of a scheme does not count."""
+    at = text.find("@")
+    while at >= 0:
+        if not text.startswith(("sha256:", "sha512:"), at + 1):
+            before = text[max(at - _LONGEST_LOGIN, 0) : at]
+            if ":" in before and ":" in before.rsplit(None, 1)[-1].replace("://", ""):
+                return True
+        at = text.find("@", at + 1)
+    return False
+
+
 PATTERNS: Final = (
     Pattern(
         "private_key",

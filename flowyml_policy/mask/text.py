@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from flowyml_policy.mask.detectors import PATTERNS, TOKENS, URL_PATTERNS
+from flowyml_policy.mask.detectors import HOST_PATTERNS, PATTERNS, TOKENS, URL_PATTERNS, may_name_a_user
 from flowyml_policy.mask.harmless import DETECTORS, mask_of
 from flowyml_policy.mask.names import ASSIGNMENTS, assigned
 from flowyml_policy.mask.randomness import aws_secrets, random_runs, token_shape
@@ -41,8 +41,9 @@ def holds_secret(text: str) -> bool:
 def _find(text: str) -> list[_Found]:
     """Every secret in `text`, in order, none overlapping another."""
     found: list[_Found] = []
-    if "@" in text and "://" in text:
-        for pattern in URL_PATTERNS:
+    if "@" in text and ":" in text:
+        addressed = URL_PATTERNS if "://" in text else ()
+        for pattern in (*addressed, *HOST_PATTERNS) if may_name_a_user(text) else addressed:
             found += [(start, end, pattern.name) for start, end in pattern.spans(text)]
     for sign, pattern in _SIGNED:
         if sign in text:

@@ -1,7 +1,8 @@
 """The conventions that rules keep to, checked when a policy is loaded, and the catalogue made of their METADATA.
 
 A rule that `main` would not see is worse than no rule, so everything at the depth of the rules must be one:
-- the package is `<root>.rules.<rule>`, one segment deep, and exports a set named `findings`;
+- the package is `<root>.rules.<rule>`, one segment deep, and exports a set named `findings`, which stands nowhere else;
+- a folder that a project names as rules gives at least one;
 - no two roots have a rule of one name;
 - what the catalogue lists and what is loaded are the same rules.
 A METADATA block of `findings` names its code, `<rule>.<check>`, and may name a level; a body without a block is
@@ -23,7 +24,8 @@ LEVELS: Final = ("advisory", "soft", "hard")
 """What a rule's author may choose; `disabled` is for company data alone."""
 
 _RULE_DEPTH: Final = 3
-_ADVICE: Final = "see the conventions for rules in the documentation, then load the policy again"
+_ADVICE: Final = "a rule is a `package {root}.rules.<rule>` with a set named `findings`"
+_CORRECT: Final = "correct the file"
 
 
 def make_catalogue(inspection: Mapping[str, Json], root: str, *, names: Mapping[str, str]) -> dict[str, Json]:
@@ -32,7 +34,7 @@ def make_catalogue(inspection: Mapping[str, Json], root: str, *, names: Mapping[
     `names` are the files as messages should show them. Raises PolicyInvalid, naming file and line.
     """
     for problem in inspection["problems"]:
-        raise _invalid(f"{problem['message']}: {_place(names, problem)}")
+        raise PolicyInvalid(f"{problem['message']}: {_place(names, problem)}", advice=_CORRECT)
     codes: dict[str, Json] = {}
     rules: set[str] = set()
     for module in inspection["modules"]:
@@ -52,19 +54,25 @@ def make_catalogue(inspection: Mapping[str, Json], root: str, *, names: Mapping[
     return {"codes": {code: codes[code] for code in sorted(codes)}, "rules": sorted(rules)}
 
 
+def check_folders(inspection: Mapping[str, Json], folders: Iterable[Path], near: Path) -> None:
+    """Check that each of a project's `folders` of rules, shown as seen from `near`, gives one. Raises PolicyInvalid."""
+    files = [Path(module["file"]) for module in inspection["modules"] if module["package"][1:2] == [RULES]]
+    for folder in folders:
+        if not any(file.is_relative_to(folder) for file in files):
+            raise _invalid(f"the folder gives no rule: {shown(folder, near)}", "project")
+
+
 def check_loaded(rules: Iterable[Mapping[str, Json]], catalogued: Mapping[str, Collection[str]]) -> None:
-    """Check what stands below `data.<root>.rules` in the loaded policy against the catalogues. Raises PolicyInvalid."""
+    """Check the rules of the loaded policy against the conventions and the catalogues. Raises PolicyInvalid.
+
+    `rules` is everything below `data.<root>.rules`, and what is named `findings` elsewhere.
+    """
     loaded: dict[str, dict[str, str]] = {}
     complete: set[tuple[str, str]] = set()
     for rule in rules:
         path: Sequence[str] = rule["path"]
         place = f"data.{'.'.join(path)} ({rule['location'] or 'data'})"
-        if rule["kind"] == "data":
-            raise _invalid(f"data stands where only rules may: {place}")
-        if len(path) <= _RULE_DEPTH:
-            raise _invalid(f"a rule stands outside a package of its own: {place}")
-        if FINDINGS in path[_RULE_DEPTH + 1 :]:
-            raise _invalid(f"the package is nested one level too deep and would never be judged: {place}")
+        _check_path(rule, place)
         loaded.setdefault(path[0], {}).setdefault(path[2], place)
         if path[_RULE_DEPTH] == FINDINGS:
             if rule["kind"] != "set" or len(path) != _RULE_DEPTH + 1:
@@ -76,6 +84,18 @@ def check_loaded(rules: Iterable[Mapping[str, Json]], catalogued: Mapping[str, C
                 raise _invalid(f"the rule {root}.{RULES}.{name} has no set named `{FINDINGS}`: {place}")
     _check_unique(loaded)
     _check_catalogued(loaded, catalogued)
+
+
+def _check_path(rule: Mapping[str, Json], place: str) -> None:
+    path: Sequence[str] = rule["path"]
+    if path[1] != RULES:
+        raise _stray(path[0], place)
+    if rule["kind"] == "data":
+        raise _invalid(f"data stands where only rules may: {place}")
+    if len(path) <= _RULE_DEPTH:
+        raise _invalid(f"a rule stands outside a package of its own: {place}")
+    if FINDINGS in path[_RULE_DEPTH + 1 :]:
+        raise _invalid(f"the package is nested one level too deep and would never be judged: {place}")
 
 
 def _check_unique(loaded: Mapping[str, Mapping[str, str]]) -> None:
@@ -106,6 +126,10 @@ def _check_package(module: Mapping[str, Json], root: str, names: Mapping[str, st
     if package[1:2] == [RULES] and len(package) != _RULE_DEPTH:
         problem = "is nested one level too deep" if len(package) > _RULE_DEPTH else "names no rule"
         raise _invalid(f"the package {shown} {problem}, it must be {root}.{RULES}.<rule>: {_place(names, module)}")
+    for rule in module["rules"]:
+        path = [*package, *rule["name"].split(".")]
+        if path[-1] == FINDINGS and path[1] != RULES:
+            raise _stray(root, _place(names, module, rule))
 
 
 def _check_exports(modules: Iterable[Mapping[str, Json]], rules: Iterable[str], names: Mapping[str, str]) -> None:
@@ -146,8 +170,12 @@ def _place(names: Mapping[str, str], *lines: Mapping[str, Json]) -> str:
     return f"{file}:{lines[-1]['line']}" if lines[-1]["line"] else file
 
 
-def _invalid(message: str) -> PolicyInvalid:
-    return PolicyInvalid(message, advice=_ADVICE)
+def _stray(root: str, place: str) -> PolicyInvalid:
+    return _invalid(f"`{FINDINGS}` outside {root}.{RULES}.<rule> would never be judged: {place}", root)
+
+
+def _invalid(message: str, root: str = "<root>") -> PolicyInvalid:
+    return PolicyInvalid(message, advice=_ADVICE.format(root=root))
 
 
 def shown(path: Path, root: Path) -> str:

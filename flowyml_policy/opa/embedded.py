@@ -17,7 +17,7 @@ from typing import Final
 from flowyml_policy.errors import FlowymlPolicyError, OpaStartFailed, OpaUndefined, PolicyInvalid
 from flowyml_policy.opa import bundle_files, shipped
 from flowyml_policy.opa.bundle_files import BundleFiles, BundleFilesInvalid
-from flowyml_policy.opa.catalogue import check_loaded, make_catalogue, shown
+from flowyml_policy.opa.catalogue import check_folders, check_loaded, make_catalogue, shown
 from flowyml_policy.opa.configuration import (
     PROJECT_BUNDLE,
     PROJECT_ROOTS,
@@ -123,7 +123,7 @@ class EmbeddedEvaluator(OpaEvaluator):
         check_roots(source.name, roots)
         found = bundle_files.collect([source.place])
         for root in roots:
-            if root in RULE_ROOTS:
+            if root in RULE_ROOTS and "catalogue" not in found.data.get(root, {}):
                 self._add_catalogue(found, root, source.place.parent, timeout_ns)
         bundle_files.write(found, target, roots=roots, version=source.name, manifest=manifest)
         return target
@@ -131,20 +131,23 @@ class EmbeddedEvaluator(OpaEvaluator):
     def _staged_project(self, folders: Sequence[Path], scratch: Path, timeout_ns: int) -> Path:
         """The project's own rules as one bundle."""
         found = bundle_files.collect(folders, titled=True)
+        for key in found.data.keys() - set(PROJECT_ROOTS):
+            raise PolicyInvalid(f"data.{key} is outside the root {PROJECT_BUNDLE}, the only one that a project may own")
         if "catalogue" in found.data.get(PROJECT_BUNDLE, {}):
             raise PolicyInvalid("data.project.catalogue is made of the rules' METADATA, and cannot be given")
-        self._add_catalogue(found, PROJECT_BUNDLE, Path.cwd(), timeout_ns)
+        near = Path.cwd()
+        check_folders(self._add_catalogue(found, PROJECT_BUNDLE, near, timeout_ns), folders, near)
         target = scratch / "project.tar.gz"
         bundle_files.write(found, target, roots=PROJECT_ROOTS, version=PROJECT_BUNDLE, manifest={})
         return target
 
-    def _add_catalogue(self, found: BundleFiles, root: str, near: Path, timeout_ns: int) -> None:
-        """Add the catalogue of the rules of `root`, unless the data holds one."""
-        data = found.data.setdefault(root, {})
-        if "catalogue" not in data:
-            files = list(found.origins.values())
-            inspection = self._library.inspect(files, timeout_ns)
-            data["catalogue"] = make_catalogue(inspection, root, names={str(file): shown(file, near) for file in files})
+    def _add_catalogue(self, found: BundleFiles, root: str, near: Path, timeout_ns: int) -> dict[str, Json]:
+        """Add the catalogue of the rules of `root`, made of the inspection that is returned."""
+        files = list(found.origins.values())
+        inspection = self._library.inspect(files, timeout_ns)
+        names = {str(file): shown(file, near) for file in files}
+        found.data.setdefault(root, {})["catalogue"] = make_catalogue(inspection, root, names=names)
+        return inspection
 
     def _catalogued(self, root: str) -> list[str]:
         """The names of the rules that the catalogue of a root lists."""

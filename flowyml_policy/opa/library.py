@@ -47,10 +47,14 @@ _ERRORS: Final[Mapping[str, type[OpaError]]] = {
     "closed": OpaUnavailable,
     "start": OpaStartFailed,
     "policy": PolicyInvalid,
+    "rego": PolicyInvalid,
     "undefined": OpaUndefined,
     "deadline": OpaDeadlineExceeded,
 }
 """The library's codes that have a leaf of their own; every other one is an evaluation that failed."""
+
+_ADVICE: Final[Mapping[str, str]] = {"rego": "correct the file that OPA names"}
+"""The advice for codes that know better than their leaf."""
 
 _OK: Final = b'{"ok":'
 
@@ -133,7 +137,8 @@ class Library:
         if answer.startswith(_OK):
             return answer[len(_OK) : -1]
         error = json.loads(answer)["error"]
-        raise _ERRORS.get(error["code"], OpaEvaluationFailed)(error["message"])
+        code = error["code"]
+        raise _ERRORS.get(code, OpaEvaluationFailed)(error["message"], advice=_ADVICE.get(code))
 
 
 def _open(file: Path) -> ctypes.CDLL:

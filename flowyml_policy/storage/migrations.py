@@ -42,6 +42,8 @@ def pending(
             raise room.leaf(purpose)(f"the file is a database of another program, not {article} {room.what}: {path}")
         return tuple(migrations)
     rows = connection.execute("SELECT name, applied_by FROM migrations ORDER BY number").fetchall()
+    if not all(isinstance(name, str) for name, _ in rows):
+        raise room.corrupt(f"the {room.what} file's record of its migrations is damaged: {path}")
     applied = [(name[len(room.prefix) :], version) for name, version in rows if room.owns(name)]
     known = [migration.name for migration in migrations]
     for name, version in applied:

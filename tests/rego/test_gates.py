@@ -137,7 +137,7 @@ def test_mutants_notice_a_condition_that_no_test_needs(copy: Path, gates: Gates)
     code, said = gates("rego_mutants.py", "rules/source")
 
     assert code == 1
-    assert said == "rego/flowyml/rules/source/source.rego:26: environment != `never`: no test needs it\n"
+    assert said == "rego/flowyml/rules/source/source.rego:25: environment != `never`: no test needs it\n"
 
 
 def test_mutants_do_not_take_a_missing_opa_for_a_failing_test(gates: Gates, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,7 +99,17 @@ def test_company_data_that_the_schema_refuses_is_denied(change: Change, judge: J
 
 
 @pytest.mark.parametrize(
-    "levels", [{}, {"version.missing": "disabled"}, {"version.missing": "off"}, {"a.b": None}, [], "hard", None]
+    "levels",
+    [
+        {},
+        {"version.missing": "disabled"},
+        {"version.missing": "off"},
+        {"version.missing": None},
+        {"main.levels": "hard"},
+        [],
+        "hard",
+        None,
+    ],
 )
 def test_schema_permits_levels_just_where_main_reads_them(change: Change, judge: Judge, levels: object) -> None:
     decision = judge(change({}), {"levels": levels})

@@ -36,3 +36,7 @@ def test_actor_long_claim_is_cut() -> None:
 
 def test_actor_groups_hold_the_effective_one() -> None:
     assert grp.getgrgid(os.getegid()).gr_name in current_actor({}).groups
+
+
+def test_actor_claim_of_odd_bytes_is_escaped() -> None:
+    assert current_actor({"GITHUB_REF": "ref\udcff"}).claimed == {"github_ref": "ref\\udcff"}

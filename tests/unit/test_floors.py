@@ -27,6 +27,7 @@ FLOORS = (
         "version",
         "on_demand",
         "records",
+        "encodable",
         "errors",
         "canonical",
         "image_reference",

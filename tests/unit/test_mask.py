@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowyml_policy.mask import holds_secret, mask_text, mask_value
-from flowyml_policy.mask.detectors import PATTERNS, TOKENS, URL_PATTERNS
+from flowyml_policy.mask.detectors import HOST_PATTERNS, PATTERNS, TOKENS, URL_PATTERNS
 from flowyml_policy.mask.harmless import DETECTORS
 from flowyml_policy.mask.randomness import entropy, looks_random
 from flowyml_policy.records import SuspectedSecret
@@ -74,6 +74,14 @@ IN_CONTEXT = {
         ("postgresql+psycopg2://ml:{}@db/x", "p@ss:w0rd"),
         ("mysql://ml:{}@db/x", "with/slash?and#hash"),
         ("https://{}@github.com/org/repo", chars(BASE62, 30)),
+        ("user:{}@gcr.io/x/y", "hunter2hunter2"),
+        ("user:{}@gcr.io/x/y@sha256:" + chars(HEX, 64), "hunter2"),
+        ("the image 'user:{}@localhost:5000/x:1' is none", "p@ss"),
+        ("docker.io/x:1 or ada:{}@registry/team/x", "with/slash"),
+        ("login=ada:{}@10.0.0.1", "hunter2"),
+        ("//ada:{}@db.internal", "hunter2"),
+        ("ada:{}@db.internal, and more", "s3:cr3t"),
+        ("ada:{}@db.internal:1521:xe", "hunter2"),
     ],
     "azure_storage_key": [
         ("DefaultEndpointsProtocol=https;AccountName=x;AccountKey={};EndpointSuffix=y", chars(BASE64, 86) + "=="),
@@ -126,6 +134,19 @@ PUBLIC = [
     "https://host:8080/path@v1",
     "https://docs.google.com/spreadsheets/d/" + chars(BASE62, 44) + "/edit",
     "git@github.com:my-org/ml-stacks.git",
+    "ada@example.com",
+    "mailto:ada@example.com",
+    "Owner: ada@example.com",
+    "owner:ada@example.com",
+    "serviceAccount:train@my-project.iam.gserviceaccount.com",
+    "arn:aws:sts::123456789012:assumed-role/Trainer/ada@example.com",
+    "localhost:5000/team/x:1.2@sha256:" + chars(HEX, 64),
+    "x:1.2@sha256:" + chars(HEX, 64),
+    "team/x:latest@sha512:" + chars(HEX, 128),
+    "ubuntu:22.04@sha256",
+    "npm:lodash@4.17.21",
+    "npm:@scope/x@1.2.3-beta.1",
+    "user:${REGISTRY_PASSWORD}@gcr.io/x/y",
     "github://my-org/ml-stacks@v2.1.0#prod",
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + chars(BASE64, 43) + " ada@host",
     "-----BEGIN CERTIFICATE-----\n" + chars(BASE64, 64) + "\n-----END CERTIFICATE-----",
@@ -190,7 +211,7 @@ def test_mask_text_lone_surrogates_and_controls_stay() -> None:
 
 
 def test_detectors_every_name_is_listed_once() -> None:
-    used = {pattern.name for pattern in (*PATTERNS, *TOKENS, *URL_PATTERNS)}
+    used = {pattern.name for pattern in (*PATTERNS, *TOKENS, *URL_PATTERNS, *HOST_PATTERNS)}
     used |= {"aws_secret_key", "named_secret", "assigned_secret", "high_entropy", "unstable"}
     assert (used, len(DETECTORS)) == (set(DETECTORS), len(set(DETECTORS)))
 
@@ -393,7 +414,20 @@ UNITS = [
         "8Q~",
         "xoxb-",
     ),
-    *("https://u:p@", "hooks.slack.com/services/", "0123456789abcdef-", "aA0-", "${", "{{", "masked:", "masked:jwt "),
+    *(
+        "https://u:p@",
+        "u:p@h/",
+        "u:@",
+        "u:/",
+        "u:p@h.",
+        "hooks.slack.com/services/",
+        "0123456789abcdef-",
+        "aA0-",
+        "${",
+        "{{",
+        "masked:",
+        "masked:jwt ",
+    ),
 ]
 
 

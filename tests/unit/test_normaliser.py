@@ -71,6 +71,7 @@ def test_check_label_that_reads_like_a_mask_meets_no_demand(
     ("image", "ref", "detector"),
     [
         (ACCESS_KEY, "masked:aws_access_key", "aws_access_key"),
+        ("user:hunter2hunter2@docker.io/x/y", "user:masked:url_password@docker.io/x/y", "url_password"),
         (f"docker.io/x/y:{RANDOM}", "docker.io/x/y:masked:high_entropy", "high_entropy"),
     ],
 )

@@ -484,3 +484,8 @@ def test_engine_recorder_that_refuses_fails_closed_for_denials_too(write_stack: 
     (result,) = engine.validate([write_stack("x", text="not a stack")])
 
     assert (result.outcome, result.findings, result.decision_id) == ("error", (), None)
+
+
+def test_from_project_with_a_folder_of_rules_that_has_no_name_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="a folder of rules needs a name"):
+        PolicyEngine.from_project(rules=[""])

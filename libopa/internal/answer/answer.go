@@ -22,6 +22,7 @@ const (
 	Closed     = "closed"     // the handle is not, or no longer, open
 	Start      = "start"      // OPA could not start or could not activate a bundle
 	Policy     = "policy"     // a bundle or rule file breaks a rule of this program
+	Rego       = "rego"       // a file of policy does not parse or compile
 	Input      = "input"      // the input is not one JSON document
 	Undefined  = "undefined"  // the query has no value
 	Deadline   = "deadline"   // the call took longer than it may

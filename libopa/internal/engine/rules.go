@@ -13,15 +13,16 @@ import (
 	"github.com/flowyml/flowyml-policy/libopa/internal/answer"
 )
 
-// Rule is one thing that stands below data.<root>.rules: a rule of the compiled policy, or a base document.
+// Rule is one thing that stands below data.<root>.rules, a rule of the compiled policy or a base document; or a rule
+// that has the name of what rules export, and stands elsewhere.
 type Rule struct {
 	Path     []string `json:"path"`     // without data: ["flowyml", "rules", "naming", "findings"]
 	Kind     string   `json:"kind"`     // "set", "value", "function" or "data"
 	Location string   `json:"location"` // file:line; empty for data
 }
 
-// describe lists what is loaded and what stands at the depth of the rules, so that the caller can check that
-// everything there is a rule by the conventions.
+// describe lists what is loaded, what stands at the depth of the rules, and what only seems to be one, so that the
+// caller can check that everything there is a rule by the conventions.
 func (evaluator *Evaluator) describe(ctx context.Context) (Started, error) {
 	started := Started{Bundles: map[string]string{}, Rules: []Rule{}}
 	err := evaluator.read(ctx, func(txn storage.Transaction, current *view) error {
@@ -62,7 +63,7 @@ func compiledRules(compiler *ast.Compiler, bundles []string) []Rule {
 		file := fileInBundle(id, bundles)
 		for _, rule := range module.Rules {
 			path := groundPath(rule.Ref())
-			if len(path) < 2 || path[1] != "rules" {
+			if len(path) < 2 || (path[1] != "rules" && path[len(path)-1] != "findings") {
 				continue
 			}
 			key, _ := json.Marshal(path)

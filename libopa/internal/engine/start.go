@@ -206,5 +206,9 @@ func isCompileError(err error) bool {
 }
 
 func loadFault(name string, reason error) *answer.Fault {
-	return answer.Faultf(answer.Start, "bundle %q does not load: %v", name, reason)
+	code := answer.Start
+	if regoErrors := (ast.Errors)(nil); errors.As(reason, &regoErrors) {
+		code = answer.Rego
+	}
+	return answer.Faultf(code, "bundle %q does not load: %v", name, reason)
 }

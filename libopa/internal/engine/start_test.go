@@ -38,8 +38,8 @@ func TestStartThatCannotWorkFailsAtOnceWithTheReason(t *testing.T) {
 			return settings(map[string]string{"flowyml": path})
 		}},
 		{"no signature", answer.Start, "missing .signatures.json", signed},
-		{"no Rego", answer.Start, "rego_parse_error", one(shipped(files{"bad.rego": "package flowyml.x\n\np :="}))},
-		{"unknown function", answer.Start, "undefined function", one(shipped(files{"bad.rego": "package flowyml.x\n\np := nothing(1)"}))},
+		{"no Rego", answer.Rego, "rego_parse_error", one(shipped(files{"bad.rego": "package flowyml.x\n\np :="}))},
+		{"unknown function", answer.Rego, "undefined function", one(shipped(files{"bad.rego": "package flowyml.x\n\np := nothing(1)"}))},
 		{"no JSON", answer.Start, "data.json", one(shipped(files{"data.json": "{"}))},
 		{"package outside the root", answer.Start, "roots", one(shipped(files{"bad.rego": "package other\n\np := 1"}))},
 		{"foreign root", answer.Policy, `owns the root "other"`, one(shipped(files{".manifest": manifest("1", "flowyml", "other")}))},
@@ -119,12 +119,15 @@ func TestStartListsWhatStandsAtTheDepthOfRules(t *testing.T) {
 			"nested.rego": "package flowyml.rules.a.b\n\nfindings contains 1\n\nhelper(x) := x",
 			"flat.rego":   "package flowyml.rules\n\nflat := 1",
 			"head.rego":   "package flowyml\n\nrules.headed.findings := []",
+			"stray.rego":  "package flowyml.gpu\n\nfindings contains 1",
+			"lib.rego":    "package flowyml.lib\n\nfindings_of(x) := x",
 		})),
 		"org": archive(t, files{".manifest": manifest("o1", "org"), "data.json": `{"org": {"rules": {"d": {"findings": []}}}}`}),
 	}))
 	must(t, err)
 	mustEqual(t, found.Bundles, map[string]string{"flowyml": "f1", "org": "o1"})
 	mustEqual(t, found.Rules, []Rule{
+		{[]string{"flowyml", "gpu", "findings"}, "set", "stray.rego:3"},
 		{[]string{"flowyml", "rules", "a", "b", "findings"}, "set", "nested.rego:3"},
 		{[]string{"flowyml", "rules", "a", "b", "helper"}, "function", "nested.rego:5"},
 		{[]string{"flowyml", "rules", "even", "findings"}, "set", "even.rego:3"},

@@ -124,7 +124,7 @@ _malformed(root, name, reported) := _denial({
 	"message": sprintf("the rule %s reported something that is no finding: %s", [rule, json.marshal(reported)]),
 	"fix": concat(" ", [
 		"let `findings` be a set of objects with exactly the keys code (the name of the rule, a dot, the name of the check),",
-		"subject, path (a list of keys), message and fix",
+		"subject, path (a list of keys, each a text or a place in a list), message and fix",
 	]),
 }) if {
 	rule := sprintf("%s.rules.%s", [root, name])
@@ -138,6 +138,7 @@ _at_level(root, name, reported) := finding if {
 	count(parts) > 1
 	is_string(reported.subject)
 	is_array(reported.path)
+	{part | some part in reported.path; not is_string(part); not _is_index(part)} == set()
 	is_string(reported.message)
 	is_string(reported.fix)
 	count(reported) == 5
@@ -150,6 +151,9 @@ _at_level(root, name, reported) := finding if {
 		"effective_on": null,
 	})
 } else := _malformed(root, name, reported)
+
+# A place in a list, as JSON writes it: 1.0 is none.
+_is_index(part) if regex.match(`^[0-9]{1,9}$`, json.marshal(part))
 
 # METADATA
 # title: The policy input is malformed
@@ -173,14 +177,16 @@ _findings contains finding if {
 
 # METADATA
 # title: A level is malformed
-# description: What data.org.levels gives is no level, or is no mapping of codes to levels.
+# description: |
+#   What data.org.levels gives is no level, or is no mapping of codes to levels; or it, or policies.levels of the
+#   project, names a code that is not in the catalogue or begins with `main.`, which always denies.
 # related_resources:
 #   - ref: https://www.openpolicyagent.org/docs/management-bundles
 #     description: How data reaches the policy in a bundle
 # custom:
 #   code: main.levels
 #   enforcement: hard
-#   why: A misspelt level could switch a rule off, or leave one off that was meant to deny.
+#   why: A misspelt level could switch a rule off, or leave one off that was meant to deny. Under a misspelt code it does nothing.
 _findings contains finding if {
 	some problem in levels.problems
 	finding := _denial(object.union(problem, {"code": "main.levels"}))

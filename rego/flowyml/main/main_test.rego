@@ -27,6 +27,8 @@ _found(code, level, severity) := {
 
 _reported(code) := {"code": code, "subject": "s", "path": ["metadata", 0], "message": "m", "fix": "f"}
 
+_reported_at(path) := object.union(_reported("own.a"), {"path": path})
+
 _fault(code, subject, message, fix) := {
 	"code": code,
 	"severity": "deny",
@@ -119,6 +121,13 @@ test_deny_finding_that_the_project_would_disable if {
 	allow == false
 }
 
+test_deny_finding_at_any_place if {
+	every path in [[], [0], [999999999], ["", "a b", "0"], ["spec", 0, "x", 12]] {
+		found := decision with input as inputs.plain with data.org.rules as {"own": {"findings": {_reported_at(path)}}}
+		[[finding.code, finding.path] | some finding in found.findings] == [["own.a", path]]
+	}
+}
+
 # The three roots
 
 test_deny_by_a_rule_of_each_root if {
@@ -191,7 +200,7 @@ test_deny_where_no_catalogue_is_loaded if {
 
 _fix_of_a_finding := concat(" ", [
 	"let `findings` be a set of objects with exactly the keys code (the name of the rule, a dot, the name of the check),",
-	"subject, path (a list of keys), message and fix",
+	"subject, path (a list of keys, each a text or a place in a list), message and fix",
 ])
 
 test_deny_finding_that_cannot_be_read if {
@@ -199,7 +208,8 @@ test_deny_finding_that_cannot_be_read if {
 		7, "a", null, [], {}, ["code"], object.remove(_reported("own.a"), ["fix"]), object.union(_reported("own.a"), {"severity": "warn"}),
 		_reported(7), _reported("other.a"), _reported("own"), _reported("owner.a"), object.union(_reported("own.a"), {"path": "metadata"}),
 		object.union(_reported("own.a"), {"subject": null}), object.union(_reported("own.a"), {"message": 1}),
-		object.union(_reported("own.a"), {"fix": ["a"]}),
+		object.union(_reported("own.a"), {"fix": ["a"]}), _reported_at([null]), _reported_at(["a", true]), _reported_at([["a"]]),
+		_reported_at([{}]), _reported_at([1.5]), _reported_at([-1]), _reported_at([1e10, "a"]),
 	] {
 		every root in ["org", "project"] {
 			decision == _decision(false, [_fault(
@@ -245,7 +255,11 @@ test_deny_malformed_levels_beside_what_the_rules_find if {
 
 test_deny_malformed_levels_whatever_they_say if {
 	found := decision with input as inputs.plain with data.org.levels as {"main.levels": "disabled", "a.b": "no"}
-	[finding.code | some finding in found.findings] == ["main.levels"]
+	[[finding.code, finding.enforcement, finding.subject] | some finding in found.findings] == [
+		["main.levels", "hard", `data.org.levels["a.b"]`],
+		["main.levels", "hard", `data.org.levels["a.b"]`],
+		["main.levels", "hard", `data.org.levels["main.levels"]`],
+	]
 	found.allow == false
 }
 

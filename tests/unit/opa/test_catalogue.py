@@ -63,6 +63,14 @@ def block(custom: str, body: str = "findings contains 1") -> str:
             "the package project.rules names no rule, it must be project.rules.<rule>: a.rego:1",
         ),
         ("package project.rules.a\n\ndeny contains 1\n", "the rule a has no set named `findings`: a.rego:1"),
+        (
+            "package project.gpu\n\nfindings contains 1\n",
+            "`findings` outside project.rules.<rule> would never be judged: a.rego:3",
+        ),
+        (
+            "package project\n\ngpu.findings contains 1\n",
+            "`findings` outside project.rules.<rule> would never be judged: a.rego:3",
+        ),
         (block(""), "the METADATA block needs `custom.code`, a text that starts with `a.`: a.rego:5"),
         (
             block("# custom:\n#   code: b.c\n"),
@@ -123,6 +131,11 @@ def test_check_loaded_of_rules_that_keep_to_the_conventions_passes() -> None:
                 "the package is nested one level too deep and would never be judged: "
                 "data.org.rules.a.b.findings (x.rego:3)"
             ),
+        ),
+        (
+            [rule("org.rules.a.findings"), rule("org.gpu.findings")],
+            {"org": ["a"]},
+            "`findings` outside org.rules.<rule> would never be judged: data.org.gpu.findings (x.rego:3)",
         ),
         (
             [rule("org.rules.a.findings", "value")],

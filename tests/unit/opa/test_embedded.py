@@ -72,19 +72,50 @@ def test_project_rules_that_break_a_convention_are_refused(
 
 def test_project_rule_that_does_not_compile_is_named_with_its_folder_and_line(files: WriteFiles) -> None:
     folder = files({"size.rego": RULE, "more/bad.rego": "package project.lib\n\nx := unknown(1)\n"})
-    with pytest.raises(OpaStartFailed, match=r"policy/more/bad\.rego:3: rego_type_error: undefined function unknown"):
+    message = r"policy/more/bad\.rego:3: rego_type_error: undefined function unknown"
+    with pytest.raises(PolicyInvalid, match=message) as raised:
         EmbeddedEvaluator(rule_folders=[folder])
+    assert raised.value.advice == "correct the file that OPA names"
 
 
 @pytest.mark.parametrize("data", ['{"flowyml": {"x": 1}}', '{"org": {"levels": {}}}', '{"system": {}}'])
 def test_project_data_outside_its_root_is_refused(files: WriteFiles, data: str) -> None:
-    with pytest.raises(OpaStartFailed, match="manifest roots"):
+    with pytest.raises(PolicyInvalid, match=r"data\.\w+ is outside the root project"):
         EmbeddedEvaluator(rule_folders=[files({"size.rego": RULE, "data.json": data})])
 
 
-def test_project_without_rules_adds_a_bundle_that_finds_nothing(files: WriteFiles) -> None:
-    with EmbeddedEvaluator(rule_folders=[files({"README.md": "nothing yet"})]) as evaluator:
-        assert evaluator.judge(document()).bundles.keys() == {"flowyml", "project"}
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"README.md": "nothing yet"},
+        {"size_test.rego": RULE},
+        {"samples/size.rego": RULE},
+        {"lib.rego": "package project.lib\n\nhelp := 1\n"},
+        {"data.json": '{"project": {"maximum": 3}}'},
+    ],
+    ids=["empty", "a note", "a test", "a sample", "a function", "data"],
+)
+def test_project_folder_that_gives_no_rule_is_refused(
+    files: WriteFiles, tmp_path: Path, content: dict[str, str]
+) -> None:
+    with_a_rule = write(tmp_path / "other", {"size.rego": RULE})
+    folder = files(content)
+    for folders in ([folder], [with_a_rule, folder]):
+        with pytest.raises(PolicyInvalid, match=r"the folder gives no rule: .*policy;") as raised:
+            EmbeddedEvaluator(rule_folders=folders)
+        assert "package project.rules.<rule>" in raised.value.advice
+
+
+def test_company_archive_with_findings_outside_its_rules_is_refused(tmp_path: Path) -> None:
+    """Nobody inspects what goes to OPA as it is; what OPA compiled of it is checked."""
+    stray = "package org.gpu\n\nfindings contains 1\n"
+    folder = write(tmp_path / "org", {".manifest": manifest("o1", "org"), "gpu.rego": stray})
+    with tarfile.open(tmp_path / "org.tar.gz", "w:gz") as archive:
+        archive.add(folder, arcname=".")
+    config = {"bundles": {"flowyml": {"resource": "shipped"}, "company": {"resource": "org.tar.gz"}}}
+    with pytest.raises(PolicyInvalid, match=r"outside org\.rules\.<rule> would never be judged: .*gpu\.rego:3"):
+        EmbeddedEvaluator(config=config, root=tmp_path)
 
 
 def test_company_folder_beside_the_shipped_policy_has_its_rules_catalogued(tmp_path: Path) -> None:

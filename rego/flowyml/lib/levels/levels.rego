@@ -9,6 +9,8 @@
 #   The catalogues are read leaf by leaf: to mention one whole would copy it for every decision.
 package flowyml.lib.levels
 
+import data.flowyml.lib.text
+
 # METADATA
 # description: The level in force for a code that a rule of this root reports.
 level(root, code) := word if {
@@ -23,7 +25,7 @@ level(root, code) := word if {
 }
 
 # METADATA
-# description: What is wrong with data.org.levels.
+# description: What is wrong with data.org.levels and policies.levels.
 problems contains problem if {
 	given := data.org.levels
 	not is_object(given)
@@ -45,6 +47,60 @@ problems contains problem if {
 		"fix": sprintf("let %s be advisory, soft, hard or disabled", [place]),
 	}
 }
+
+problems contains problem if {
+	is_object(data.org.levels)
+	some code, _ in data.org.levels
+	problem := _mistaken("data.org.levels", code)
+}
+
+problems contains problem if {
+	is_object(input.project.policies.levels)
+	some code, _ in input.project.policies.levels
+	problem := _mistaken("policies.levels", code)
+}
+
+# A level that would change nothing. A demand under a misspelt code would be one that nobody checks.
+_mistaken(place, code) := {
+	"subject": subject,
+	"message": sprintf("%s gives a level to a code that has none: what begins with main. always denies", [subject]),
+	"fix": sprintf("take %s out", [subject]),
+} if {
+	startswith(code, "main.")
+	subject := sprintf("%s[%q]", [place, code])
+} else := {
+	"subject": subject,
+	"message": sprintf("%s gives a level to a code that is not in the catalogue", [subject]),
+	"fix": sprintf("correct the code; these are in the catalogue: %s", [text.listing(_similar(code))]),
+} if {
+	not _known(code)
+	subject := sprintf("%s[%q]", [place, code])
+}
+
+_known(code) if data.flowyml.catalogue.codes[code]
+
+_known(code) if data.org.catalogue.codes[code]
+
+_known(code) if data.project.catalogue.codes[code]
+
+# The codes of the same rule, else of every rule.
+_similar(code) := same if {
+	same := {known | some known in _choices; split(known, ".")[0] == split(code, ".")[0]}
+	same != set()
+} else := _choices
+
+_choices := {code |
+	some code in object.keys(object.union_n([data.flowyml.catalogue.codes, _org, _project]))
+	not startswith(code, "main.")
+}
+
+default _org := {}
+
+_org := data.org.catalogue.codes
+
+default _project := {}
+
+_project := data.project.catalogue.codes
 
 default _levels := {}
 

@@ -79,7 +79,64 @@ test_problems_of_nothing if {
 }
 
 test_problems_of_levels if {
-	problems == set() with data.org.levels as {"a.b": "disabled", "c.d": "hard"}
+	problems == set() with data.flowyml.catalogue as _catalogue
+		with data.org.catalogue as {"codes": {"c.d": {"enforcement": "soft"}}, "rules": ["c"]}
+		with data.project.catalogue as {"codes": {"e.f": {"enforcement": "soft"}}, "rules": ["e"]}
+		with data.org.levels as {"a.b": "disabled", "c.d": "hard", "e.f": "soft"}
+		with input as inputs.changed({"project/policies/levels": {"a.b": "hard", "c.d": "hard", "e.f": "hard"}})
+}
+
+test_problems_of_a_code_that_is_not_in_the_catalogue if {
+	found := problems with data.flowyml.catalogue as {"codes": {"a.b": {}, "a.c": {}, "main.a": {}}, "rules": ["a"]}
+		with data.org.catalogue as {"codes": {"c.d": {}}, "rules": ["c"]}
+		with data.project.catalogue as {"codes": {"e.f": {}, "main.a": {}}, "rules": ["e"]}
+		with data.org.levels as {"a.d": "hard"}
+		with input as inputs.changed({"project/policies/levels": {"b.b": "hard"}})
+	found == {
+		{
+			"subject": `data.org.levels["a.d"]`,
+			"message": `data.org.levels["a.d"] gives a level to a code that is not in the catalogue`,
+			"fix": `correct the code; these are in the catalogue: "a.b", "a.c"`,
+		},
+		{
+			"subject": `policies.levels["b.b"]`,
+			"message": `policies.levels["b.b"] gives a level to a code that is not in the catalogue`,
+			"fix": `correct the code; these are in the catalogue: "a.b", "a.c", "c.d", "e.f"`,
+		},
+	}
+}
+
+test_problems_of_a_code_without_catalogues_of_others if {
+	found := problems with data.flowyml.catalogue as _catalogue with data.org.levels as {"c.d": "hard"}
+	{problem.fix | some problem in found} == {`correct the code; these are in the catalogue: "a.b", "a.odd"`}
+}
+
+test_problems_of_codes_that_always_deny if {
+	found := problems with data.org.levels as {"main.levels": "disabled"}
+		with input as inputs.changed({"project/policies/levels": {"main.no_rules": "advisory", "main.x": "hard"}})
+	found == {
+		{
+			"subject": `data.org.levels["main.levels"]`,
+			"message": `data.org.levels["main.levels"] gives a level to a code that has none: what begins with main. always denies`,
+			"fix": `take data.org.levels["main.levels"] out`,
+		},
+		{
+			"subject": `policies.levels["main.no_rules"]`,
+			"message": `policies.levels["main.no_rules"] gives a level to a code that has none: what begins with main. always denies`,
+			"fix": `take policies.levels["main.no_rules"] out`,
+		},
+		{
+			"subject": `policies.levels["main.x"]`,
+			"message": `policies.levels["main.x"] gives a level to a code that has none: what begins with main. always denies`,
+			"fix": `take policies.levels["main.x"] out`,
+		},
+	}
+}
+
+test_problems_of_levels_of_the_project_that_are_no_mapping if {
+	every levels in [["main.x"], "main.x", null, 1] {
+		problems == set() with input as inputs.changed({"project/policies/levels": levels})
+	}
 }
 
 test_problems_of_a_word_that_is_no_level if {
@@ -88,13 +145,14 @@ test_problems_of_a_word_that_is_no_level if {
 			"subject": `data.org.levels["a.b"]`,
 			"message": sprintf(`data.org.levels["a.b"] of the company's policy is %s, which is no level`, [shown]),
 			"fix": `let data.org.levels["a.b"] be advisory, soft, hard or disabled`,
-		}} with data.org.levels as {"a.b": word, "c.d": "soft"}
+		}} with data.flowyml.catalogue as _catalogue with data.org.levels as {"a.b": word, "a.odd": "soft"}
 	}
 }
 
 test_problems_of_a_value_that_is_no_text if {
 	every value in [null, false, true, 3, [], ["hard"], {}] {
-		{problem.subject | some problem in problems} == {`data.org.levels["a.b"]`} with data.org.levels as {"a.b": value}
+		{problem.subject | some problem in problems} == {`data.org.levels["a.b"]`} with data.flowyml.catalogue as _catalogue
+			with data.org.levels as {"a.b": value}
 	}
 }
 

@@ -29,7 +29,7 @@ findings contains finding if {
 		"subject": image.ref,
 		"path": path,
 		"message": sprintf("the image %q was not inspected: inspection is switched off", [image.ref]),
-		"fix": "switch it on with `policy.images.inspect: auto` in flowyml.yaml",
+		"fix": "look at the image yourself, for example with `docker image inspect`: this version inspects none",
 	}
 }
 
@@ -121,7 +121,7 @@ default _reason(_) := "no reason is known"
 
 _reason(error) := error if is_string(error)
 
-_advice("off") := "switch inspection on with `policy.images.inspect: auto` in flowyml.yaml, or use a stack without this image"
+_advice("off") := "use a stack without this image, or have the labels taken off the list: this version inspects no images"
 
 _advice(via) := "make the image one that can be inspected: it must exist, and you must be allowed to pull it" if {
 	via != "off"

@@ -27,7 +27,7 @@ test_deny_inspection_off_warns if {
 		"subject": "myregistry.azurecr.io/team/train:1.4.0",
 		"path": ["spec", "runtime", "docker_image"],
 		"message": `the image "myregistry.azurecr.io/team/train:1.4.0" was not inspected: inspection is switched off`,
-		"fix": "switch it on with `policy.images.inspect: auto` in flowyml.yaml",
+		"fix": "look at the image yourself, for example with `docker image inspect`: this version inspects none",
 	}} with input as inputs.changed(_off)
 }
 
@@ -59,7 +59,7 @@ test_deny_required_labels_where_inspection_is_off if {
 		"subject": "myregistry.azurecr.io/team/train:1.4.0",
 		"path": ["spec", "runtime", "docker_image"],
 		"message": `the image "myregistry.azurecr.io/team/train:1.4.0" must have the labels "maintainer", "version", but it was not inspected`,
-		"fix": "switch inspection on with `policy.images.inspect: auto` in flowyml.yaml, or use a stack without this image",
+		"fix": "use a stack without this image, or have the labels taken off the list: this version inspects no images",
 	}}
 }
 

@@ -152,6 +152,7 @@ _example(image, entries) := sprintf(", for example `%s/%s%s`", [place, name, _en
 	place := min({bare |
 		some entry in entries
 		is_string(entry)
+		regex.match(_entry, entry)
 		not startswith(entry, "*")
 		bare := trim_right(entry, "/*")
 	})

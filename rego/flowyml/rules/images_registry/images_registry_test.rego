@@ -126,6 +126,22 @@ test_deny_every_image_where_the_list_is_empty if {
 	}} with input as inputs.changed({"project/policies/image_policy/allowed_registries": []})
 }
 
+test_deny_advice_never_takes_an_odd_entry_for_an_example if {
+	fixes := {entries: fix |
+		some entries in [["gcr"], ["gcr", "*.azurecr.io:1"], ["https://a.io"], ["", "quay.io"], ["a.io/Team", "quay.io/team/*"]]
+		found := findings with input as inputs.changed({"project/policies/image_policy/allowed_registries": entries})
+		some finding in found
+		fix := finding.fix
+	}
+	fixes == {
+		["gcr"]: "use an image from an allowed registry, or have its registry added to the list",
+		["gcr", "*.azurecr.io:1"]: "use an image from an allowed registry, or have its registry added to the list",
+		["https://a.io"]: "use an image from an allowed registry, or have its registry added to the list",
+		["", "quay.io"]: "use an image from an allowed registry, for example `quay.io/train:1.4.0`, or have its registry added to the list",
+		["a.io/Team", "quay.io/team/*"]: "use an image from an allowed registry, for example `quay.io/team/train:1.4.0`, or have its registry added to the list",
+	}
+}
+
 test_deny_example_without_a_tag_for_an_image_without_one if {
 	found := findings with input as inputs.changed({
 		"images/0/tag": null,

@@ -1,0 +1,3 @@
+package project.rules.gpu
+
+test_nothing if true
