@@ -80,7 +80,7 @@ def cells_of(event: NewEvent) -> EventCells:
         payload = _strict(mask_value(event.payload)[0])
         payload.encode()
     except UnicodeEncodeError:
-        payload = _strict(_escaped(mask_value(event.payload)[0]))
+        payload = _strict(encodable_value(mask_value(event.payload)[0]))
     name, decision_id, actor = (
         text and text.encode(errors="backslashreplace").decode()
         for text in (event.stack_name, event.decision_id, event.actor)
