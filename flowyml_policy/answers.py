@@ -76,7 +76,7 @@ def judged(call: Call, definition: StackDefinition, document: PolicyInput, judge
         hypothetical=document.hypothetical,
         bundles=judgement.bundles,
         evaluator=judgement.evaluator,
-        findings=_located(judgement.decision, decision, definition),
+        findings=_located(judgement.decision, decision, definition, document.source),
         images=document.images,
         error=None,
     )
@@ -212,9 +212,14 @@ def _encoded(document: PolicyInput) -> bytes | None:
         return None
 
 
-def _located(judged: Decision, masked: Decision, definition: StackDefinition) -> tuple[LocatedFinding, ...]:
-    """The findings of `masked`, each at the place that its path led to before it was masked."""
-    hidden = holds_secret(definition.file or "")
+def _located(
+    judged: Decision, masked: Decision, definition: StackDefinition, source: Source
+) -> tuple[LocatedFinding, ...]:
+    """The findings of `masked`, each at the place that its path led to before it was masked.
+
+    `source` is masked: a file that is called like it has no secret in its name.
+    """
+    hidden = definition.file != source.uri
     findings = []
     for original, finding in zip(judged.findings, masked.findings, strict=True):
         location = definition.location(original.path)

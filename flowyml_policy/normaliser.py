@@ -80,7 +80,7 @@ class Normaliser:
             source=masked_source(definition.source),
             lock=lock,
             run=None if run is None else _masked_run(run),
-            images=_images(definition.set_values().get("spec", {})),
+            images=_images(definition.set_values().get("spec", {}), secrets=bool(stack.suspected_secrets)),
         )
 
     def environments(self, definition: StackDefinition, asked: str | None) -> tuple[str, ...]:
@@ -178,12 +178,15 @@ def _masked_run(run: RunFacts) -> RunFacts:
     return RunFacts.model_validate(mask_value(encodable_value(run.model_dump()))[0], strict=False)
 
 
-def _images(spec: dict[str, dict[str, Json]]) -> tuple[ImageFacts, ...]:
-    """Facts for each distinct reference, in the order of the definition; nothing is inspected here."""
+def _images(spec: dict[str, dict[str, Json]], *, secrets: bool) -> tuple[ImageFacts, ...]:
+    """Facts for each distinct reference, in the order of the definition; nothing is inspected here.
+
+    `secrets`: the definition holds some, so that every reference is looked at.
+    """
     places: dict[str, list[KeyPath]] = {}
     for path, ref in _named_images(spec):
         places.setdefault(ref, []).append(path)
-    return tuple(_image(ref, paths) for ref, paths in places.items())
+    return tuple((_masked_image if secrets else _image)(ref, paths) for ref, paths in places.items())
 
 
 def _named_images(spec: dict[str, dict[str, Json]]) -> list[tuple[KeyPath, str]]:
@@ -197,10 +200,14 @@ def _named_images(spec: dict[str, dict[str, Json]]) -> list[tuple[KeyPath, str]]
     return found
 
 
-def _image(ref: str, paths: Sequence[KeyPath]) -> ImageFacts:
+def _masked_image(ref: str, paths: Sequence[KeyPath]) -> ImageFacts:
     masked, detectors = mask_text(ref)
     if detectors:
         return _unreadable(masked, paths, f"it holds what looks like a secret ({', '.join(detectors)})")
+    return _image(ref, paths)
+
+
+def _image(ref: str, paths: Sequence[KeyPath]) -> ImageFacts:
     try:
         reference = parse_reference(ref)
     except ReferenceInvalid as error:

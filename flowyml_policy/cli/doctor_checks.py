@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from flowyml_policy.errors import FlowymlPolicyError
+from flowyml_policy.mask import mask_text
 from flowyml_policy.outputs.blocks import word
 from flowyml_policy.outputs.screen import Screen, plural
 from flowyml_policy.version import VERSION
@@ -35,11 +36,15 @@ BRIDGES: Final = "flowyml.bridges"
 
 @dataclass(frozen=True)
 class Check:
-    """One line: what was looked at, what was found, and, unless that is ok, what to do."""
+    """One line: what was looked at, what was found, and, unless that is ok, what to do. It is masked when made."""
 
     name: str
     found: str
     todo: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("found", "todo"):
+            object.__setattr__(self, name, mask_text(getattr(self, name))[0])
 
     @property
     def ok(self) -> bool:

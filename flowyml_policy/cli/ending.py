@@ -1,6 +1,6 @@
 """How a command ends: every exception becomes one line on stderr and an exit code.
 
-A line reads `error: what; where; what to do`. Tracebacks are for --debug. Output that cannot be written is an
+A line reads `error: what; where; what to do`. Tracebacks are for --debug. Both are masked, whoever raised. Output that cannot be written is an
 error like any other: a result that nobody could read is no allow.
 """
 
@@ -79,7 +79,7 @@ def _exit_code(error: BaseException) -> int:
 def _show_traceback(error: BaseException) -> None:
     from traceback import format_exception  # noqa: PLC0415
 
-    click.echo("".join(format_exception(error)), err=True)
+    click.echo(_masked("".join(format_exception(error))), err=True)
 
 
 def _say(error: BaseException) -> None:
@@ -91,7 +91,7 @@ def _say(error: BaseException) -> None:
     colour = Screen.of(sys.stderr).colour
     for name, line in _lines(error):
         label = click.style(f"{name}:", fg="red", bold=True) if colour else f"{name}:"
-        click.echo(f"{label} {printable(line)}", err=True, color=colour)
+        click.echo(f"{label} {printable(_masked(line))}", err=True, color=colour)
 
 
 def _lines(error: BaseException) -> Iterator[tuple[str, str]]:
@@ -100,7 +100,7 @@ def _lines(error: BaseException) -> Iterator[tuple[str, str]]:
         yield "error", _usage(error)
         return
     if not isinstance(error, FlowymlPolicyError):
-        text = f"{type(error).__name__}: {_masked(str(error))}".rstrip(": ")
+        text = f"{type(error).__name__}: {_masked(str(error))}".replace("\n", " ").rstrip(": ")
         error = InternalError(f"unexpected {text[:LONGEST_FAULT]}")
     problems = error.message.splitlines()
     if len(problems) > 1:
@@ -116,7 +116,7 @@ def _masked(text: str) -> str:
     try:
         from flowyml_policy.mask import mask_text  # noqa: PLC0415
 
-        return mask_text(text)[0].replace("\n", " ")
+        return mask_text(text)[0]
     except Exception:  # noqa: BLE001  the fault that is to be told must not be lost over another one
         return "its text cannot be shown, because the mask of secrets failed"
 

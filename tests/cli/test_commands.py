@@ -314,3 +314,29 @@ def test_validate_with_a_closed_stream_keeps_its_exit_code(
         stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == code
     assert b"Traceback" not in stdout + stderr
+
+
+@pytest.mark.parametrize("command", [("stack", "validate", "stacks"), ("doctor",), ("doctor", "--format", "json")])
+def test_command_secret_in_the_settings_is_shown_masked(examples: Any, command: tuple[str, ...]) -> None:
+    secret = "AKIA" + "ABCDEFGHIJKLMNOP"
+    (examples.here / "flowyml.yaml").write_text(f"policy: {{images: {{inspect: {secret}}}}}\n")
+    ran = examples.run(*command)
+    assert secret not in ran.stdout + ran.stderr
+    assert "masked:aws_access_key" in ran.stdout + ran.stderr
+
+
+def test_stack_validate_settings_that_demand_a_secret_are_refused_fails_closed(examples: Any) -> None:
+    secret = "Qw83kdPzL0aM" + "n5TuRe72XcVb9sT"
+    (examples.here / "flowyml.yaml").write_text(f"policies: {{required_labels: ['approval={secret}']}}\n")
+    ran = examples.run("stack", "validate", "stacks")
+    assert (ran.exit_code, ran.stdout) == (3, "")
+    assert ran.stderr == (
+        "error: a demand of the project looks like a secret: flowyml.yaml:1:30; a demand stands in the open: ask for a "
+        "value that is no secret, nor the mask of one\n"
+    )
+
+
+def test_stack_validate_ci_variable_of_odd_bytes_changes_no_outcome(examples: Any) -> None:
+    plain = examples.run("stack", "validate", "stacks")
+    odd = examples.run("stack", "validate", "stacks", environ={"GITHUB_REF": "ref\udcff"})
+    assert str(odd) == str(plain)

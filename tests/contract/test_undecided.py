@@ -209,6 +209,55 @@ def test_builtin_that_reaches_out_fails_closed(make: MakeEvaluator, call: str, b
 
 
 @pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        ("bits.lsh(1, 100000000000) > 1", r"bits\.lsh"),
+        ("bits.lsh(1, 100000000000000000000) > 1", r"bits\.lsh"),
+        ("bits.lsh(1, 1e11) > 1", r"bits\.lsh"),
+        ("count(numbers.range(1, 100000000000)) > 1", r"numbers\.range"),
+        ("count(numbers.range(1e11, 1)) > 1", r"numbers\.range"),
+        ("count(numbers.range_step(1, 100000000000, 2)) > 1", r"numbers\.range_step"),
+        ('count(sprintf("%0999999d%0999999d", [1, 2])) > 1', "sprintf"),
+        ('count(sprintf("%*d", [999999, 2])) > 1', "sprintf"),
+        ('count(sprintf("%.[1]*f", [999999])) > 1', "sprintf"),
+        ('count(net.cidr_expand("10.0.0.0/2")) > 1', r"net\.cidr_expand"),
+        ('count(net.cidr_expand("2001:db8::/64")) > 1', r"net\.cidr_expand"),
+        ('strings.render_template("{{range 1000000000}}x{{end}}", {}) != ""', r"strings\.render_template"),
+    ],
+)
+def test_builtin_whose_result_would_fill_the_memory_fails_closed(make: MakeEvaluator, call: str, reason: str) -> None:
+    rule = f"package flowyml.rules.huge\n\nfindings contains 1 if {call}\n"
+    evaluator = make({"flowyml": policy(huge=rule)})
+    with pytest.raises(OpaEvaluationFailed, match=f"{reason} is refused: "):
+        evaluator.evaluate(document())
+    assert evaluator.query("flowyml/catalogue/rules", {}) == ["huge", "naming"]
+
+
+def test_builtin_whose_result_is_large_and_bounded_answers(make: MakeEvaluator) -> None:
+    more = """package flowyml.more
+
+answer := [
+	bits.lsh(1, 64),
+	count(numbers.range(1, 200000)),
+	count(numbers.range_step(0, 1000000, 1000)),
+	sprintf("%05d %-4s|%.2f %*d%% 99999", [7, "a", 1.5, 3, 8]),
+	count(net.cidr_expand("10.0.0.0/24")),
+	floor(1e20) + 1,
+	format_int(255, 16),
+]
+"""
+    assert make({"flowyml": policy(more=more)}).query("flowyml/more/answer", {}) == [
+        2**64,
+        200_000,
+        1001,
+        "00007 a   |1.50   8% 99999",
+        256,
+        10**20 + 1,
+        "ff",
+    ]
+
+
+@pytest.mark.parametrize(
     "call",
     [
         lambda evaluator: evaluator.judge(document()),

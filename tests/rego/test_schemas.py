@@ -141,3 +141,22 @@ def test_schema_permits_environments_just_where_the_rule_reads_them(
 
     codes = {finding.code for finding in decision.findings}
     assert ("source.rule_data" in codes) == (not permitted(environments, "org", "environments"))
+
+
+@pytest.mark.parametrize(
+    "company",
+    [
+        {},
+        {"environments": {}, "levels": {}, "rule_data": {}},
+        {"rules_data": {}},
+        {"levels": {}, "waivers": {}},
+        {"packs": {}},
+        {"": {}},
+    ],
+)
+def test_schema_permits_company_data_just_where_main_reads_it(
+    change: Change, judge: Judge, company: dict[str, object]
+) -> None:
+    decision = judge(change({}), company)
+
+    assert ("main.company" in {finding.code for finding in decision.denials}) == (not permitted(company, "org"))

@@ -36,6 +36,9 @@ func guardBuiltins() {
 	for _, name := range schemas {
 		topdown.RegisterBuiltinFunc(name, restricted(name, topdown.GetBuiltin(name), nil))
 	}
+	for name, reason := range sized {
+		topdown.RegisterBuiltinFunc(name, limited(name, topdown.GetBuiltin(name), reason))
+	}
 	topdown.RegisterBuiltinFunc(ast.OPARuntime.Name, refuse(ast.OPARuntime.Name))
 }
 

@@ -193,6 +193,43 @@ _findings contains finding if {
 }
 
 # METADATA
+# title: The company's policy holds what nobody reads
+# description: |
+#   data.org is no mapping, or has a key other than environments, levels, rule_data, rules, lib (what the rules share)
+#   and catalogue, which are all that this version reads.
+# related_resources:
+#   - ref: https://www.openpolicyagent.org/docs/management-bundles
+#     description: How data reaches the policy in a bundle
+# custom:
+#   code: main.company
+#   enforcement: hard
+#   why: Under a misspelt key, or one for a later version, a demand of the company is one that nobody checks.
+_not_read(subject, message, fix) := _denial({"code": "main.company", "subject": subject, "message": message, "fix": fix})
+
+_findings contains finding if some finding in _company
+
+# With rules of the company, which have a catalogue, to mention data.org would run all that stands beside them.
+_company := found if {
+	data.org.catalogue
+	found := _of_company(data.org) with data.org.rules as null with data.org.lib as null with data.org.catalogue as null
+} else := _of_company(data.org)
+
+_of_company(company) := {finding |
+	some key in (object.keys(company) - {"catalogue", "environments", "levels", "lib", "rule_data", "rules"})
+	finding := _not_read(
+		sprintf("data.org.%s", [key]),
+		sprintf("data.org.%s of the company's policy is no key that this version reads", [key]),
+		"correct the key, or use a version of flowyml-policy that reads it; this one reads environments, levels and rule_data",
+	)
+} if {
+	is_object(company)
+} else := {_not_read(
+	"data.org",
+	"data.org, the company's policy, is no mapping",
+	"let data.org be a mapping, for example {\"levels\": {}}, or leave it out",
+)}
+
+# METADATA
 # title: Rule data that no rule reads
 # description: The company or the project gives data for a rule that is not loaded, or the data is no mapping.
 # related_resources:

@@ -263,6 +263,60 @@ test_deny_malformed_levels_whatever_they_say if {
 	found.allow == false
 }
 
+test_deny_company_data_that_is_no_mapping if {
+	every company in [[], [1], ["levels"], "x", "", 5, null, true, false] {
+		decision == _decision(false, [_fault(
+			"main.company",
+			"data.org",
+			"data.org, the company's policy, is no mapping",
+			`let data.org be a mapping, for example {"levels": {}}, or leave it out`,
+		)]) with input as inputs.plain with data.org as company
+	}
+}
+
+test_deny_company_data_under_a_key_that_is_not_read if {
+	every key in ["rules_data", "Levels", "packs", "waivers", "overriders", "break_glass", ""] {
+		every value in [{}, null, false, ["x"]] {
+			decision == _decision(false, [_fault(
+				"main.company",
+				sprintf("data.org.%s", [key]),
+				sprintf("data.org.%s of the company's policy is no key that this version reads", [key]),
+				"correct the key, or use a version of flowyml-policy that reads it; this one reads environments, levels and rule_data",
+			)]) with input as inputs.plain with data.org as {key: value, "levels": {}}
+		}
+	}
+}
+
+test_deny_company_data_under_a_key_that_is_not_read_beside_rules if {
+	found := decision with input as inputs.plain with data.org as {
+		"catalogue": {"codes": {}, "rules": ["gpus"]},
+		"rules": {"gpus": {"findings": {_reported("gpus.a")}}},
+		"lib": {"nodes": {}},
+		"waivers": {},
+		"environments": {},
+	}
+	[[finding.code, finding.subject] | some finding in found.findings] == [["gpus.a", "s"], ["main.company", "data.org.waivers"]]
+}
+
+test_deny_company_data_beside_a_malformed_input if {
+	found := decision with input as {} with data.org as {"waivers": {}}
+	[finding.code | some finding in found.findings] == ["main.company", "main.invalid_input"]
+}
+
+test_allow_company_data_under_every_key_that_is_read if {
+	decision == _decision(true, []) with input as inputs.plain
+		with data.org as {"environments": {}, "levels": {}, "rule_data": {}, "lib": {"nodes": {}}}
+	decision.allow with input as inputs.plain with data.org as {
+		"catalogue": {"codes": {}, "rules": ["gpus"]},
+		"rules": {"gpus": {"findings": set()}},
+		"environments": {},
+		"levels": {},
+		"lib": {},
+		"rule_data": {},
+	}
+	decision == _decision(true, []) with input as inputs.plain with data.org as {}
+}
+
 test_deny_rule_data_for_a_rule_that_is_not_loaded if {
 	found := decision with input as inputs.changed({"project/policies/rule_data": {"label": {"required": ["a"]}}})
 		with data.org.rule_data as {"name": {}}

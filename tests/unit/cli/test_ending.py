@@ -81,3 +81,24 @@ def test_ended_by_a_command_that_ends_the_process_keeps_its_exit(capsys: pytest.
     with pytest.raises(SystemExit, match="7"):
         end(SystemExit(7))
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AuditUnwritable(f"no place for {SECRET}", advice="try another"),
+        AuditUnwritable("no place", advice=f"try another than {SECRET}"),
+        click.UsageError(f"no such option: {SECRET}"),
+        AuditUnwritable(f"one\ntwo {SECRET}", advice=f"not {SECRET}"),
+        RuntimeError(f"surprise {SECRET}"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("debug", [False, True])
+def test_ended_by_an_error_that_quotes_a_secret_masks_it(
+    capsys: pytest.CaptureFixture[str], error: BaseException, debug: bool
+) -> None:
+    end(error, debug=debug)
+    said = capsys.readouterr().err
+    assert SECRET not in said
+    assert "masked:aws_access_key" in said
