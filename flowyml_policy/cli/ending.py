@@ -1,7 +1,7 @@
 """How a command ends: every exception becomes one line on stderr and an exit code.
 
-A line reads `error: what; where; what to do`. Tracebacks are for --debug. Both are masked, whoever raised. Output that cannot be written is an
-error like any other: a result that nobody could read is no allow.
+A line reads `error: what; where; what to do`. Tracebacks are for --debug. Both are masked, whoever raised. Output
+that cannot be written is an error like any other: a result that nobody could read is no allow.
 """
 
 from __future__ import annotations

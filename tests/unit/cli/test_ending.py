@@ -94,9 +94,9 @@ def test_ended_by_a_command_that_ends_the_process_keeps_its_exit(capsys: pytest.
     ],
     ids=lambda error: type(error).__name__,
 )
-@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("debug", [False, True], ids=["plain", "debug"])
 def test_ended_by_an_error_that_quotes_a_secret_masks_it(
-    capsys: pytest.CaptureFixture[str], error: BaseException, debug: bool
+    capsys: pytest.CaptureFixture[str], error: BaseException, *, debug: bool
 ) -> None:
     end(error, debug=debug)
     said = capsys.readouterr().err
