@@ -103,7 +103,7 @@ class Normaliser:
 
 def named_images(definition: StackDefinition) -> tuple[ImageFacts, ...]:
     """What is known of each image that `definition` names without looking at it, in its order."""
-    return _images(definition.set_values().get("spec", {}))
+    return _images(definition.set_values().get("spec", {}), secrets=True)
 
 
 def masked_source(source: Source) -> Source:
