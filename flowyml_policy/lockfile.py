@@ -34,6 +34,7 @@ from flowyml_policy.errors import (
     StackNotPinned,
     YamlInvalid,
 )
+from flowyml_policy.mask import mask_text
 from flowyml_policy.records import LockFacts, StackPin
 from flowyml_policy.records.record import Json, Record
 from flowyml_policy.settings import Settings
@@ -149,27 +150,36 @@ class ProjectPins:
         pin = None if lockfile is None else lockfile.stacks.get(reference)
         return None if pin is None else pin.commit
 
-    def facts(self, *, reference: str | None, name: str) -> LockFacts | None:
-        """What is pinned under `reference`, or for the stack called `name`; see StackPins."""
+    def commits_at(self, uri: str, ref: str) -> frozenset[str]:
+        """The commits that `ref` of the repository at `uri` was pinned to; see StackPins."""
         lockfile, _ = self._state()
-        pins = [] if lockfile is None else _pins(lockfile, reference, name)
-        return None if lockfile is None or not pins else lockfile.facts(pins[0])
+        place = (mask_text(uri)[0], ref)
+        pins = [] if lockfile is None else lockfile.stacks.values()
+        return frozenset(pin.commit for pin in pins if pin.commit is not None and (pin.uri, pin.ref) == place)
+
+    def facts(self, *, reference: str | None, name: str, definition: str, commit: str | None) -> LockFacts | None:
+        """What is pinned of a stack that is what was pinned, null where it is not; see StackPins."""
+        lockfile, _ = self._state()
+        if lockfile is None:
+            return None
+        fitting = (pin for pin in _pins(lockfile, reference, name) if _is_pinned(pin, name, definition, commit))
+        pin = next(fitting, None)
+        return None if pin is None else lockfile.facts(pin)
 
     def require(
         self, *, environment: str, reference: str | None, name: str, definition: str, commit: str | None
     ) -> LockFacts:
         """What is pinned of a stack that is what was pinned; see StackPins."""
         lockfile = self._demanded(environment)
-        self._check_environment(lockfile, environment)
-        pins = _pins(lockfile, reference, name)
-        if not pins:
+        key = self._runs_on(lockfile, environment)
+        pin = lockfile.stacks[key]
+        if _is_pinned(pin, name, definition, commit):
+            return lockfile.facts(pin)
+        if pin.name != name and reference != key:
             raise StackNotPinned(
                 f"environment {environment!r} takes pinned stacks only, and {name!r} is not: {self.path}"
             )
-        for pin in pins:
-            if _is_pinned(pin, name, definition, commit):
-                return lockfile.facts(pin)
-        what = _difference(pins[0], name, definition, commit)
+        what = _difference(pin, name, definition, commit)
         raise StackDrifted(f"environment {environment!r} takes pinned stacks only, and {what}: {self.path}")
 
     def _demanded(self, environment: str) -> Lockfile:
@@ -180,17 +190,19 @@ class ProjectPins:
             raise StackNotPinned(f"environment {environment!r} takes pinned stacks only, and nothing is: {self.path}")
         return lockfile
 
-    def _check_environment(self, lockfile: Lockfile, environment: str) -> None:
-        """An environment that runs on another stack than when it was pinned takes nothing until it is pinned anew."""
+    def _runs_on(self, lockfile: Lockfile, environment: str) -> str:
+        """The key of `stacks` that `environment` was pinned to, the only one that it takes.
+
+        One that runs on another stack than when it was pinned takes nothing until it is pinned anew.
+        """
         runs_on = self._environments.get(environment)
-        if runs_on is None:
-            return
         pinned = lockfile.environments.get(environment)
         if pinned is None:
             raise StackNotPinned(f"environment {environment!r} takes pinned stacks only, and has no pin: {self.path}")
-        if pinned != runs_on:
+        if runs_on not in {None, pinned}:
             what = f"was pinned when it ran on {pinned!r}, and runs on {runs_on!r} now"
             raise StackDrifted(f"environment {environment!r} {what}: {self.path}")
+        return pinned
 
     def _state(self) -> tuple[Lockfile | None, LockfileForeign | None]:
         with self._lock:

@@ -290,11 +290,15 @@ class PolicyEngine:
                 operation=call.operation,
                 evaluated_at=call.evaluated_at,
                 environment=call.environment,
-                lock=self._pins.facts(reference=candidate.reference, name=content.metadata.name),
+                lock=self._pins.facts(
+                    reference=candidate.reference,
+                    name=content.metadata.name,
+                    definition=content.digest,
+                    commit=content.source.commit,
+                ),
             )
             self._require_supported(call.operation, document)
-            if call.operation == "run":
-                self._require_pinned(content, candidate.reference, document.environments)
+            self._require_pinned(content, candidate.reference, _demanding(call, document))
         except Exception as error:  # noqa: BLE001  a fault in one stack's judgement must not hide the others
             return answers.undecided(call, _own(error), content.source, definition=content, document=document)
         return _Ready(content, document)
@@ -339,6 +343,16 @@ def _answer(call: Call, ready: _Ready, judgement: Judgement | FlowymlPolicyError
     except Exception as fault:  # noqa: BLE001  a fault in one stack's judgement must not hide the others
         error = _own(fault)
     return answers.undecided(call, error, definition.source, definition=definition, document=document)
+
+
+def _demanding(call: Call, document: PolicyInput) -> Sequence[str]:
+    """The environments whose demands for pins hold: all that apply to a run, else the one that is asked for.
+
+    So a new version, which nothing pins yet, can be registered while no environment is asked for.
+    """
+    if call.operation == "run":
+        return document.environments
+    return () if call.environment is None else (call.environment,)
 
 
 def _own(error: Exception) -> FlowymlPolicyError:

@@ -46,8 +46,13 @@ class StackPins(Protocol):
         """What is pinned of a stack that is what was pinned: the same definition, from the same commit.
 
         `name` and `definition` (its digest) are those of what was resolved, `commit` that of where it was read.
-        Raises StackNotPinned or StackDrifted.
+        Only the pin of what `environment` runs on counts. Raises StackNotPinned or StackDrifted.
         """
 
-    def facts(self, *, reference: str | None, name: str) -> LockFacts | None:
-        """What is pinned under `reference`, or for the stack called `name`; null where nothing is."""
+    def commits_at(self, uri: str, ref: str) -> frozenset[str]:
+        """The commits that `ref` of the repository at `uri` was pinned to, under whatever name; none where it was not."""
+
+    def facts(self, *, reference: str | None, name: str, definition: str, commit: str | None) -> LockFacts | None:
+        """What is pinned of a stack that is what was pinned under `reference`, or else by its name; see `require`.
+
+        Null where nothing is pinned, or something else: another definition, or another commit than a pin has."""

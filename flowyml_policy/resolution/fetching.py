@@ -26,7 +26,7 @@ from flowyml_policy.errors import (
     SourceUnreachable,
     UsageError,
 )
-from flowyml_policy.records import RegisteredStack, StackRegistry
+from flowyml_policy.records import RegisteredStack, StackPins, StackRegistry
 from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.resolution.cache import ContentCache
 from flowyml_policy.resolution.local import LocalSource
@@ -56,7 +56,8 @@ _Source = TypeVar("_Source")
 class Fetcher:
     """Fetches definitions for one project. Safe from many threads.
 
-    `registry` answers `registry://`; without one such a reference is a UsageError.
+    `registry` answers `registry://`; without one such a reference is a UsageError. A tag that is not where `pins`
+    have it is SourceChanged.
     """
 
     def __init__(
@@ -64,11 +65,13 @@ class Fetcher:
         settings: Settings,
         *,
         registry: StackRegistry | None,
+        pins: StackPins | None = None,
         rules: FetchRules | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         self._settings = settings
         self._registry = registry
+        self._pins = pins
         self._rules = rules or FetchRules()
         self._environ = os.environ if environ is None else environ
         self._cache = ContentCache(environ=self._environ)
@@ -157,7 +160,9 @@ class Fetcher:
 
     def _from_git(self, reference: GitReference, commit: str | None) -> StackDefinition:
         if commit is None:
-            return self._searched(self._git(reference, reference.ref), reference.stack, reference.path)
+            revision = self._git(reference, reference.ref)
+            self._require_unmoved(reference, revision)
+            return self._searched(revision, reference.stack, reference.path)
         found = self._searched(self._pinned(reference, commit), reference.stack, reference.path)
         provenance = found.provenance
         if provenance is None:
@@ -174,6 +179,15 @@ class Fetcher:
             what = f"the tag {reference.ref}" if now.is_tag else "the commit"
             raise SourceChanged(f"{what} was pinned to {commit} and is {now.commit} now: {reference.url}")
         return self._git(reference, commit)
+
+    def _require_unmoved(self, reference: GitReference, now: GitRevision) -> None:
+        """Raise SourceChanged for a tag that some stack was pinned at, and that is another commit now."""
+        if self._pins is None or reference.ref is None or not now.is_tag:
+            return
+        pinned = self._pins.commits_at(now.uri, reference.ref)
+        if pinned and now.commit not in pinned:
+            what = f"the tag {reference.ref} was pinned to {' and '.join(sorted(pinned))} and is {now.commit} now"
+            raise SourceChanged(f"{what}: {now.uri}")
 
     def _git(self, reference: GitReference, ref: str | None) -> GitRevision:
         from flowyml_policy.resolution.git import GitRevision, GitSource  # noqa: PLC0415  only for what is kept there

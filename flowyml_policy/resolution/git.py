@@ -114,6 +114,11 @@ class GitRevision(Revision):
         self._confirmed = confirmed
 
     @property
+    def uri(self) -> str:
+        """The repository, without credentials."""
+        return self._source.uri
+
+    @property
     def is_tag(self) -> bool:
         """Whether a tag was asked for, which is not meant to move, as a branch is."""
         return self._name is not None and self._name.startswith("refs/tags/")

@@ -6,6 +6,7 @@ Rules of this room:
 - A step that is set but broken is an error. It never falls to the next, and an empty value is set.
 - An environment that is asked for holds even where the argument decides: it must exist, and what it demands
   (`require_pinned`, `require_lock`) is demanded of the stack, whoever named it.
+- A tag that moved since flowyml.lock pinned it is an error to everybody; a branch may move where no lock is demanded.
 - `explain` walks the same way as `locate`; it is no second account of it.
 """
 
@@ -66,7 +67,7 @@ class StackResolver:
         self.settings = settings
         self._pins = pins
         self._registry = registry
-        self._fetcher = Fetcher(settings, registry=registry, rules=rules, environ=self._environ)
+        self._fetcher = Fetcher(settings, registry=registry, pins=pins, rules=rules, environ=self._environ)
         self._names = Names(settings, self._fetcher, registry)
 
     def resolve(self, stack: object = None, env: str | None = None) -> StackDefinition:
@@ -227,7 +228,10 @@ class StackResolver:
                     definition=definition.digest,
                     commit=definition.source.commit,
                 )
-        return None if self._pins is None else self._pins.facts(reference=reference, name=name)
+        if self._pins is None:
+            return None
+        commit = definition.source.commit
+        return self._pins.facts(reference=reference, name=name, definition=definition.digest, commit=commit)
 
     def _required_pins(self, environment: str) -> StackPins:
         if self._pins is None:

@@ -205,7 +205,7 @@ def test_read_of_an_edited_lockfile_fails_closed(path: Path, old: str, new: str,
         read_lockfile(path)
     assert said in caught.value.message
     with pytest.raises(LockfileInvalid):
-        pins(path).facts(reference=None, name="prod-gpu")
+        pins(path).facts(reference=None, name="prod-gpu", definition=A, commit=COMMIT)
 
 
 def test_read_of_a_folder_fails_closed(path: Path) -> None:
@@ -216,13 +216,13 @@ def test_read_of_a_folder_fails_closed(path: Path) -> None:
 
 def test_read_without_a_file_is_nothing(path: Path) -> None:
     assert read_lockfile(path) is None
-    assert pins(path).facts(reference=None, name="prod-gpu") is None
+    assert pins(path).facts(reference=None, name="prod-gpu", definition=A, commit=COMMIT) is None
     assert pins(path).commit_of("prod") is None
 
 
 def test_flowymls_own_lockfile_is_explained_and_pins_nothing(path: Path) -> None:
     path.write_text(FLOWYML)
-    assert pins(path).facts(reference=None, name="prod") is None
+    assert pins(path).facts(reference=None, name="prod", definition=A, commit=None) is None
     with pytest.raises(LockfileForeign) as caught:
         pins(path).require(environment="production", reference=None, name="prod", definition=A, commit=None)
     assert caught.value.message == f"the file is a lockfile of FlowyML itself, not of flowyml-policy: {path}"
@@ -242,12 +242,52 @@ FACTS = LockFacts(
 
 @pytest.mark.parametrize("reference", ["prod", None, "prod-gpu"])
 def test_pins_are_found_by_reference_and_by_name(pinned: ProjectPins, reference: str | None) -> None:
-    assert pinned.facts(reference=reference, name="prod-gpu") == FACTS
+    assert pinned.facts(reference=reference, name="prod-gpu", definition=A, commit=COMMIT) == FACTS
     assert (
         pinned.require(environment="production", reference=reference, name="prod-gpu", definition=A, commit=COMMIT)
         == FACTS
     )
     assert pinned.commit_of("prod") == COMMIT
+
+
+@pytest.mark.parametrize(
+    ("reference", "name", "definition", "commit"),
+    [
+        ("prod", "prod-gpu", B, COMMIT),
+        (None, "prod-gpu", B, COMMIT),
+        ("prod", "prod-gpu", A, "d" * 40),
+        ("prod", "prod-gpu", A, None),
+        ("prod", "other", A, COMMIT),
+    ],
+)
+def test_facts_of_another_definition_than_the_pinned_one_are_none(
+    pinned: ProjectPins, reference: str | None, name: str, definition: str, commit: str | None
+) -> None:
+    assert pinned.facts(reference=reference, name=name, definition=definition, commit=commit) is None
+
+
+def test_facts_are_of_the_pin_that_fits_among_those_of_a_name(path: Path) -> None:
+    other = GPU.model_copy(update={"definition": B})
+    write_lockfile(path, LOCKFILE.model_copy(update={"stacks": {"a": other, "prod": GPU, "local": LOCAL}}))
+    assert pins(path).facts(reference=None, name="prod-gpu", definition=A, commit=COMMIT) == FACTS
+
+
+@pytest.mark.parametrize("reference", [None, "canary", "prod"])
+def test_require_takes_the_pin_of_what_the_environment_runs_on_and_no_other_fails_closed(
+    path: Path, reference: str | None
+) -> None:
+    canary = GPU.model_copy(update={"definition": B})
+    write_lockfile(path, LOCKFILE.model_copy(update={"stacks": {"canary": canary, "prod": GPU, "local": LOCAL}}))
+    with pytest.raises(StackDrifted, match=f"was pinned as {A} and is {B} now"):
+        pins(path).require(environment="production", reference=reference, name="prod-gpu", definition=B, commit=COMMIT)
+    with pytest.raises(StackNotPinned, match="'local' is not"):
+        pins(path).require(environment="production", reference="local", name="local", definition=B, commit=None)
+
+
+def test_commits_at_a_place_are_those_of_its_pins(pinned: ProjectPins) -> None:
+    assert pinned.commits_at(GPU.uri, "v2.1.0") == {COMMIT}
+    assert pinned.commits_at(GPU.uri, "v2.2.0") == frozenset()
+    assert pinned.commits_at("https://github.com/my-org/forks.git", "v2.1.0") == frozenset()
 
 
 def test_require_of_a_stack_that_is_not_pinned_fails_closed(pinned: ProjectPins) -> None:

@@ -166,6 +166,20 @@ def test_resolving_for_production_after_a_tag_moved_fails_closed(repository: Pat
         StackResolver().resolve(env="production")
 
 
+def test_resolving_after_a_tag_moved_fails_closed_by_whatever_name_and_for_nobody_in_particular(
+    repository: Path,
+) -> None:
+    pinning().lock()
+    before = StackResolver().resolve("prod")
+    git(repository, "tag", "v2")
+    move_tag(repository)
+    for named in ("prod", "prod@1.0.0", f"git+file://{repository}@v1#prod.yaml"):
+        with pytest.raises(SourceChanged, match="the tag v1 was pinned to"):
+            StackResolver().resolve(named)
+    assert StackResolver().resolve(f"git+file://{repository}@v2#prod.yaml").digest == before.digest
+    assert StackResolver().resolve(f"git+file://{repository}@main#prod.yaml").digest != before.digest
+
+
 def test_resolving_for_production_without_a_lockfile_fails_closed(repository: Path) -> None:
     with pytest.raises(StackNotPinned):
         StackResolver().resolve(env="production")
@@ -186,6 +200,35 @@ def test_run_of_a_local_stack_that_drifted_fails_closed(project: Path, write_sta
             engine.check(path)
         assert isinstance(caught.value.__cause__, StackDrifted)
         assert engine.check(path, operation="validate").allowed
+
+
+@pytest.mark.parametrize("demand", ["require_lock", "require_pinned"])
+@pytest.mark.parametrize("by_variable", [False, True])
+def test_validate_and_apply_for_an_environment_hold_what_it_demands_fails_closed(
+    project: Path, write_stack: WriteStack, demand: str, by_variable: bool
+) -> None:
+    settings = (project / "flowyml.yaml").read_text()
+    (project / "flowyml.yaml").write_text(
+        settings.replace("{stack: prod-gpu-large}", f"{{stack: prod-gpu-large, {demand}: true}}")
+    )
+    path = write_stack("prod-gpu-large")
+    pinning().lock()
+    write_stack("prod-gpu-large", image="myregistry.azurecr.io/flowyml:2")
+    environ = dict(os.environ) | ({"FLOWYML_ENV": "production"} if by_variable else {})
+    asked = None if by_variable else "production"
+    code = {"require_lock": "stack_drifted", "require_pinned": "source_not_pinned"}[demand]
+    with (
+        PolicyEngine.from_project(project, environ=environ) as engine,
+        StackLifecycle.from_project(project, environ=environ) as life,
+    ):
+        for named in (path, "prod-gpu-large"):
+            (result,) = engine.validate([named], environment=asked)
+            assert (result.outcome, result.error and result.error.code) == ("error", code)
+            (applied,) = life.apply([named], environment=asked)
+            assert (applied.status, applied.exit_code) == ("undecided", 3)
+    with StackLifecycle.from_project(project) as life:
+        assert [one.status for one in life.apply([path])] == ["registered"]
+        assert [one.status for one in life.apply([path], environment="dev")] == ["unchanged"]
 
 
 def test_policy_is_told_what_is_pinned(project: Path, write_stack: WriteStack) -> None:

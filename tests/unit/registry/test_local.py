@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from flowyml_policy.audit import AuditStore
+from flowyml_policy.canonical import canonical_digest
 from flowyml_policy.definitions import StackDefinition
 from flowyml_policy.errors import (
     RegistryCorrupt,
@@ -24,6 +25,7 @@ from flowyml_policy.errors import (
     VersionTaken,
     VersionUnknown,
 )
+from flowyml_policy.mask import mask_value
 from flowyml_policy.records import (
     AlreadyThere,
     LastDecision,
@@ -37,6 +39,7 @@ from flowyml_policy.records import (
     StackRegistry,
 )
 from flowyml_policy.registry import LocalRegistry, new_stack
+from flowyml_policy.registry.difference import difference
 from flowyml_policy.registry.schema import MIGRATIONS, REGISTRY
 from flowyml_policy.storage import Migration, Transaction, open_for_writing
 
@@ -47,6 +50,14 @@ LATER = "2026-12-01T00:00:00Z"
 
 def registered(stack: NewStack) -> RegisteredStack:
     return RegisteredStack.model_validate(dict(stack))
+
+
+def with_secret(stack: NewStack, **labels: str) -> NewStack:
+    """`stack` as a caller could build it who never asked whether it may be registered."""
+    document = {**stack.document, "metadata": {**stack.document["metadata"], "labels": labels}}
+    return stack.model_copy(
+        update={"document": document, "labels": labels, "digest": canonical_digest(document)},
+    )
 
 
 def named(listed: object) -> list[tuple[str, str]]:
@@ -94,12 +105,38 @@ def test_put_other_content_under_a_version_is_refused_with_the_difference(regist
     assert registry.get("prod-gpu") == registered(stack(nodes=4))
 
 
-def test_put_difference_in_a_secret_does_not_show_it(registry: LocalRegistry, stack: Make) -> None:
-    registry.put(stack(api_key="hunter22hunter22"))
-    with pytest.raises(VersionTaken) as caught:
-        registry.put(stack(api_key="tr0ub4dor&3xkcd"))
-    assert "hunter22" not in caught.value.diff + str(caught.value)
-    assert "(they differ in secrets, which are not shown, or in kinds of values)" in caught.value.diff
+def test_put_definition_that_holds_secrets_is_refused_and_shows_none(registry: LocalRegistry, stack: Make) -> None:
+    token = "ghp_" + "0123456789abcdefghijABCDEFGHIJ012345"
+    for new in (with_secret(stack(), api_key="hunter22hunter22", note=token), with_secret(stack(), **{token: "x"})):
+        with pytest.raises(StackUnregistrable, match=r"metadata\.labels") as caught:
+            registry.put(new)
+        error = caught.value
+        shown = f"{error} {error.message} {error.advice}"
+        assert "hunter22" not in shown
+        assert token not in shown
+        assert error.exit_code == 1
+        assert "spec.secrets" in error.advice
+        with pytest.raises(StackUnknown):
+            registry.get("prod-gpu")
+    with pytest.raises(StackUnregistrable) as caught:
+        registry.put(with_secret(stack(), api_key="hunter22hunter22", note=token))
+    _, suspected = mask_value(with_secret(stack(), api_key="hunter22hunter22", note=token).document)
+    found = [f"metadata.labels.{one.path[-1]} ({one.detector})" for one in suspected]
+    assert len(found) == 2
+    assert caught.value.message == f"stack 'prod-gpu' holds what looks like a secret: {', '.join(found)}"
+
+
+def test_new_stack_that_holds_a_secret_is_refused(stack: Make) -> None:
+    with pytest.raises(StackUnregistrable, match=r"metadata\.labels\.api_key"):
+        stack(api_key="hunter22hunter22")
+
+
+def test_difference_in_a_secret_that_an_older_release_registered_does_not_show_it(stack: Make) -> None:
+    old, new = (with_secret(stack(), api_key=secret).document for secret in ("hunter22hunter22", "tr0ub4dor&3xkcd"))
+    shown = difference(old, new, old_name="old", new_name="new")
+    assert "hunter22" not in shown
+    assert "tr0ub4dor" not in shown
+    assert "(they differ in secrets, which are not shown, or in kinds of values)" in shown
 
 
 def test_put_another_build_of_a_version_is_refused(registry: LocalRegistry, stack: Make) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import trustme
 
+from flowyml_policy.canonical import canonical_digest
 from flowyml_policy.errors import (
     RegistryAccessDenied,
     RegistryAnswerInvalid,
@@ -65,6 +66,21 @@ def test_put_other_content_is_refused_with_the_difference(remote: RemoteRegistry
         remote.put(stack(nodes=8))
     assert "-    max_nodes: 4\n+    max_nodes: 8\n" in caught.value.diff
     assert caught.value.registered == registered(stack(nodes=4))
+
+
+def test_put_definition_that_holds_a_secret_is_refused_before_anything_is_sent(
+    remote: RemoteRegistry, server: Any, stack: Make
+) -> None:
+    clean = stack()
+    labels = {"api_key": "hunter22hunter22"}
+    document = {**clean.document, "metadata": {**clean.document["metadata"], "labels": labels}}
+    new = clean.model_copy(
+        update={"document": document, "labels": labels, "digest": canonical_digest(document)},
+    )
+    with pytest.raises(StackUnregistrable, match=r"metadata\.labels\.api_key") as caught:
+        remote.put(new)
+    assert "hunter22" not in f"{caught.value} {caught.value.message}"
+    assert server.requests == []
 
 
 def test_retire_over_the_wire(remote: RemoteRegistry, put_all: PutAll, stack: Make) -> None:
