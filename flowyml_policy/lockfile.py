@@ -157,6 +157,12 @@ class ProjectPins:
         pins = [] if lockfile is None else lockfile.stacks.values()
         return frozenset(pin.commit for pin in pins if pin.commit is not None and (pin.uri, pin.ref) == place)
 
+    def references_to(self, *, name: str, definition: str) -> tuple[str, ...]:
+        """The references that were pinned to that stack; see StackPins."""
+        lockfile, _ = self._state()
+        pins = {} if lockfile is None else lockfile.stacks
+        return tuple(key for key, pin in pins.items() if (pin.name, pin.definition) == (name, definition))
+
     def facts(self, *, reference: str | None, name: str, definition: str, commit: str | None) -> LockFacts | None:
         """What is pinned of a stack that is what was pinned, null where it is not; see StackPins."""
         lockfile, _ = self._state()

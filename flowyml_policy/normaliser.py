@@ -12,7 +12,7 @@ Rules of this room:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -64,16 +64,20 @@ class Normaliser:
         operation: Literal["validate", "apply", "run"],
         evaluated_at: str,
         environment: str | None = None,
+        pinned_as: Collection[str] = (),
         lock: LockFacts | None = None,
         run: RunFacts | None = None,
     ) -> PolicyInput:
-        """The document for `definition`; `environment` is the one asked for, known to exist."""
+        """The document for `definition`; `environment` is the one asked for, known to exist.
+
+        `pinned_as` are the references that flowyml.lock pins to what `definition` is.
+        """
         stack = _stack(definition)
         return PolicyInput(
             operation=operation,
             evaluated_at=evaluated_at,
             authority=self._settings.authority,
-            environments=self.environments(definition, environment),
+            environments=self.environments(definition, environment, pinned_as),
             actor=self._actor,
             project=self._project,
             stack=stack,
@@ -83,9 +87,12 @@ class Normaliser:
             images=_images(definition.set_values().get("spec", {}), secrets=bool(stack.suspected_secrets)),
         )
 
-    def environments(self, definition: StackDefinition, asked: str | None) -> tuple[str, ...]:
+    def environments(
+        self, definition: StackDefinition, asked: str | None, pinned_as: Collection[str] = ()
+    ) -> tuple[str, ...]:
         """Every environment that applies, sorted: the one asked for, those mapped to this stack, its label's.
 
+        One that runs on a reference of `pinned_as` is mapped to this stack, wherever this copy of it was read.
         The label counts for what it says, known here or not: company data may know the environment.
         """
         file = Path(definition.source.uri) if definition.source.kind == "local" else None
@@ -94,6 +101,8 @@ class Normaliser:
             from flowyml_policy.resolution.same_place import environments_of  # noqa: PLC0415  only for addresses
 
             names.update(environments_of(self._settings, definition))
+        if pinned_as:
+            names.update(name for name, one in self._settings.environments.items() if one.stack in pinned_as)
         label = definition.metadata.labels.get(ENVIRONMENT_LABEL)
         if label and label not in self._settings.environments:
             label, _ = mask_text(label)

@@ -290,6 +290,7 @@ class PolicyEngine:
                 operation=call.operation,
                 evaluated_at=call.evaluated_at,
                 environment=call.environment,
+                pinned_as=self._pins.references_to(name=content.metadata.name, definition=content.digest),
                 lock=self._pins.facts(
                     reference=candidate.reference,
                     name=content.metadata.name,

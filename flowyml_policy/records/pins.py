@@ -50,9 +50,13 @@ class StackPins(Protocol):
         """
 
     def commits_at(self, uri: str, ref: str) -> frozenset[str]:
-        """The commits that `ref` of the repository at `uri` was pinned to, under whatever name; none where it was not."""
+        """The commits that `ref` of the repository at `uri` was pinned to, under whatever name."""
+
+    def references_to(self, *, name: str, definition: str) -> tuple[str, ...]:
+        """The references that were pinned to a stack of that name and digest, wherever it was read."""
 
     def facts(self, *, reference: str | None, name: str, definition: str, commit: str | None) -> LockFacts | None:
         """What is pinned of a stack that is what was pinned under `reference`, or else by its name; see `require`.
 
-        Null where nothing is pinned, or something else: another definition, or another commit than a pin has."""
+        Null where nothing is pinned, or something else: another definition, or another commit than a pin has.
+        """

@@ -2,19 +2,23 @@
 
 Another way to name a stack must not take it out of an environment. So a definition belongs to an environment whose
 `stack` is its name, or leads to the place that it was read from: a key of `stacks:`, or an address. At which revision
-or version does not matter.
+or version does not matter, nor what is asked of an http address; GitHub and GitLab do not tell small letters from
+capitals, and a repository of this machine is the folder that its links lead to.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Final
+from urllib.parse import unquote, urlsplit
 
 from flowyml_policy.definitions import StackDefinition
 from flowyml_policy.errors import ReferenceMalformed, SourceError
 from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.resolution.git_address import checked_address
 from flowyml_policy.resolution.references import (
+    DEFAULT_HOSTS,
     FileReference,
     GitReference,
     HttpReference,
@@ -25,6 +29,9 @@ from flowyml_policy.resolution.references import (
     reference_of,
 )
 from flowyml_policy.settings import Settings
+
+_FILE: Final = "file://"
+_HOSTED: Final = {"github", "gitlab"}
 
 
 def environments_of(settings: Settings, definition: StackDefinition) -> tuple[str, ...]:
@@ -71,7 +78,8 @@ def _is_address(reference: HttpReference, definition: StackDefinition) -> bool:
         return False
     from flowyml_policy.resolution.http import display_url  # noqa: PLC0415  only for what is kept there
 
-    return display_url(reference.url) == definition.source.uri
+    named, read = (url.partition("?")[0] for url in (reference.url, definition.source.uri))
+    return display_url(named) == display_url(read)
 
 
 def _is_in_repository(reference: GitReference, provenance: Provenance | None) -> bool:
@@ -83,10 +91,16 @@ def _is_in_repository(reference: GitReference, provenance: Provenance | None) ->
 
 def _is_repository(reference: GitReference, provenance: Provenance) -> bool:
     try:
-        return _bare(checked_address(reference.url, frozenset())) == _bare(provenance.uri)
+        named, read = _bare(checked_address(reference.url, frozenset())), _bare(provenance.uri)
     except SourceError:
         return False
+    hosted = {reference.kind, provenance.kind} & _HOSTED
+    return named == read or bool(hosted and named.lower() == read.lower() and not named.startswith(_FILE))
 
 
 def _bare(uri: str) -> str:
-    return uri.removesuffix("/").removesuffix(".git")
+    """One text for all addresses of a repository; links of this machine are followed."""
+    if uri.startswith(_FILE):
+        uri = _FILE + os.path.realpath(unquote(uri.removeprefix(_FILE)))
+    bare = uri.rstrip("/").removesuffix(".git").rstrip("/")
+    return bare.lower() if urlsplit(bare).hostname in DEFAULT_HOSTS.values() else bare

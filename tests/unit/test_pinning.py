@@ -205,7 +205,7 @@ def test_run_of_a_local_stack_that_drifted_fails_closed(project: Path, write_sta
 @pytest.mark.parametrize("demand", ["require_lock", "require_pinned"])
 @pytest.mark.parametrize("by_variable", [False, True])
 def test_validate_and_apply_for_an_environment_hold_what_it_demands_fails_closed(
-    project: Path, write_stack: WriteStack, demand: str, by_variable: bool
+    project: Path, write_stack: WriteStack, demand: str, *, by_variable: bool
 ) -> None:
     settings = (project / "flowyml.yaml").read_text()
     (project / "flowyml.yaml").write_text(
@@ -229,6 +229,22 @@ def test_validate_and_apply_for_an_environment_hold_what_it_demands_fails_closed
     with StackLifecycle.from_project(project) as life:
         assert [one.status for one in life.apply([path])] == ["registered"]
         assert [one.status for one in life.apply([path], environment="dev")] == ["unchanged"]
+
+
+def test_copy_of_what_is_pinned_for_an_environment_belongs_to_it_and_is_not_run_fails_closed(
+    project: Path, repository: Path
+) -> None:
+    pinning().lock()
+    copy = project / "copy.yaml"
+    copy.write_text(STACK % IMAGE)
+    other = project / "other.yaml"
+    other.write_text((STACK % IMAGE).replace("max_nodes: 4", "max_nodes: 3"))
+    with PolicyEngine.from_project(project) as engine:
+        assert [one.environments for one in engine.validate([str(copy), str(other)])] == [("production",), ()]
+        with pytest.raises(PolicyUndecided) as caught:
+            engine.check(copy)
+    assert isinstance(caught.value.__cause__, StackDrifted)
+    assert repository.exists()
 
 
 def test_policy_is_told_what_is_pinned(project: Path, write_stack: WriteStack) -> None:

@@ -24,6 +24,8 @@ environments:
   by-url: {stack: web}
   by-file: {stack: file://./stacks/gpu.yaml}
   by-file-folder: {stack: 'file://./stacks#gpu'}
+  by-url-with-query: {stack: 'https://stacks.example/asked.yaml?v=1'}
+  by-repository-file: {stack: 'git+file://@/link@v1#stacks/gpu.yaml'}
   malformed: {stack: 'github://org'}
   other: {stack: cpu}
   other-repository: {stack: 'github://org/others@v1#stacks/gpu.yaml'}
@@ -54,6 +56,15 @@ def git(uri: str = "https://github.com/org/stacks.git", path: str = "stacks/gpu.
         (None, "gpu", ALWAYS),
         (git(), "gpu", ALWAYS | {"by-address", "by-path", "by-folder", "by-key"}),
         (git("https://github.com/org/stacks"), "gpu", ALWAYS | {"by-address", "by-path", "by-folder", "by-key"}),
+        (git("https://github.com/Org/STACKS.git"), "gpu", ALWAYS | {"by-address", "by-path", "by-folder", "by-key"}),
+        (git("https://git.example/Org/stacks.git"), "any", set()),
+        (git("file://@/repository"), "any", {"by-repository-file"}),
+        (git("file://@/repository/.git"), "any", {"by-repository-file"}),
+        (git("file://@/link/"), "any", {"by-repository-file"}),
+        (git("file://@/elsewhere"), "any", set()),
+        (Provenance(kind="http", uri="https://stacks.example/asked.yaml"), "any", {"by-url-with-query"}),
+        (Provenance(kind="http", uri="https://stacks.example/asked.yaml?v=2"), "any", {"by-url-with-query"}),
+        (Provenance(kind="http", uri="https://stacks.example/gpu.yaml?x"), "any", {"by-url"}),
         (git(path="stacks/x.yaml"), "gpu", ALWAYS | {"by-address", "by-folder"}),
         (git(), "gpu-2", {"by-path", "by-folder", "by-key"}),
         (git(), "searched", {"by-path", "by-folder", "by-key", "by-key-without-path"}),
@@ -75,6 +86,10 @@ def test_environments_of_a_definition_are_those_that_lead_to_where_it_was_read(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "stacks").mkdir()
-    (tmp_path / "flowyml.yaml").write_text(SETTINGS)
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "link").symlink_to("repository")
+    (tmp_path / "flowyml.yaml").write_text(SETTINGS.replace("//@/", f"//{tmp_path}/"))
+    if provenance is not None:
+        provenance = provenance.model_copy(update={"uri": provenance.uri.replace("//@/", f"//{tmp_path}/")})
     settings = load_settings(project=tmp_path, environ={"HOME": str(tmp_path)})
     assert set(environments_of(settings, definition(provenance, name))) == expected
