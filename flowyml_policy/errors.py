@@ -506,7 +506,7 @@ class VersionTaken(RegistryError):
 
 
 class StackUnregistrable(RegistryError):
-    """A definition cannot be registered as it is: by its name, or for want of a semantic version."""
+    """A definition cannot be registered as it is: for its name, its version, or a secret that it holds."""
 
     code = "stack_unregistrable"
     exit_code = 1

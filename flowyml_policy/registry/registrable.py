@@ -1,4 +1,8 @@
-"""What may be registered: a definition that can be asked for by name and version, and is what its digest says."""
+"""What may be registered: a definition that can be asked for by name and version, and is what its digest says.
+
+A registry hands out what it was given, to everybody who may read it, for good: a definition in whose document the mask
+finds a secret is never registered, in no registry.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,14 @@ from typing import Final
 from flowyml_policy.canonical import canonical_digest
 from flowyml_policy.definitions import LOCAL_STACK, StackDefinition
 from flowyml_policy.definitions.model import SAFE_NAME
+from flowyml_policy.definitions.problems import dotted
 from flowyml_policy.errors import NotCanonical, StackUnregistrable, VersionMalformed
-from flowyml_policy.mask import mask_text
+from flowyml_policy.mask import mask_text, mask_value
 from flowyml_policy.records import NewStack
 from flowyml_policy.semantic_version import parse_version
 
 _SAFE_NAME: Final = re.compile(SAFE_NAME.removesuffix("$"))
+_SHOWN_SECRETS: Final = 5
 
 
 def new_stack(
@@ -47,6 +53,7 @@ def new_stack(
 
 def check_registrable(stack: NewStack) -> None:
     """Raise StackUnregistrable for what no registry takes."""
+    _refuse_secrets(stack)
     if not can_be_named(stack.name):
         raise StackUnregistrable(
             f"no reference can name a stack {stack.name!a}",
@@ -67,6 +74,20 @@ def check_registrable(stack: NewStack) -> None:
             f"stack {stack.name!r} is not the definition that its name, version, labels and digest say",
             advice="read the definition again",
         )
+
+
+def _refuse_secrets(stack: NewStack) -> None:
+    """Raise StackUnregistrable where the mask finds secrets in the document; it says where, never what."""
+    _, suspected = mask_value(stack.document)
+    if not suspected:
+        return
+    shown = [f"{dotted(one.path)} ({one.detector})" for one in suspected[:_SHOWN_SECRETS]]
+    if len(suspected) > _SHOWN_SECRETS:
+        shown.append(f"and {len(suspected) - _SHOWN_SECRETS} more")
+    raise StackUnregistrable(
+        f"stack {mask_text(stack.name)[0]!r} holds what looks like a secret: {', '.join(shown)}",
+        advice="name the secret by reference in spec.secrets instead of writing it into the definition",
+    )
 
 
 def can_be_named(name: str) -> bool:
