@@ -12,9 +12,9 @@ Rules of this room:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from flowyml_policy.definitions import StackDefinition
 from flowyml_policy.encodable import encodable, encodable_value
@@ -35,16 +35,20 @@ from flowyml_policy.records import (
 from flowyml_policy.records.record import Json, Key, KeyPath
 from flowyml_policy.settings import Settings
 
-_IMAGE_KEYS: Final = ("image", "image_uri", "imageUri", "base_image", "baseImage", "docker_image", "dockerImage")
+IMAGE_PATH: Final = ("spec", "runtime", "docker_image")
+"""The one place of both schemas that names a container image, in schema A's terms."""
 
-IMAGE_PATHS: Final[tuple[KeyPath, ...]] = (
-    ("spec", "runtime", "docker_image"),
-    *(("spec", "deployment", "config", key) for key in (*_IMAGE_KEYS, "container_image", "containerImage")),
-)
-"""Every place of a definition that names a container image, in schema A's terms.
+DEPLOYER_PATH: Final = ("spec", "deployment", "config")
+"""What a deployer is told, free of form: an image there is found, at any depth, by the name of its key.
 
-What a deployer is told is free of form; an image there is found by the names that deployers give it.
+`spec.deployment.registry_uri` names a registry of models, not an image, and is no place to look.
 """
+
+_IMAGE_KEY_ENDS: Final = ("image", "imageuri")
+_PART_KEYS: Final = ("repository", "repo", "name", "registry", "tag", "digest")
+"""What an image written in parts is known by, the best name for it first; `name` alone says nothing of parts."""
+
+_IN_PARTS: Final = "it is written in parts, which cannot be judged"
 
 ENVIRONMENT_LABEL: Final = "environment"
 
@@ -187,33 +191,88 @@ def _masked_run(run: RunFacts) -> RunFacts:
     return RunFacts.model_validate(mask_value(encodable_value(run.model_dump()))[0], strict=False)
 
 
+class _Named(NamedTuple):
+    """A place that names an image; `problem` says why nothing can be made of the reference."""
+
+    path: KeyPath
+    ref: str
+    problem: str | None = None
+
+
 def _images(spec: dict[str, dict[str, Json]], *, secrets: bool) -> tuple[ImageFacts, ...]:
     """Facts for each distinct reference, in the order of the definition; nothing is inspected here.
 
     `secrets`: the definition holds some, so that every reference is looked at.
     """
-    places: dict[str, list[KeyPath]] = {}
-    for path, ref in _named_images(spec):
-        places.setdefault(ref, []).append(path)
-    return tuple((_masked_image if secrets else _image)(ref, paths) for ref, paths in places.items())
+    places: dict[tuple[str, str | None], list[KeyPath]] = {}
+    for path, ref, problem in _named_images(spec, secrets=secrets):
+        places.setdefault((ref, problem), []).append(path)
+    return tuple(
+        _image(ref, paths) if problem is None else _unreadable(ref, paths, problem)
+        for (ref, problem), paths in places.items()
+    )
 
 
-def _named_images(spec: dict[str, dict[str, Json]]) -> list[tuple[KeyPath, str]]:
-    found = []
-    for path in IMAGE_PATHS:
-        ref: Json = spec
-        for step in path[1:]:
-            ref = ref.get(step) if isinstance(ref, dict) else None
-        if isinstance(ref, str):
-            found.append((path, ref))
-    return found
+def _named_images(spec: dict[str, dict[str, Json]], *, secrets: bool) -> Iterator[_Named]:
+    """Every image that `spec` names, masked where it holds secrets."""
+    ref = spec.get("runtime", {}).get("docker_image")
+    if isinstance(ref, str):
+        masked, detectors = mask_text(ref) if secrets else (ref, ())
+        yield _Named(IMAGE_PATH, masked, _secret(detectors) if detectors else None)
+    config = spec.get("deployment", {}).get("config")
+    if config is None:
+        return
+    detected: dict[KeyPath, list[str]] = {}
+    if secrets:
+        config, suspected = mask_value(config)
+        for one in suspected:
+            detected.setdefault((*DEPLOYER_PATH, *one.path), []).append(one.detector)
+    for named in _deployer_images(config):
+        found = detected.get(named.path)
+        yield named if found is None or named.problem else named._replace(problem=_secret(found))
 
 
-def _masked_image(ref: str, paths: Sequence[KeyPath]) -> ImageFacts:
-    masked, detectors = mask_text(ref)
-    if detectors:
-        return _unreadable(masked, paths, f"it holds what looks like a secret ({', '.join(detectors)})")
-    return _image(ref, paths)
+def _deployer_images(config: Json) -> Iterator[_Named]:
+    """The images that a deployer is told of, in the order of `config`, at whatever depth its reader let through.
+
+    A key that names an image says so of all below it: of a text, of each text of a list or mapping. A mapping of
+    parts (`repository`, `tag`) is one image, which deployers put together each in its own way.
+    """
+    waiting: list[tuple[Json, KeyPath, bool]] = [(config, DEPLOYER_PATH, False)]
+    while waiting:
+        node, path, is_image = waiting.pop()
+        if isinstance(node, dict):
+            parts = _parts(node) if is_image else None
+            if parts is not None:
+                yield _Named(path, parts, _IN_PARTS)
+            below = is_image and parts is None
+            waiting += [(item, (*path, key), below or _names_image(key)) for key, item in node.items()][::-1]
+        elif isinstance(node, list | tuple):
+            waiting += [(item, (*path, i), is_image) for i, item in enumerate(node)][::-1]
+        elif is_image and isinstance(node, str):
+            yield _Named(path, node)
+
+
+def _folded(key: str) -> str:
+    return key.casefold().replace("_", "").replace("-", "")
+
+
+def _names_image(key: str) -> bool:
+    return _folded(key).endswith(_IMAGE_KEY_ENDS)
+
+
+def _parts(node: dict[str, Json]) -> str | None:
+    """What to call the image that `node` writes in parts, masked; null where it has none of the parts."""
+    said = {_folded(key): item for key, item in node.items()}
+    if not any(key in said for key in _PART_KEYS if key != "name"):
+        return None
+    ref = next((item for item in map(said.get, _PART_KEYS[:4]) if item and isinstance(item, str)), "?")
+    tag = said.get("tag")
+    return mask_text(f"{ref}:{tag}" if tag and isinstance(tag, str | int) else ref)[0]
+
+
+def _secret(detectors: Sequence[str]) -> str:
+    return f"it holds what looks like a secret ({', '.join(detectors)})"
 
 
 def _image(ref: str, paths: Sequence[KeyPath]) -> ImageFacts:

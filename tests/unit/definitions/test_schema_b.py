@@ -20,7 +20,7 @@ from flowyml_policy.definitions import StackDefinition, read_definitions, schema
 from flowyml_policy.definitions.model import SAFE_NAME
 from flowyml_policy.definitions.schema_b import LEVELS, PLACES, snake
 from flowyml_policy.errors import DefinitionInvalid, SchemaTooNarrow
-from flowyml_policy.normaliser import IMAGE_PATHS
+from flowyml_policy.normaliser import DEPLOYER_PATH, IMAGE_PATH
 from flowyml_policy.records import Location, Source
 
 TEXT = """\
@@ -397,8 +397,7 @@ def test_to_schema_b_of_what_it_has_no_place_for_fails_closed(value: dict[str, A
 def test_places_of_schema_b_are_distinct_and_end_in_the_model() -> None:
     assert len(set(PLACES.values())) == len(PLACES)
     assert all(place == tuple(map(snake, place)) for place in PLACES.values() if place[0] != "apiVersion")
-    assert ("spec", "runtime", "docker_image") in IMAGE_PATHS
-    assert ("spec", "deployment", "config", "image") in IMAGE_PATHS
+    assert {IMAGE_PATH, DEPLOYER_PATH} <= set(PLACES.values())
 
 
 # Any schema B document
