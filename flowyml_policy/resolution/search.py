@@ -71,7 +71,7 @@ class StackSearch:
         """The stack called `name`, or the only one, in the file or folder at `path`, or anywhere that stacks are kept.
 
         Raises StackNotFound, StackAmbiguous, other SourceError leaves, or DefinitionInvalid for the one that is
-        meant and not valid.
+        meant and not valid, and for a file that is no YAML and may hold `name`: what is broken is not passed over.
         """
         with self._lock:
             return self._found(name, path)
@@ -179,11 +179,14 @@ class StackSearch:
         self._data.update(self.revision.read_many(missing))
 
     def _matches(self, path: str, name: str | None) -> Iterator[_Match]:
+        """What is called `name` in a file, or all of it; raises what `find` does for a file that is no YAML."""
         if name is not None and not _may_hold(self._data[path], name):
             return
         for item in self._items(path):
             if name is None or _name(item) == name:
                 yield _Match(path, item, self._read[path][0])
+            elif isinstance(item, DefinitionInvalid) and _is_no_yaml(item):
+                raise item
 
     def _items(self, path: str) -> list[_Read]:
         if path not in self._read:

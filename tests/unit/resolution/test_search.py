@@ -220,3 +220,18 @@ def test_search_reads_each_file_once_for_all_stacks() -> None:
     assert found == [f"stacks/{number}.yaml" for number in range(50)]
     assert [sorted(paths) for paths in revision.reads] == [sorted(revision.files)]
     assert search.names() == sorted(f"stack-{number}" for number in range(50))
+
+
+@pytest.mark.parametrize("layout", ["repository", "folder"])
+@pytest.mark.parametrize("path", [None, "stacks"])
+def test_find_name_that_a_file_that_is_no_yaml_may_hold_fails_closed(layout: Layout, path: str | None) -> None:
+    files = {"stacks/a.yaml": stack("prod"), "stacks/b.yaml": f"{stack('prod', '2.0.0')}  - ]\n"}
+    with pytest.raises(DefinitionInvalid) as caught:
+        places(files, "prod", path, layout)
+    assert {problem.code for problem in caught.value.problems} == {"definition.yaml"}
+    assert str(caught.value.problems[0].location).split(":")[0].endswith("stacks/b.yaml")
+
+
+def test_find_passes_over_a_file_that_is_no_yaml_and_cannot_hold_the_name() -> None:
+    files = {"stacks/a.yaml": stack("prod"), "stacks/b.yaml": f"{stack('dev')}  - ]\n"}
+    assert places(files, "prod").startswith("stacks/a.yaml")
