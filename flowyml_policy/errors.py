@@ -152,11 +152,14 @@ class SchemaTooNarrow(FlowymlPolicyError):
     """A definition was to be written in a schema that has no place for all of it; nothing is left out instead."""
 
     code = "schema_too_narrow"
-    default_advice = "write it as flowyml/v1, which has a place for everything"
 
     def __init__(self, stack: str, schema: str, reasons: Sequence[str]) -> None:
         self.reasons = tuple(reasons)
-        super().__init__(f"stack {stack!r} cannot be written as {schema}: {'; '.join(reasons)}")
+        other = "flowyml.io/v1" if schema == "flowyml/v1" else "flowyml/v1"
+        super().__init__(
+            f"stack {stack!r} cannot be written as {schema}: {'; '.join(reasons)}",
+            advice=f"write it as {other}, which has a place for all of it",
+        )
 
 
 class ReferenceMalformed(FlowymlPolicyError):

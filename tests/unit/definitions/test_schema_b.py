@@ -582,3 +582,10 @@ def test_schema_b_json_schema_is_a_schema_that_explains_itself() -> None:
         for step in path:
             node = node["properties"][step]
         assert len(path) == 1 or node["description"]
+
+
+@pytest.mark.parametrize(("asked", "other"), [("flowyml/v1", "flowyml.io/v1"), ("flowyml.io/v1", "flowyml/v1")])
+def test_schema_too_narrow_advises_the_other_schema(asked: str, other: str) -> None:
+    error = SchemaTooNarrow("prod", asked, ["it has no place for x"])
+    assert f"write it as {other}," in error.advice
+    assert f"write it as {asked}," not in error.advice
