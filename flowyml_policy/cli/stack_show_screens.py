@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from flowyml_policy.definitions import StackDefinition, definition_yaml
 from flowyml_policy.definitions.model import API_VERSION
 from flowyml_policy.definitions.schema_b import API_VERSION_B
-from flowyml_policy.errors import DefinitionInvalid, SchemaTooNarrow
+from flowyml_policy.errors import DefinitionInvalid, FlowymlPolicyError, SchemaTooNarrow
+from flowyml_policy.mask import mask_text, mask_value
 from flowyml_policy.outputs.screen import Screen, printable
 from flowyml_policy.records.record import Json
 from flowyml_policy.strict_yaml import write_yaml
@@ -65,7 +66,7 @@ def _table(screen: Screen, shown: Shown) -> None:
     title = f"{metadata.name} {metadata.version}" if metadata.version else metadata.name
     screen.line(screen.style(printable(title), bold=True))
     for name, value in _facts(resolved):
-        for line in screen.wrap(printable(value), first=f"{name:<{_MARGIN}}"):
+        for line in screen.wrap(printable(mask_text(value)[0]), first=f"{name:<{_MARGIN}}"):
             screen.line(line)
     screen.line()
     for line in _yaml_text(shown.document).splitlines():
@@ -98,6 +99,10 @@ def _instant(at: str | None) -> str | None:
     return None if at is None else f"{at[:10]} {at[11:19]} UTC"
 
 
+def _error(error: FlowymlPolicyError) -> dict[str, str]:
+    return {"code": error.code, "message": mask_text(error.message)[0], "advice": mask_text(error.advice)[0]}
+
+
 def _step_in_words(resolved: ResolvedStack) -> str:
     return {"argument": "the argument", "env": "its environment", "builtin": "no setting"}.get(
         resolved.step, resolved.step
@@ -119,7 +124,7 @@ def _steps(screen: Screen, told: Explanation) -> Iterator[str]:
     for place in told.places:
         yield from screen.wrap(printable(f"{place.where}: {place.found}"), first="looked in ")
     if told.error is not None:
-        yield from screen.wrap(printable(told.error.message), first="failed    ")
+        yield from screen.wrap(printable(mask_text(told.error.message)[0]), first="failed    ")
 
 
 def _yaml(screen: Screen, shown: Shown) -> None:
@@ -143,10 +148,10 @@ def _json(screen: Screen, shown: Shown) -> None:
         metadata = resolved.definition.metadata
         value |= {
             "stack": {"name": metadata.name, "version": metadata.version},
-            "reference": resolved.reference,
+            "reference": mask_text(resolved.reference)[0],
             "step": resolved.step,
             "environment": resolved.environment,
-            "provenance": resolved.provenance.model_dump(mode="json"),
+            "provenance": mask_value(resolved.provenance.model_dump(mode="json"))[0],
             "definition_digest": resolved.definition.digest,
             "lock": None if resolved.lock is None else resolved.lock.model_dump(mode="json"),
             "definition": shown.document,
@@ -157,7 +162,7 @@ def _json(screen: Screen, shown: Shown) -> None:
             "steps": [asdict(step) for step in told.steps],
             "places": [asdict(place) for place in told.places],
             "demanded": told.environment,
-            "error": None if error is None else {"code": error.code, "message": error.message, "advice": error.advice},
+            "error": None if error is None else _error(error),
         }
     screen.line(json.dumps(value, indent=2))
 

@@ -1,4 +1,7 @@
-"""How a stack was resolved, told step by step: what was looked at, what was found, and why it won."""
+"""How a stack was resolved, told step by step: what was looked at, what was found, and why it won.
+
+What is told is masked: whoever reads it need not be trusted with what stood in a variable.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,10 @@ from typing import Final, Literal, TypeAlias, get_args
 
 from flowyml_policy.definitions import StackDefinition
 from flowyml_policy.errors import FlowymlPolicyError
+from flowyml_policy.mask import mask_text
 from flowyml_policy.records.policy_input import LockFacts
 from flowyml_policy.records.provenance import Provenance, StepName
+from flowyml_policy.resolution.references import without_secrets
 
 Verdict: TypeAlias = Literal["chosen", "not set", "not asked", "broken"]
 
@@ -74,10 +79,11 @@ class Trail:
     environment: str | None = None
 
     def step(self, name: StepName, looked_at: str, found: str | None, *, verdict: Verdict, why: str) -> None:
-        self.steps.append(Step(name, looked_at, found, verdict, why))
+        shown = None if found is None else without_secrets(found)
+        self.steps.append(Step(name, mask_text(looked_at)[0], shown, verdict, mask_text(why)[0]))
 
     def place(self, where: str, found: str) -> None:
-        self.places.append(Place(where, found))
+        self.places.append(Place(mask_text(where)[0], mask_text(found)[0]))
 
     def explained(self, resolved: ResolvedStack | None = None, error: FlowymlPolicyError | None = None) -> Explanation:
         """The whole of it; the step that was chosen is broken where nothing could be resolved by it."""

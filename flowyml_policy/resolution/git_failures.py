@@ -113,7 +113,7 @@ _LONGEST: Final = 300
 
 def explained(failure: GitFailed, uri: str) -> SourceError:
     """The error for a git command on `uri` that failed."""
-    text = failure.text.lower()
+    text, uri = failure.text.lower(), without_credentials(uri)
     reason = reason_of(failure.text)
     said = f" (git: {reason})" if reason else ""
     for signs, leaf, what, advice in _CASES:

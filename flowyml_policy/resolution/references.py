@@ -241,7 +241,7 @@ def parse_stack_reference(text: str) -> StackReference:
             return _name_reference(text)
         return _with_scheme(scheme, match[2])
     except ReferenceMalformed as error:
-        message = f"the stack reference{_shown(text)} is malformed: {error.message}"
+        message = f"the stack reference{_shown(text)} is malformed: {mask_text(error.message)[0]}"
         shape = f"its form is {form}"
         raise ReferenceMalformed(message, advice=f"{error.advice}; {shape}" if error.advice else shape) from error
 
@@ -377,11 +377,25 @@ def _is_path(fragment: str) -> bool:
     return "/" in fragment or fragment.lower().endswith(FILE_ENDINGS)
 
 
-def _shown(text: str) -> str:
-    """The text as a message repeats it: not at all where credentials may stand in it."""
+def without_secrets(text: str) -> str:
+    """What names a stack, as it may be told: masked, and of what is malformed nothing where credentials may stand."""
+    if "@" in text and _may_hold_credentials(text):
+        try:
+            parse_stack_reference(text)
+        except ReferenceMalformed:
+            return "not shown, for credentials may stand in it"
+    return mask_text(text)[0]
+
+
+def _may_hold_credentials(text: str) -> bool:
     scheme, sign, rest = text.partition("://")
     first = (rest if sign else text).partition("/")[0]
-    if not text.strip() or ("@" in text and ":" in first) or ("@" in first and "http" in scheme.lower()):
+    return ("@" in text and ":" in first) or ("@" in first and "http" in scheme.lower())
+
+
+def _shown(text: str) -> str:
+    """The text as a message repeats it: not at all where credentials may stand in it."""
+    if not text.strip() or _may_hold_credentials(text):
         return ""
     masked = repr(mask_text(text)[0])
     return f" {masked if len(masked) <= _SHOWN else masked[: _SHOWN - 4] + '...' + masked[-1]}"

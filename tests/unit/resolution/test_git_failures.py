@@ -76,3 +76,10 @@ def test_failure_is_one_short_line_whatever_a_server_sends() -> None:
     reason = reason_of("remote: \x1b[2J\x07\u202e" + "x " * 5000 + "\n\rfatal: end")
     assert reason.isprintable()
     assert len(reason) <= 300
+
+
+def test_explained_masks_the_address_as_what_git_said() -> None:
+    token = "ghp_" + "aB3dE5fG7hI9jK1lM3nO5pQ7rS9tU1vW3xY5"
+    uri = f"https://host/{token}/s"
+    for text in (f"fatal: repository '{uri}' not found", "something else"):
+        assert token not in str(explained(GitFailed(text), uri))
