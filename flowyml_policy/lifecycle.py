@@ -143,9 +143,7 @@ class StackLifecycle:
         path that does not exist, ReferenceMalformed and EnvironmentUnknown, at the call; what goes wrong afterwards is
         what became of the stack that it befell.
         """
-        asked = self.engine.settings.fallback_environment if environment is None else environment
-        if asked is not None:
-            self.engine.settings.environment(asked)
+        self.engine.settings.requested_environment(environment)
         candidates = self.engine.candidates(named, environment=environment, stdin=stdin)
         one = self._tried if dry_run else self._applied
         return (one(candidate, environment, timeout) for candidate in candidates)

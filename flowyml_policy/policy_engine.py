@@ -230,9 +230,7 @@ class PolicyEngine:
         return StackResolver(settings=self.settings, pins=self._pins, environ=self._environ)
 
     def _call(self, operation: Operation, environment: str | None) -> Call:
-        environment = self.settings.fallback_environment if environment is None else environment
-        if environment is not None:
-            self.settings.environment(environment)
+        environment = self.settings.requested_environment(environment)
         return Call(operation, _now(), self.actor, self.settings.authority, environment)
 
     def _check(self, stack: object, environment: str | None, operation: Operation) -> tuple[Decision, Result]:

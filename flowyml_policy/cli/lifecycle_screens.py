@@ -21,7 +21,8 @@ _MARGIN: Final = 9
 _OUTCOMES: Final = {"allow": "allowed", "deny": "DENIED", "error": "UNDECIDED"}
 
 
-def _list_table(screen: Screen, stacks: Sequence[ListedStack]) -> None:
+def _list_table(screen: Screen, stacks: Sequence[ListedStack], nothing: str) -> None:
+    """One block or line for each stack; `nothing` where there is none."""
     if len(stacks) > LONGEST:
         for line in screen.table(_cells(stack) for stack in stacks):
             screen.line(line)
@@ -35,7 +36,7 @@ def _list_table(screen: Screen, stacks: Sequence[ListedStack]) -> None:
         screen.line()
     names = len({stack.name for stack in stacks})
     versions = "" if len(stacks) == names else f", {plural(len(stacks), 'version')}"
-    screen.line(f"{plural(names, 'stack')}{versions}" if stacks else "no stack is registered")
+    screen.line(f"{plural(names, 'stack')}{versions}" if stacks else printable(nothing))
 
 
 def _facts(stack: ListedStack) -> Iterator[tuple[str, str]]:
@@ -74,7 +75,7 @@ def _instant(at: str) -> str:
     return f"{at[:10]} {at[11:19]} UTC"
 
 
-def _list_json(screen: Screen, stacks: Sequence[ListedStack]) -> None:
+def _list_json(screen: Screen, stacks: Sequence[ListedStack], _nothing: str) -> None:
     screen.stream.write('{"version": 1, "stacks": [')
     screen.stream.write(",".join(f"\n{stack.model_dump_json()}" for stack in stacks))
     screen.stream.write("\n]}\n")
@@ -116,6 +117,9 @@ def _print_json(screen: Screen, value: Mapping[str, object]) -> None:
     screen.line(json.dumps({"version": 1, **value}, indent=2))
 
 
-LIST: Final[dict[str, Callable[[Screen, Sequence[ListedStack]], None]]] = {"table": _list_table, "json": _list_json}
+LIST: Final[dict[str, Callable[[Screen, Sequence[ListedStack], str], None]]] = {
+    "table": _list_table,
+    "json": _list_json,
+}
 RETIRED: Final[dict[str, Callable[[Screen, Retired], None]]] = {"table": _retired_table, "json": _retired_json}
 DIFF: Final[dict[str, Callable[[Screen, Comparison], None]]] = {"table": _diff_table, "json": _diff_json}

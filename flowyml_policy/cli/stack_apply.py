@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,10 +19,24 @@ if TYPE_CHECKING:
     from flowyml_policy.lifecycle import Applied
     from flowyml_policy.outputs.applied import AppliedOutput
 
+
+class Seconds(click.FloatRange):
+    """A time in seconds: a number that is one, and has an end."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The seconds. Fails for what is no number, and for nan and inf, which the range lets pass."""
+        seconds: float = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"{value} is no number of seconds", param, ctx)
+        return seconds
+
+
 timeout_option = click.option(
     "--timeout",
     metavar="SECONDS",
-    type=click.FloatRange(min=0),
+    type=Seconds(min=0),
     default=30,
     show_default=True,
     help="How long to wait for the lock of a stack.",

@@ -32,7 +32,9 @@ def list_stacks(output_format: str, all_versions: bool, labels: tuple[str, ...],
     wanted = dict(_label(label) for label in labels)
     with opened_registry(project) as registry:
         stacks = registry.list(labels=wanted or None, all_versions=all_versions)
-    lifecycle_screens.LIST[output_format](Screen.of(sys.stdout), stacks)
+        filtered = bool(wanted) and not stacks and bool(registry.list(all_versions=True))
+    nothing = f"no registered stack matches {', '.join(labels)}" if filtered else "no stack is registered"
+    lifecycle_screens.LIST[output_format](Screen.of(sys.stdout), stacks, nothing)
 
 
 def _label(text: str) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from flowyml_policy.settings.features import (
     unsupported,
     unsupported_inspection,
 )
+from flowyml_policy.settings.places import ENVIRONMENT_VARIABLE
 from flowyml_policy.settings.policy_section import Enforce, PolicySection
 from flowyml_policy.settings.section import Section
 from flowyml_policy.settings.sources import StackSource
@@ -99,6 +100,24 @@ class Settings(Section):
         else:
             advice = "add it under `environments` of flowyml.yaml; none is there yet"
         raise EnvironmentUnknown(f"there is no environment {name!r}: {self.file or self.root}", advice=advice)
+
+    def requested_environment(self, asked: str | None) -> str | None:
+        """The environment that is asked for, or that FLOWYML_ENV names; null where neither does.
+
+        Raises EnvironmentUnknown for one that does not exist, which names the variable where that asked.
+        """
+        name = self.fallback_environment if asked is None else asked
+        if name is None:
+            return None
+        by = f"{ENVIRONMENT_VARIABLE}: " if asked is None else ""
+        if not name:
+            what = f"{by}the environment that is asked for is empty"
+            raise EnvironmentUnknown(what, advice="name one, or ask for none")
+        try:
+            self.environment(name)
+        except EnvironmentUnknown as error:
+            raise EnvironmentUnknown(f"{by}{error.message}", advice=error.advice) from error
+        return name
 
     def environments_of(self, stack_name: str, *, file: Path | None = None) -> tuple[str, ...]:
         """The environments that run on the stack called `stack_name`, or on a key of `stacks:` that is `file`.

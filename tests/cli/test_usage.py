@@ -1,0 +1,66 @@
+"""What is said where an option, a variable or a filter is not as it should be, and that no secret is repeated."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import pytest
+
+LARGE: Final = "stacks/prod-gpu-large.yaml"
+TOKEN: Final = "ghp_" + "aB3dE5fG7hI9jK1lM3nO5pQ7rS9tU1vW3xY5"[:36]
+
+
+@pytest.mark.parametrize("timeout", ["nan", "inf", "-inf", "-1", "soon"])
+@pytest.mark.parametrize("command", [("apply", LARGE), ("retire", "prod-gpu-large@2.1.0")], ids=lambda args: args[0])
+def test_timeout_that_is_no_time_is_refused_by_the_option(
+    examples: Any, command: tuple[str, ...], timeout: str
+) -> None:
+    ran = examples.run("stack", *command, "--timeout", timeout)
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("error: invalid value for '--timeout': ")
+
+
+def test_list_by_a_label_that_no_stack_has_says_that_none_matches(examples: Any) -> None:
+    empty = examples.run("stack", "list", "--label", "x=y")
+    assert examples.run("stack", "apply", LARGE).exit_code == 0
+    ran = examples.run("stack", "list", "--label", "x=y", "--label", "team=a")
+    assert (empty.exit_code, empty.stdout) == (0, "no stack is registered\n")
+    assert (ran.exit_code, ran.stdout) == (0, "no registered stack matches x=y, team=a\n")
+
+
+@pytest.mark.parametrize("value", ["", "nosuch"])
+@pytest.mark.parametrize("command", [("show",), ("validate", LARGE), ("apply", LARGE)], ids=lambda args: args[0])
+def test_flowyml_env_that_is_no_environment_is_named(examples: Any, command: tuple[str, ...], value: str) -> None:
+    ran = examples.run("stack", *command, environ={"FLOWYML_ENV": value})
+    assert (ran.exit_code, ran.stdout) == (3, "")
+    assert ran.stderr.startswith("error: FLOWYML_ENV: ")
+
+
+@pytest.mark.parametrize("output_format", ["table", "yaml", "json"])
+@pytest.mark.parametrize(
+    ("reference", "secret"),
+    [
+        ("https://somebody:hunter2secret@host.invalid/s.yaml", "hunter2secret"),
+        ("https://hunter2secret@host.invalid/s.yaml", "hunter2secret"),
+        ("git+https://some:hunter2/secret@host.invalid/r", "hunter2"),
+        ("somebody:hunter2secret@host.invalid/s.yaml", "hunter2secret"),
+        (f"git+https://host.invalid/{TOKEN}/../s#x", TOKEN),
+        (f"git+file:///nowhere/{TOKEN}/s#x", TOKEN),
+        (f"git+file:///nowhere/s@{TOKEN}..x", TOKEN),
+        (f"{TOKEN}/s.yaml", TOKEN),
+        (f"a b{TOKEN}", TOKEN),
+    ],
+)
+@pytest.mark.parametrize("variable", ["", "FLOWYML_STACK"])
+def test_show_explain_of_what_holds_a_secret_never_repeats_it(
+    examples: Any, reference: str, secret: str, output_format: str, variable: str
+) -> None:
+    named = ((), {variable: reference}) if variable else ((reference,), {})
+    ran = examples.run("stack", "show", *named[0], "--explain", "--format", output_format, environ=named[1])
+    assert ran.exit_code != 0
+    said = "".join((ran.stdout + ran.stderr).split())
+    assert secret not in said.replace("#", "")
+    if output_format == "json":
+        steps = json.loads(ran.stdout)["explanation"]["steps"]
+        assert [step["verdict"] for step in steps if step["found"] is not None] == ["broken"]
