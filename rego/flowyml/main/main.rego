@@ -193,7 +193,7 @@ _findings contains finding if {
 }
 
 # METADATA
-# title: The company's policy holds what nobody reads
+# title: The company gives what nobody reads
 # description: |
 #   data.org is no mapping, or has a key other than environments, levels, rule_data, rules, lib (what the rules share)
 #   and catalogue, which are all that this version reads.
