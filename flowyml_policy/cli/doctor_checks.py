@@ -116,18 +116,18 @@ def _unsupported(settings: Settings) -> Iterator[Check]:
 
 def _policy(settings: Settings) -> Iterator[Check]:
     """The bundles that judge here and their revisions, and how many codes they can find."""
-    from flowyml_policy.policy_checks import check_settings, read_catalogue  # noqa: PLC0415
+    from flowyml_policy.policy_checks import check_settings, read_bundles, read_catalogue  # noqa: PLC0415
 
     try:
         with _evaluator(settings) as evaluator:
             check_settings(evaluator, settings)
             codes = read_catalogue(evaluator, settings)
-            bundles = evaluator.query("system/bundles", {})
+            bundles = read_bundles(evaluator)
     except FlowymlPolicyError as error:
         yield _failed("policy", error)
         return
-    for name, bundle in sorted(bundles.items()):
-        yield Check("policy", f"bundle {name}, revision {bundle['manifest'].get('revision') or 'none'}")
+    for name, revision in bundles.items():
+        yield Check("policy", f"bundle {name}, revision {revision}")
     own = sum(entry.root == "project" for entry in codes)
     rules = ", ".join(str(folder) for folder in settings.rule_folders)
     yield Check("rules", f"{plural(len(codes), 'code')}" + (f", {own} of them from {rules}" if rules else ""))
