@@ -20,6 +20,7 @@ BUSY_TIMEOUT: Final = 30.0
 """Seconds that one call waits for other processes before it gives up."""
 
 _PAUSE: Final = 0.01
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 def open_for_writing(
@@ -27,8 +28,9 @@ def open_for_writing(
 ) -> sqlite3.Connection:
     """A connection that appends durably to `path`, which is created with its folders where it is missing.
 
-    Transactions are explicit (`BEGIN IMMEDIATE`). Safe when many processes create the file at once. Raises
-    the room's leaf for a file that is unwritable, corrupt or too new.
+    Transactions are explicit (`BEGIN IMMEDIATE`). Safe when many processes create the file at once. A file of
+    this user's that everybody may read is made private. Raises the room's leaf for a file that is unwritable,
+    corrupt or too new.
     """
     _check_is_file(path, "write", room)
     _create(path, room)
@@ -37,6 +39,7 @@ def open_for_writing(
         try:
             _configure(connection, path, timeout, room)
             _migrate(connection, path, migrations, timeout, room)
+            _make_private(path)
         except BaseException:
             connection.close()
             raise
@@ -137,6 +140,20 @@ def _create(path: Path, room: Room) -> None:
             os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _make_private(path: Path) -> None:
+    """Takes the file, and what SQLite keeps beside it, from everybody but this user, who must own it.
+
+    A file that is closed to the world and open to a group was shared on purpose (with auditors), and stays so. Only
+    a file that was found to be this program's comes here; where modes cannot be changed it stays as it is.
+    """
+    real = os.path.realpath(path)
+    for file in (real, f"{real}-wal", f"{real}-shm"):
+        with suppress(OSError):
+            found = os.stat(file)  # noqa: PTH116  as above
+            if found.st_uid == os.geteuid() and found.st_mode & stat.S_IRWXO:
+                os.chmod(file, stat.S_IMODE(found.st_mode) & ~_OTHERS)  # noqa: PTH101  as above
 
 
 def _connect(path: Path, parameters: str, timeout: float) -> sqlite3.Connection:

@@ -58,9 +58,70 @@ def test_open_for_writing_missing_file_is_created_private_durable_and_migrated(p
         assert pragmas == ["wal", 2]
         assert connection.execute("SELECT y FROM b").fetchall() == [(2,)]
         assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
-        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
-    assert modes == {"policy.db": 0o600, "policy.db-wal": 0o600, "policy.db-shm": 0o600}
+        created = modes(path)
+    assert created == {"policy.db": 0o600, "policy.db-wal": 0o600, "policy.db-shm": 0o600}
     assert applied(path) == [(1, "first"), (2, "second")]
+
+
+def loosened(path: Path, mode: int) -> None:
+    for file in path.parent.iterdir():
+        file.chmod(mode)
+
+
+def modes(path: Path) -> dict[str, int]:
+    return {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o664, 0o604, 0o666])
+def test_open_for_writing_own_file_that_everybody_may_read_is_made_private(path: Path, mode: int) -> None:
+    with closing(open_for_writing(path, (FIRST,))):
+        loosened(path, mode)
+        with closing(open_for_writing(path, (FIRST,))):
+            assert modes(path) == {"policy.db": 0o600, "policy.db-wal": 0o600, "policy.db-shm": 0o600}
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT x FROM a").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o660])
+def test_open_for_writing_file_that_is_shared_with_a_group_stays_shared(path: Path, mode: int) -> None:
+    open_for_writing(path, (FIRST,)).close()
+    loosened(path, mode)
+    with closing(open_for_writing(path, (FIRST,))):
+        assert modes(path) == {"policy.db": mode, "policy.db-wal": mode, "policy.db-shm": mode}
+
+
+def test_open_for_writing_link_to_an_own_file_makes_what_it_leads_to_private(path: Path) -> None:
+    open_for_writing(path, (FIRST,)).close()
+    loosened(path, 0o644)
+    link = path.parent.parent / "link.db"
+    link.symlink_to(path)
+    with closing(open_for_writing(link, (FIRST,))):
+        assert modes(path) == {"policy.db": 0o600, "policy.db-wal": 0o600, "policy.db-shm": 0o600}
+
+
+def test_open_for_reading_leaves_the_mode_as_it_is(path: Path) -> None:
+    open_for_writing(path, (FIRST,)).close()
+    loosened(path, 0o644)
+    open_for_reading(path, (FIRST,)).close()
+    assert modes(path)["policy.db"] == 0o644
+
+
+def test_open_for_writing_database_of_another_program_keeps_its_mode(path: Path) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+    loosened(path, 0o644)
+    assert "another program" in refusal(path).message
+    assert modes(path)["policy.db"] == 0o644
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can give a file away")
+def test_open_for_writing_file_of_another_user_keeps_its_mode(path: Path) -> None:
+    open_for_writing(path, (FIRST,)).close()
+    loosened(path, 0o664)
+    os.chown(path, 65534, -1)
+    with closing(open_for_writing(path, (FIRST,))):
+        assert modes(path)["policy.db"] == 0o664
 
 
 def test_open_for_writing_path_with_odd_characters_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -298,7 +359,7 @@ def test_open_read_only_folder_can_be_read_and_not_written(others_folder: Path) 
 def test_open_for_reading_read_only_folder_sees_what_a_writer_just_committed(others_folder: Path) -> None:
     path = others_folder / "policy.db"
     open_for_writing(path, (FIRST,)).close()
-    path.chmod(0o644)
+    path.chmod(0o640)
     with closing(open_for_writing(path, (FIRST,))) as writer:
         with transaction(writer, WAIT):
             writer.execute("INSERT INTO a VALUES (2)")
