@@ -41,7 +41,8 @@ from flowyml_policy.settings import Settings
 from flowyml_policy.strict_yaml import load_documents, write_yaml
 
 LOCKFILE: Final = "flowyml.lock"
-VERSION: Final = 1
+VERSION: Final = 2
+"""Version 1 did not say which of a repository's refs was meant (`full_ref`); it is read, and written no more."""
 
 _OURS: Final = "flowyml-policy"
 _HEADER: Final = "# What `flowyml-policy stack lock` pinned. Commit this file; do not edit it.\n"
@@ -58,7 +59,7 @@ class Lockfile(Record):
     """
 
     lockfile: Literal["flowyml-policy"] = "flowyml-policy"
-    version: Literal[1] = VERSION
+    version: Literal[1, 2] = VERSION
     bundles: dict[str, str] = Field(default_factory=dict)
     environments: dict[str, str] = Field(default_factory=dict)
     stacks: dict[str, StackPin] = Field(default_factory=dict)
@@ -144,18 +145,16 @@ class ProjectPins:
         names = {name: environment.stack for name, environment in settings.environments.items()}
         return cls(lockfile_path(settings), names)
 
-    def commit_of(self, reference: str) -> str | None:
-        """The commit that `reference` was pinned to; see StackPins."""
+    def pin_of(self, reference: str) -> StackPin | None:
+        """What `reference` was pinned to; see StackPins."""
         lockfile, _ = self._state()
-        pin = None if lockfile is None else lockfile.stacks.get(reference)
-        return None if pin is None else pin.commit
+        return None if lockfile is None else lockfile.stacks.get(reference)
 
-    def commits_at(self, uri: str, ref: str) -> frozenset[str]:
-        """The commits that `ref` of the repository at `uri` was pinned to; see StackPins."""
+    def pins_at(self, uri: str) -> tuple[StackPin, ...]:
+        """The pins of stacks that were read at `uri`; see StackPins."""
         lockfile, _ = self._state()
-        place = (mask_text(uri)[0], ref)
-        pins = [] if lockfile is None else lockfile.stacks.values()
-        return frozenset(pin.commit for pin in pins if pin.commit is not None and (pin.uri, pin.ref) == place)
+        place = mask_text(uri)[0]
+        return () if lockfile is None else tuple(pin for pin in lockfile.stacks.values() if pin.uri == place)
 
     def references_to(self, *, name: str, definition: str) -> tuple[str, ...]:
         """The references that were pinned to that stack; see StackPins."""

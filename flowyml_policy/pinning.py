@@ -16,7 +16,7 @@ from typing import Final, Literal, TypeAlias
 
 from flowyml_policy.definitions.files import display_path
 from flowyml_policy.errors import FlowymlPolicyError, LockfileInvalid, OpaError, SourceChanged, StackNotPinned
-from flowyml_policy.lockfile import Lockfile, lockfile_path, read_lockfile, write_lockfile
+from flowyml_policy.lockfile import VERSION, Lockfile, lockfile_path, read_lockfile, write_lockfile
 from flowyml_policy.mask import mask_text
 from flowyml_policy.normaliser import named_images
 from flowyml_policy.records import ErrorReport, StackPin, StackRegistry
@@ -168,6 +168,7 @@ class StackPinning:
             kind=provenance.kind,
             uri=mask_text(self._uri(provenance))[0],
             ref=provenance.ref,
+            full_ref=provenance.full_ref,
             commit=provenance.commit,
             images={image.ref: image.digest for image in named_images(definition)},
         )
@@ -215,8 +216,14 @@ def _changes(pinned: Lockfile, now: Lockfile) -> Iterator[Change]:
         for name in sorted({*before, *after}):
             if before.get(name) != after.get(name):
                 yield Change(kind=kind, name=name, pinned=before.get(name), found=after.get(name))  # type: ignore[arg-type]  # the two literals
-    for name in sorted({*pinned.stacks, *now.stacks}):
-        yield from _changes_of(name, pinned.stacks.get(name), now.stacks.get(name))
+    stacks = now.stacks if pinned.version == VERSION else _without_full_refs(now.stacks)
+    for name in sorted({*pinned.stacks, *stacks}):
+        yield from _changes_of(name, pinned.stacks.get(name), stacks.get(name))
+
+
+def _without_full_refs(stacks: Mapping[str, StackPin]) -> dict[str, StackPin]:
+    """`stacks` as a lockfile of version 1 would pin them."""
+    return {name: pin.model_copy(update={"full_ref": None}) for name, pin in stacks.items()}
 
 
 def _changes_of(name: str, pinned: StackPin | None, now: StackPin | None) -> Iterator[Change]:

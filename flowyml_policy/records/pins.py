@@ -15,8 +15,9 @@ class StackPin(Record):
     """One stack as it was when it was pinned.
 
     `name` and `version` are its metadata's. `definition` is the digest of the keys that its author set. `uri` is where
-    it was read, from the project's folder for what lies in it; `ref` what was asked for there, `commit` the full commit
-    id that this was. `images` maps each image that it names to the digest in the reference; null where there is none.
+    it was read, from the project's folder for what lies in it; `ref` what was asked for there, `full_ref` which of a
+    repository's refs that was (`refs/tags/v1`), `commit` the full commit id that it named. `images` maps each image
+    that it names to the digest in the reference; null where there is none.
     """
 
     name: str
@@ -25,20 +26,26 @@ class StackPin(Record):
     kind: SourceKind
     uri: str
     ref: str | None = None
+    full_ref: str | None = None
     commit: str | None = None
     images: dict[str, Sha256 | None] = Field(default_factory=dict)
+
+    @property
+    def is_tag(self) -> bool:
+        """Whether a tag was asked for, which is not meant to move."""
+        return self.full_ref is not None and self.full_ref.startswith("refs/tags/")
 
 
 class StackPins(Protocol):
     """The pins of one project, one state of them. Every call raises only LockfileError.
 
     `reference` is what the settings write: an environment's `stack`, or a key of `stacks:`. A project without a
-    lockfile pins nothing. Whoever resolves asks `commit_of` before it fetches, and `require` when it has the
+    lockfile pins nothing. Whoever resolves asks `pin_of` before it fetches, and `require` when it has the
     definition, for an environment with `require_lock`.
     """
 
-    def commit_of(self, reference: str) -> str | None:
-        """The commit that a source in a git repository was pinned to; null where nothing is pinned."""
+    def pin_of(self, reference: str) -> StackPin | None:
+        """What `reference` was pinned to; null where it was not. The settings may say something else by now."""
 
     def require(
         self, *, environment: str, reference: str | None, name: str, definition: str, commit: str | None
@@ -49,8 +56,8 @@ class StackPins(Protocol):
         Only the pin of what `environment` runs on counts. Raises StackNotPinned or StackDrifted.
         """
 
-    def commits_at(self, uri: str, ref: str) -> frozenset[str]:
-        """The commits that `ref` of the repository at `uri` was pinned to, under whatever name."""
+    def pins_at(self, uri: str) -> tuple[StackPin, ...]:
+        """The pins of stacks that were read at `uri`, under whatever name."""
 
     def references_to(self, *, name: str, definition: str) -> tuple[str, ...]:
         """The references that were pinned to a stack of that name and digest, wherever it was read."""

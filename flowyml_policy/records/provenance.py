@@ -16,7 +16,8 @@ StepName: TypeAlias = Literal["argument", "env", "FLOWYML_STACK", "active_stack"
 class Provenance(Record):
     """One fetched definition's origin. `uri` holds no credentials; `path` is the file's place inside the source.
 
-    `ref` is what was asked for (branch, tag, commit, version), `commit` the full commit id that it was resolved to.
+    `ref` is what was asked for (branch, tag, commit, version), `full_ref` which of a repository's refs that was
+    (`refs/tags/v1`, `refs/heads/main`, `HEAD`), `commit` the full commit id that it was resolved to.
     `digest` is that of the bytes read. `pinned` says that the reference could not have meant other bytes: a full
     commit, an http source with its sha256, a registered version. `fetched_at` is the RFC 3339 instant, in UTC, at
     which the source itself last confirmed these bytes; null where nothing was fetched.
@@ -25,6 +26,7 @@ class Provenance(Record):
     kind: SourceKind
     uri: str
     ref: str | None = None
+    full_ref: str | None = None
     commit: str | None = None
     path: str | None = None
     digest: Sha256 | None = None

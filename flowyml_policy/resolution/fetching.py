@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -24,9 +24,11 @@ from flowyml_policy.errors import (
     RegistryCorrupt,
     SourceChanged,
     SourceUnreachable,
+    StackDrifted,
     UsageError,
 )
-from flowyml_policy.records import RegisteredStack, StackPins, StackRegistry
+from flowyml_policy.mask import mask_text
+from flowyml_policy.records import RegisteredStack, StackPin, StackPins, StackRegistry
 from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.resolution.cache import ContentCache
 from flowyml_policy.resolution.local import LocalSource
@@ -78,10 +80,10 @@ class Fetcher:
         self._sources: dict[tuple[object, ...], object] = {}
         self._lock = threading.Lock()
 
-    def fetch(self, reference: StackReference, *, commit: str | None = None) -> StackDefinition:
-        """The definition at `reference`, which is no bare name; `commit` is what a repository was pinned to."""
+    def fetch(self, reference: StackReference, *, pin: StackPin | None = None) -> StackDefinition:
+        """The definition at `reference`, which is no bare name; of a repository what `pin` says, and nothing else."""
         if isinstance(reference, GitReference):
-            return self._from_git(reference, commit)
+            return self._from_git(reference, pin)
         if isinstance(reference, HttpReference):
             return self._from_http(reference, HttpEntry.model_construct(source="http", url=reference.url))
         if isinstance(reference, FileReference):
@@ -90,7 +92,7 @@ class Fetcher:
             raise TypeError("a name is looked up before it is fetched")
         return self._registered(reference.name, reference.wanted)
 
-    def fetch_key(self, key: str, *, commit: str | None = None) -> StackDefinition:
+    def fetch_key(self, key: str, *, pin: StackPin | None = None) -> StackDefinition:
         """The definition that `stacks:` keeps under `key`."""
         entry = self._settings.stacks[key]
         reference = reference_of(entry, key=key)
@@ -99,7 +101,7 @@ class Fetcher:
         if isinstance(entry, LocalEntry) and isinstance(reference, FileReference):
             is_folder = (self._settings.root / reference.path).is_dir()
             reference = replace(reference, stack=key if is_folder else None)
-        return self.fetch(reference, commit=commit)
+        return self.fetch(reference, pin=pin)
 
     def fetch_path(self, path: Path) -> StackDefinition:
         """The only definition in a file or folder of this machine; a relative path starts at the working directory."""
@@ -158,36 +160,50 @@ class Fetcher:
         source = self._once(("http", reference.url, entry.sha256, entry.token_env, ca), made)
         return self._searched(source.fetch(), reference.stack)
 
-    def _from_git(self, reference: GitReference, commit: str | None) -> StackDefinition:
-        if commit is None:
+    def _from_git(self, reference: GitReference, pin: StackPin | None) -> StackDefinition:
+        if pin is None:
             revision = self._git(reference, reference.ref)
             self._require_unmoved(reference, revision)
             return self._searched(revision, reference.stack, reference.path)
-        found = self._searched(self._pinned(reference, commit), reference.stack, reference.path)
+        found = self._searched(self._pinned(reference, pin), reference.stack, reference.path)
         provenance = found.provenance
         if provenance is None:
             raise TypeError("what was fetched says where it came from")
-        return found.located(provenance.model_copy(update={"ref": reference.ref, "pinned": True}))
+        as_pinned = {"ref": reference.ref, "full_ref": pin.full_ref, "pinned": True}
+        return found.located(provenance.model_copy(update=as_pinned))
 
-    def _pinned(self, reference: GitReference, commit: str) -> GitRevision:
+    def _pinned(self, reference: GitReference, pin: StackPin) -> GitRevision:
         """The repository at the commit that was pinned. A branch may have moved since; a tag may not."""
+        commit = self._pinned_commit(reference, pin)
         try:
             now = self._git(reference, reference.ref)
         except SourceUnreachable:
             return self._git(reference, commit)
-        if now.commit != commit and (now.is_tag or reference.names_commit):
-            what = f"the tag {reference.ref}" if now.is_tag else "the commit"
-            raise SourceChanged(f"{what} was pinned to {commit} and is {now.commit} now: {reference.url}")
+        if now.commit != commit and (now.is_tag or pin.is_tag or reference.names_commit):
+            raise _moved(reference, now, {commit})
         return self._git(reference, commit)
+
+    def _pinned_commit(self, reference: GitReference, pin: StackPin) -> str:
+        """The commit of a pin, which must be one of what the settings say now: this repository, at this ref."""
+        from flowyml_policy.resolution.git_address import checked_address  # noqa: PLC0415  as in `_git`
+
+        uri = checked_address(reference.url, self._rules.plain_http)
+        if pin.commit is None or (pin.uri, pin.ref) != (mask_text(uri)[0], reference.ref):
+            was = f"at {pin.uri}" if pin.commit is None else _at(pin.uri, pin.ref)
+            now = _at(uri, reference.ref)
+            raise StackDrifted(
+                f"{pin.name!r} was pinned when it was read {was}, and is to be read {now} now",
+                advice="if that is meant, run `flowyml-policy stack lock` and commit",
+            )
+        return pin.commit
 
     def _require_unmoved(self, reference: GitReference, now: GitRevision) -> None:
         """Raise SourceChanged for a tag that some stack was pinned at, and that is another commit now."""
-        if self._pins is None or reference.ref is None or not now.is_tag:
+        if self._pins is None or reference.ref is None:
             return
-        pinned = self._pins.commits_at(now.uri, reference.ref)
+        pinned = {pin.commit for pin in self._pins.pins_at(now.uri) if pin.commit and _is_tag_of(pin, reference, now)}
         if pinned and now.commit not in pinned:
-            what = f"the tag {reference.ref} was pinned to {' and '.join(sorted(pinned))} and is {now.commit} now"
-            raise SourceChanged(f"{what}: {now.uri}")
+            raise _moved(reference, now, pinned)
 
     def _git(self, reference: GitReference, ref: str | None) -> GitRevision:
         from flowyml_policy.resolution.git import GitRevision, GitSource  # noqa: PLC0415  only for what is kept there
@@ -249,6 +265,25 @@ def _definition(stack: RegisteredStack) -> StackDefinition:
         if homeless or canonical_digest(stack.document) != stack.digest:
             raise
         return StackDefinition.from_dict(converted)
+
+
+def _is_tag_of(pin: StackPin, reference: GitReference, now: GitRevision) -> bool:
+    """Whether a pin is of the tag that `reference` names, or of one that has given way to a branch of its name."""
+    if now.is_tag and pin.full_ref == now.full_ref:
+        return True
+    return pin.ref == reference.ref and (now.is_tag or pin.is_tag)
+
+
+def _moved(reference: GitReference, now: GitRevision, pinned: Collection[str]) -> SourceChanged:
+    was = " and ".join(sorted(pinned))
+    if reference.names_commit:
+        return SourceChanged(f"the commit was pinned to {was} and is {now.commit} now: {now.uri}")
+    found = f"is {now.commit} now" if now.is_tag else f"is a branch at {now.commit} now"
+    return SourceChanged(f"the tag {reference.ref} was pinned to {was} and {found}: {now.uri}")
+
+
+def _at(uri: str, ref: str | None) -> str:
+    return f"at {ref or 'the default branch'} of {uri}"
 
 
 def _located(found: FoundStack) -> StackDefinition:

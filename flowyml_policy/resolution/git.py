@@ -94,7 +94,7 @@ class GitSource(DefinitionSource):
 
 
 class GitRevision(Revision):
-    """One commit of a repository. Made by GitSource."""
+    """One commit of a repository, and the full name of the ref that led to it. Made by GitSource."""
 
     def __init__(
         self,
@@ -102,15 +102,15 @@ class GitRevision(Revision):
         repository: GitRepository,
         cache: ContentCache,
         commit: str,
-        name: str | None,
+        full_ref: str | None,
         confirmed: str | None,
     ) -> None:
         super().__init__(source.limits)
         self.commit = commit
+        self.full_ref = full_ref
         self._source = source
         self._repository = repository
         self._cache = cache
-        self._name = name
         self._confirmed = confirmed
 
     @property
@@ -121,13 +121,14 @@ class GitRevision(Revision):
     @property
     def is_tag(self) -> bool:
         """Whether a tag was asked for, which is not meant to move, as a branch is."""
-        return self._name is not None and self._name.startswith("refs/tags/")
+        return self.full_ref is not None and self.full_ref.startswith("refs/tags/")
 
     def provenance(self, path: str, data: bytes) -> Provenance:
         return Provenance(
             kind=self._source.kind,
             uri=self._source.uri,
             ref=self._source.ref,
+            full_ref=self.full_ref,
             commit=self.commit,
             path=path,
             digest=digest(data),
@@ -168,7 +169,7 @@ class GitRevision(Revision):
             answer: _Answer = json.loads(kept.data)
             return answer
         deadline = Deadline(self.limits.timeout, self._source.uri)
-        answer = self._repository.read(self.commit, self._name, work, deadline, offline=self._source.rules.offline)
+        answer = self._repository.read(self.commit, self.full_ref, work, deadline, offline=self._source.rules.offline)
         self._cache.put(*key, data=json.dumps(answer).encode())
         return answer
 

@@ -21,7 +21,7 @@ from flowyml_policy.errors import (
     VersionMalformed,
     VersionUnknown,
 )
-from flowyml_policy.records import StackRegistry
+from flowyml_policy.records import StackPin, StackRegistry
 from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.resolution.explanation import Trail
 from flowyml_policy.resolution.fetching import Fetcher
@@ -41,8 +41,8 @@ class Names:
         self._fetcher = fetcher
         self._registry = registry
 
-    def find(self, reference: NameReference, trail: Trail, *, commit: str | None = None) -> StackDefinition:
-        """The one definition that `reference` means; `commit` is what its source was pinned to.
+    def find(self, reference: NameReference, trail: Trail, *, pin: StackPin | None = None) -> StackDefinition:
+        """The one definition that `reference` means; `pin` is what a key of `stacks:` was pinned to.
 
         Raises StackNotFound with names that are spelled alike, StackAmbiguous, and whatever is wrong with a place.
         """
@@ -50,7 +50,7 @@ class Names:
             return self._builtin(reference, trail)
         wanted = None if reference.wanted is None else Wanted.parse(reference.wanted)
         found = [
-            *self._under_key(reference.name, commit, trail),
+            *self._under_key(reference.name, pin, trail),
             *self._in_folder(reference.name, trail),
         ]
         fitting = [one for one in found if _fits(one, wanted)]
@@ -70,12 +70,12 @@ class Names:
         trail.place("the built-in stack", f"it is what {BUILTIN!r} always means")
         return builtin()
 
-    def _under_key(self, name: str, commit: str | None, trail: Trail) -> list[StackDefinition]:
+    def _under_key(self, name: str, pin: StackPin | None, trail: Trail) -> list[StackDefinition]:
         where = f"`stacks:` of {self._file}"
         if name not in self._settings.stacks:
             trail.place(where, "no such key")
             return []
-        definition = self._fetcher.fetch_key(name, commit=commit)
+        definition = self._fetcher.fetch_key(name, pin=pin)
         trail.place(f"`stacks.{name}`, {self._settings.location(('stacks', name))}", _described(definition))
         return [definition]
 

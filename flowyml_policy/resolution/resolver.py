@@ -24,7 +24,7 @@ from flowyml_policy.errors import (
     FlowymlPolicyError,
     ReferenceMalformed,
 )
-from flowyml_policy.records import StackPins, StackRegistry
+from flowyml_policy.records import StackPin, StackPins, StackRegistry
 from flowyml_policy.records.policy_input import LockFacts
 from flowyml_policy.records.provenance import Provenance, StepName
 from flowyml_policy.resolution.explanation import Explanation, Place, ResolvedStack, Step, Trail
@@ -195,10 +195,10 @@ class StackResolver:
                 raise
             where = {"active_stack": "`active_stack`", "defaults.stack": "`defaults.stack`"}.get(step, step)
             raise ReferenceMalformed(f"{where}: {error.message}", advice=error.advice) from error
-        commit = self._pinned_commit(named, environment)
+        pin = self._pin_of(named, environment)
         if isinstance(reference, NameReference):
-            return self._names.find(reference, trail, commit=commit), named
-        definition = self._fetcher.fetch(reference, commit=commit)
+            return self._names.find(reference, trail, pin=pin), named
+        definition = self._fetcher.fetch(reference, pin=pin)
         trail.place(str(reference), place_of(definition))
         return definition, named
 
@@ -207,11 +207,11 @@ class StackResolver:
         trail.place(f"the path {path}", place_of(definition))
         return definition, str(path)
 
-    def _pinned_commit(self, reference: str, environment: str | None) -> str | None:
-        """The commit that flowyml.lock pins, where the environment takes nothing else."""
+    def _pin_of(self, reference: str, environment: str | None) -> StackPin | None:
+        """What flowyml.lock pins, where the environment takes nothing else."""
         if environment is None or not self.settings.environments[environment].require_lock:
             return None
-        return self._required_pins(environment).commit_of(reference)
+        return self._required_pins(environment).pin_of(reference)
 
     def _held(self, definition: StackDefinition, reference: str | None, environment: str | None) -> LockFacts | None:
         """What is pinned of a stack that is what the environment demands."""

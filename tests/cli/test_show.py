@@ -70,6 +70,7 @@ def test_show_json_is_one_document_with_all_that_is_known(examples: Any) -> None
             "kind": "local",
             "uri": "stacks/prod-gpu-large.yaml",
             "ref": None,
+            "full_ref": None,
             "commit": None,
             "path": "prod-gpu-large.yaml",
             "digest": definition.source.digest,

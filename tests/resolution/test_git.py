@@ -63,6 +63,7 @@ def test_git_annotated_tag_gives_the_commit_that_it_names(repository: Any, commi
         kind="github",
         uri=repository.url,
         ref="v1",
+        full_ref="refs/tags/v1",
         commit=commit,
         path="stacks/prod.yaml",
         digest=digest(stack("prod")),
@@ -77,7 +78,9 @@ def test_git_annotated_tag_gives_the_commit_that_it_names(repository: Any, commi
 def test_git_every_kind_of_ref_leads_to_its_commit(
     ref: str | None, repository: Any, commit: str, cache: ContentCache
 ) -> None:
-    assert commit_at(repository.url, ref, cache) == commit
+    found = GitSource(repository.url, ref, cache=cache).fetch().provenance("x.yaml", b"")
+    full_ref = {None: "HEAD", "main": "refs/heads/main", "v1": "refs/tags/v1"}.get(ref, ref)
+    assert (found.ref, found.full_ref, found.commit) == (ref, full_ref, commit)
 
 
 def test_git_full_commit_id_is_pinned(repository: Any, commit: str, cache: ContentCache) -> None:
@@ -85,7 +88,7 @@ def test_git_full_commit_id_is_pinned(repository: Any, commit: str, cache: Conte
     data = revision.read("stacks/dev.yaml")
     assert data == stack("dev")
     provenance = revision.provenance("stacks/dev.yaml", data)
-    assert (provenance.ref, provenance.commit, provenance.pinned) == (commit, commit, True)
+    assert (provenance.ref, provenance.full_ref, provenance.commit, provenance.pinned) == (commit, None, commit, True)
 
 
 def test_git_older_commit_of_a_force_pushed_branch_is_still_read(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flowyml_policy import AuditStore, PolicyEngine, PolicyUndecided, StackResolver
+from flowyml_policy import AuditStore, PolicyEngine, PolicyUndecided, StackDefinition, StackResolver
 from flowyml_policy.errors import (
     EnvironmentUnknown,
     ReferenceMalformed,
@@ -57,8 +57,12 @@ def settings(project: Path, repository: Repository, *, ref: str, demands: str = 
     )
 
 
-def pin(project: Path, commit: str, definition: str) -> None:
-    pinned = StackPin(name="gpu", version="1.0.0", definition=definition, kind="git", uri="any", commit=commit)
+def pin(project: Path, definition: StackDefinition) -> None:
+    """Pin the stack `gpu` as `definition`, by the ref and at the commit that it was read."""
+    source = definition.source
+    pinned = StackPin(
+        name="gpu", definition=definition.digest, kind="git", uri=source.uri, ref=source.ref, commit=source.commit
+    )
     lockfile = Lockfile(environments={"prod": "gpu"}, stacks={"gpu": pinned}, bundles={})
     write_lockfile(lockfile_path(load_settings(project=project)), lockfile)
 
@@ -180,7 +184,7 @@ def test_tag_that_moved_since_it_was_pinned_fails_closed(project: Path, reposito
     repository.git("tag", "v1")
     settings(project, repository, ref="v1", demands=", require_pinned: true, require_lock: true")
     definition = StackResolver().resolve("gpu")
-    pin(project, commit, definition.digest)
+    pin(project, definition)
     found = StackResolver().locate(env="prod")
     assert (found.provenance.ref, found.provenance.commit, found.provenance.pinned) == ("v1", commit, True)
     assert found.lock is not None
@@ -194,10 +198,10 @@ def test_tag_that_moved_since_it_was_pinned_fails_closed(project: Path, reposito
 def test_branch_that_moved_since_it_was_pinned_is_read_at_the_pinned_commit(
     project: Path, repository: Repository
 ) -> None:
-    commit = repository.commit({"stacks/gpu.yaml": stack("gpu")})
+    repository.commit({"stacks/gpu.yaml": stack("gpu")})
     settings(project, repository, ref="main", demands=", require_lock: true")
     pinned = StackResolver().resolve("gpu")
-    pin(project, commit, pinned.digest)
+    pin(project, pinned)
     repository.commit({"stacks/gpu.yaml": stack("gpu", backend="aws")})
     assert StackResolver().resolve(env="prod") == pinned
     assert StackResolver().resolve("gpu") != pinned
@@ -209,10 +213,10 @@ def test_branch_that_moved_since_it_was_pinned_is_read_at_the_pinned_commit(
 
 
 def test_pinned_commit_is_read_while_the_server_is_away(project: Path, repository: Repository) -> None:
-    commit = repository.commit({"stacks/gpu.yaml": stack("gpu")})
+    repository.commit({"stacks/gpu.yaml": stack("gpu")})
     settings(project, repository, ref="main", demands=", require_lock: true")
     pinned = StackResolver().resolve("gpu")
-    pin(project, commit, pinned.digest)
+    pin(project, pinned)
     assert StackResolver().resolve(env="prod") == pinned
     assert StackResolver(rules=FetchRules(offline=True)).resolve(env="prod") == pinned
 

@@ -32,6 +32,7 @@ GPU = StackPin(
     kind="github",
     uri="https://github.com/my-org/ml-stacks.git",
     ref="v2.1.0",
+    full_ref="refs/tags/v2.1.0",
     commit=COMMIT,
     images={"z.io/x:1": None, "a.io/y@" + B: B},
 )
@@ -44,7 +45,7 @@ LOCKFILE = Lockfile(
 TEXT = f"""\
 # What `flowyml-policy stack lock` pinned. Commit this file; do not edit it.
 lockfile: flowyml-policy
-version: 1
+version: 2
 bundles:
   acme: "7"
   flowyml: 0.1.0+1
@@ -59,6 +60,7 @@ stacks:
     kind: builtin
     uri: builtin:local
     ref: null
+    full_ref: null
     commit: null
     images: {{}}
   prod:
@@ -68,11 +70,15 @@ stacks:
     kind: github
     uri: https://github.com/my-org/ml-stacks.git
     ref: v2.1.0
+    full_ref: refs/tags/v2.1.0
     commit: {COMMIT}
     images:
       a.io/y@{B}: {B}
       z.io/x:1: null
 """
+OLD = "".join(line for line in TEXT.splitlines(keepends=True) if "full_ref" not in line).replace(
+    "version: 2\n", "version: 1\n", 1
+)
 FLOWYML = """\
 apiVersion: flowyml.io/v1
 kind: StackLock
@@ -92,6 +98,7 @@ PINS = st.builds(
     kind=st.sampled_from(["local", "git", "http"]),
     uri=NAMES,
     ref=st.none() | NAMES,
+    full_ref=st.none() | NAMES,
     commit=st.none() | st.just(COMMIT),
     images=st.dictionaries(NAMES, st.none() | DIGESTS, max_size=3),
 )
@@ -141,6 +148,16 @@ def test_written_lockfile_is_read_back_as_it_was(
         assert read_lockfile(path) == lockfile
 
 
+def test_lockfile_of_version_1_is_read_and_written_as_version_2_with_a_line_more_a_stack(path: Path) -> None:
+    path.write_text(OLD)
+    old = read_lockfile(path)
+    assert old is not None
+    assert (old.version, old.stacks["prod"]) == (1, GPU.model_copy(update={"full_ref": None}))
+    assert write_lockfile(path, LOCKFILE)
+    added = [line for line in TEXT.splitlines() if line not in OLD.splitlines()]
+    assert added == ["version: 2", "    full_ref: null", "    full_ref: refs/tags/v2.1.0"]
+
+
 def test_write_keeps_mode_and_link(tmp_path: Path, path: Path) -> None:
     real = tmp_path / "elsewhere.lock"
     real.write_text(TEXT)
@@ -164,7 +181,7 @@ def test_write_where_nothing_can_be_written_says_so_and_leaves_nothing(tmp_path:
     [
         (FLOWYML, LockfileForeign),
         ("kind: StackLock\nbroken: [", LockfileForeign),
-        (TEXT.replace("version: 1", "version: 2", 1), LockfileTooNew),
+        (TEXT.replace("version: 2", "version: 3", 1), LockfileTooNew),
         ("name: something else\n", LockfileInvalid),
         ("- 1\n", LockfileInvalid),
         ("", LockfileInvalid),
@@ -191,8 +208,8 @@ def test_write_over_a_damaged_lockfile_replaces_it(path: Path) -> None:
     [
         (f"    definition: {A}\n", "", "stacks.prod.definition: Field required"),
         ("    ref: v2.1.0\n", "    ref: 3\n", "stacks.prod.ref: Input should be a valid string"),
-        ("version: 1\n", "version: 0\n", "version: Input should be 1"),
-        ("version: 1\n", "version: 1\nmore: 1\n", "more: Extra inputs are not permitted"),
+        ("version: 2\n", "version: 0\n", "version: Input should be 1 or 2"),
+        ("version: 2\n", "version: 2\nmore: 1\n", "more: Extra inputs are not permitted"),
         ("production: prod", "production: prodd", "stacks has no 'prodd'"),
         ("lockfile: flowyml-policy\n", "", "the file is no lockfile"),
         ("kind: github", "kind: github\n    kind: git", "kind"),
@@ -217,7 +234,8 @@ def test_read_of_a_folder_fails_closed(path: Path) -> None:
 def test_read_without_a_file_is_nothing(path: Path) -> None:
     assert read_lockfile(path) is None
     assert pins(path).facts(reference=None, name="prod-gpu", definition=A, commit=COMMIT) is None
-    assert pins(path).commit_of("prod") is None
+    assert pins(path).pin_of("prod") is None
+    assert pins(path).pins_at(GPU.uri) == ()
 
 
 def test_flowymls_own_lockfile_is_explained_and_pins_nothing(path: Path) -> None:
@@ -247,7 +265,7 @@ def test_pins_are_found_by_reference_and_by_name(pinned: ProjectPins, reference:
         pinned.require(environment="production", reference=reference, name="prod-gpu", definition=A, commit=COMMIT)
         == FACTS
     )
-    assert pinned.commit_of("prod") == COMMIT
+    assert (pinned.pin_of("prod"), pinned.pin_of("prod-gpu")) == (GPU, None)
 
 
 @pytest.mark.parametrize(
@@ -284,10 +302,9 @@ def test_require_takes_the_pin_of_what_the_environment_runs_on_and_no_other_fail
         pins(path).require(environment="production", reference="local", name="local", definition=B, commit=None)
 
 
-def test_commits_at_a_place_are_those_of_its_pins(pinned: ProjectPins) -> None:
-    assert pinned.commits_at(GPU.uri, "v2.1.0") == {COMMIT}
-    assert pinned.commits_at(GPU.uri, "v2.2.0") == frozenset()
-    assert pinned.commits_at("https://github.com/my-org/forks.git", "v2.1.0") == frozenset()
+def test_pins_at_a_place_are_those_that_were_read_there(pinned: ProjectPins) -> None:
+    assert pinned.pins_at(GPU.uri) == (GPU,)
+    assert pinned.pins_at("https://github.com/my-org/forks.git") == ()
 
 
 def test_require_of_a_stack_that_is_not_pinned_fails_closed(pinned: ProjectPins) -> None:

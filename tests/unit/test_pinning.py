@@ -112,6 +112,7 @@ def test_lock_pins_commit_definition_images_and_policy(repository: Path) -> None
         "kind": "git",
         "uri": f"file://{repository}",
         "ref": "v1",
+        "full_ref": "refs/tags/v1",
         "commit": git(repository, "rev-parse", "v1^{commit}"),
         "images": {f"myregistry.azurecr.io/flowyml@sha256:{IMAGE}": f"sha256:{IMAGE}"},
     }
@@ -178,6 +179,98 @@ def test_resolving_after_a_tag_moved_fails_closed_by_whatever_name_and_for_nobod
             StackResolver().resolve(named)
     assert StackResolver().resolve(f"git+file://{repository}@v2#prod.yaml").digest == before.digest
     assert StackResolver().resolve(f"git+file://{repository}@main#prod.yaml").digest != before.digest
+
+
+def replace_tag_with_branch(repository: Path, *, at: str) -> str:
+    git(repository, "tag", "-d", "v1")
+    git(repository, "branch", "v1", at)
+    return git(repository, "rev-parse", "refs/heads/v1")
+
+
+def test_verify_tells_of_a_tag_that_gave_way_to_a_branch_of_its_name(repository: Path) -> None:
+    pinning().lock()
+    replace_tag_with_branch(repository, at="main")
+
+    verified = pinning().verify()
+
+    assert (verified.exit_code, verified.unchecked) == (1, ())
+    assert verified.changes == (
+        Change(kind="stack", name="prod", what="full_ref", pinned="refs/tags/v1", found="refs/heads/v1"),
+    )
+
+
+def test_resolving_a_tag_that_gave_way_to_a_branch_takes_the_pinned_commit_or_fails_closed(repository: Path) -> None:
+    pinning().lock()
+    before = git(repository, "rev-parse", "v1^{commit}")
+    replace_tag_with_branch(repository, at="main")
+    found = StackResolver().locate(env="production")
+    assert (found.provenance.commit, found.provenance.full_ref) == (before, "refs/tags/v1")
+
+    git(repository, "branch", "-D", "v1")
+    move_tag(repository)
+    after = replace_tag_with_branch(repository, at="main")
+    said = f"the tag v1 was pinned to {before} and is a branch at {after} now: file://{repository}"
+    address = f"git+file://{repository}@v1#prod.yaml"
+    for named, environment in ((None, "production"), ("prod", None), (address, None), (address, "production")):
+        with pytest.raises(SourceChanged) as caught:
+            StackResolver().resolve(named, environment)
+        assert caught.value.message == said
+    assert StackResolver().resolve(f"git+file://{repository}@main#prod.yaml").source.commit == after
+
+
+def test_verify_against_a_lockfile_of_version_1_compares_what_that_says(repository: Path) -> None:
+    pinning().lock()
+    lockfile = Path("flowyml.lock")
+    new = lockfile.read_text()
+    old = [line for line in new.splitlines(keepends=True) if "full_ref:" not in line]
+    lockfile.write_text("".join(old).replace("version: 2\n", "version: 1\n", 1))
+
+    assert (pinning().verify().exit_code, pinning().verify().changes) == (0, ())
+    assert StackResolver().locate(env="production").lock is not None
+    locked = pinning().lock()
+    assert (locked.written, locked.changes, lockfile.read_text()) == (True, (), new)
+    assert repository.exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("ref: v1", "ref: v2"), ("ref: v1", "ref: main"), (", ref: v1", ""), ("/repository'", "/clone'")],
+    ids=["another tag", "a branch", "the default branch", "another repository"],
+)
+def test_resolving_for_production_where_the_settings_name_another_place_than_was_pinned_fails_closed(
+    project: Path, repository: Path, old: str, new: str
+) -> None:
+    pinning().lock()
+    git(repository, "tag", "v2")
+    git(project, "clone", "-q", str(repository), "clone")
+    text = (project / "flowyml.yaml").read_text()
+    assert text.count(old) == 1
+    (project / "flowyml.yaml").write_text(text.replace(old, new))
+
+    with pytest.raises(StackDrifted) as caught:
+        StackResolver().resolve(env="production")
+    assert caught.value.message.startswith(
+        f"'prod-gpu-git' was pinned when it was read at v1 of file://{repository}, and is to be read at "
+    )
+    assert caught.value.advice == "if that is meant, run `flowyml-policy stack lock` and commit"
+    assert StackResolver().resolve("prod").digest == digest_of(repository / "prod.yaml")
+    assert [change.what for change in pinning().verify().changes][:1] == ["uri" if "clone" in new else "ref"]
+    pinning().lock()
+    assert StackResolver().locate(env="production").lock is not None
+
+
+def test_resolving_for_production_by_what_was_a_file_when_it_was_pinned_fails_closed(
+    project: Path, repository: Path
+) -> None:
+    text = (project / "flowyml.yaml").read_text()
+    entry = next(line for line in text.splitlines() if line.startswith("  prod:"))
+    (project / "flowyml.yaml").write_text(text.replace(entry, "  prod: {source: local, path: ./repository/prod.yaml}"))
+    pinning().lock()
+    assert StackResolver().locate(env="production").lock is not None
+    (project / "flowyml.yaml").write_text(text)
+    with pytest.raises(StackDrifted, match=r"was pinned when it was read at repository/prod\.yaml, and is to be read"):
+        StackResolver().resolve(env="production")
+    assert repository.exists()
 
 
 def test_resolving_for_production_without_a_lockfile_fails_closed(repository: Path) -> None:
