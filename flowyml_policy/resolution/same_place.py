@@ -2,8 +2,13 @@
 
 Another way to name a stack must not take it out of an environment. So a definition belongs to an environment whose
 `stack` is its name, or leads to the place that it was read from: a key of `stacks:`, or an address. At which revision
-or version does not matter, nor what is asked of an http address; GitHub and GitLab do not tell small letters from
-capitals, and a repository of this machine is the folder that its links lead to.
+or version does not matter, nor what is asked of an http address; a repository of this machine is the folder that its
+links lead to.
+
+A repository on a network is its host and its path there, whoever asks for it, by whatever transport and port, in small
+letters or capitals, with `.git` or without. By ssh the path begins where the server's folders do (`/srv/git/org/repo`)
+and by https often below a prefix (`/scm/org/repo`), so between the two it is enough that one path ends as the other.
+Where that takes two repositories for one, the definition belongs to an environment more, and is judged more strictly.
 """
 
 from __future__ import annotations
@@ -11,14 +16,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from flowyml_policy.definitions import StackDefinition
-from flowyml_policy.errors import ReferenceMalformed, SourceError
+from flowyml_policy.errors import ReferenceMalformed
 from flowyml_policy.records.provenance import Provenance
-from flowyml_policy.resolution.git_address import checked_address
 from flowyml_policy.resolution.references import (
-    DEFAULT_HOSTS,
     FileReference,
     GitReference,
     HttpReference,
@@ -30,8 +33,16 @@ from flowyml_policy.resolution.references import (
 )
 from flowyml_policy.settings import Settings
 
-_FILE: Final = "file://"
-_HOSTED: Final = {"github", "gitlab"}
+_OTHER_NAMES: Final = {
+    "ssh.github.com": "github.com",
+    "www.github.com": "github.com",
+    "altssh.gitlab.com": "gitlab.com",
+    "altssh.bitbucket.org": "bitbucket.org",
+    "ssh.dev.azure.com": "dev.azure.com",
+}
+"""What large hosts are called besides, for the sake of a transport."""
+_OF_TRANSPORTS: Final = {"", "_git"}
+"""Segments of a path that are no part of the repository's name; Azure DevOps has `_git` by https alone."""
 
 
 def environments_of(settings: Settings, definition: StackDefinition) -> tuple[str, ...]:
@@ -76,10 +87,8 @@ def _is_file(settings: Settings, reference: FileReference, definition: StackDefi
 def _is_address(reference: HttpReference, definition: StackDefinition) -> bool:
     if definition.source.kind != "http":
         return False
-    from flowyml_policy.resolution.http import display_url  # noqa: PLC0415  only for what is kept there
-
-    named, read = (url.partition("?")[0] for url in (reference.url, definition.source.uri))
-    return display_url(named) == display_url(read)
+    named, read = urlsplit(reference.url), urlsplit(definition.source.uri)
+    return (named.hostname, named.path) == (read.hostname, read.path)
 
 
 def _is_in_repository(reference: GitReference, provenance: Provenance | None) -> bool:
@@ -90,17 +99,28 @@ def _is_in_repository(reference: GitReference, provenance: Provenance | None) ->
 
 
 def _is_repository(reference: GitReference, provenance: Provenance) -> bool:
-    try:
-        named, read = _bare(checked_address(reference.url, frozenset())), _bare(provenance.uri)
-    except SourceError:
+    named, read = urlsplit(reference.url), urlsplit(provenance.uri)
+    if "file" in {named.scheme, read.scheme}:
+        return named.scheme == read.scheme and _folder(named.path) == _folder(read.path)
+    if _host(named) != _host(read):
         return False
-    hosted = {reference.kind, provenance.kind} & _HOSTED
-    return named == read or bool(hosted and named.lower() == read.lower() and not named.startswith(_FILE))
+    shorter, longer = sorted((_path(named), _path(read)), key=len)
+    if shorter == longer:
+        return True
+    is_by_ssh = [address.scheme == "ssh" for address in (named, read)]
+    return len(set(is_by_ssh)) > 1 and longer[-len(shorter) :] == shorter
 
 
-def _bare(uri: str) -> str:
-    """One text for all addresses of a repository; links of this machine are followed."""
-    if uri.startswith(_FILE):
-        uri = _FILE + os.path.realpath(unquote(uri.removeprefix(_FILE)))
-    bare = uri.rstrip("/").removesuffix(".git").rstrip("/")
-    return bare.lower() if urlsplit(bare).hostname in DEFAULT_HOSTS.values() else bare
+def _folder(path: str) -> str:
+    """The folder of a repository of this machine; its links are followed."""
+    return os.path.realpath(unquote(path)).removesuffix(".git").rstrip("/")
+
+
+def _host(address: SplitResult) -> str | None:
+    return _OTHER_NAMES.get(address.hostname or "", address.hostname)
+
+
+def _path(address: SplitResult) -> list[str]:
+    """The segments of a path on a host, but for what its transport alone has."""
+    path = unquote(address.path).strip("/").casefold().removesuffix(".git")
+    return [part for part in path.split("/") if part not in _OF_TRANSPORTS]

@@ -93,3 +93,71 @@ def test_environments_of_a_definition_are_those_that_lead_to_where_it_was_read(
         provenance = provenance.model_copy(update={"uri": provenance.uri.replace("//@/", f"//{tmp_path}/")})
     settings = load_settings(project=tmp_path, environ={"HOME": str(tmp_path)})
     assert set(environments_of(settings, definition(provenance, name))) == expected
+
+
+@pytest.mark.parametrize(
+    ("named", "read"),
+    [
+        ("github://org/stacks", "ssh://git@github.com/org/stacks.git"),
+        ("git+ssh://git@github.com/org/stacks", "https://github.com/org/stacks.git"),
+        ("git+ssh://git@github.com/org/stacks", "ssh://another@github.com:22/Org/Stacks.git"),
+        ("git+ssh://git@ssh.github.com:443/org/stacks", "https://github.com/org/stacks.git"),
+        ("git+https://www.github.com/org/stacks", "https://github.com/org/stacks.git"),
+        ("gitlab://group/sub/stacks", "ssh://git@altssh.gitlab.com:443/group/sub/stacks.git"),
+        ("gitlab://git.example/group/stacks", "ssh://git@git.example:2222/Group/stacks"),
+        ("git+https://git.example:8443/org/stacks.git", "ssh://git@git.example:2222/org/stacks/"),
+        ("git+https://git.example/org/stacks", "https://GIT.example:8443/Org/Stacks.git"),
+        ("git+https://git.example/org/%C3%A4", "ssh://git@git.example/org/%C3%84.git"),
+        ("git+https://git.example/org/stacks", "ssh://git@git.example/srv/git/org/stacks.git"),
+        ("git+ssh://git@git.example/srv/git/org/stacks", "https://git.example/org/stacks"),
+        ("git+https://git.example/scm/org/stacks.git", "ssh://git@git.example:7999/org/stacks.git"),
+        ("git+ssh://git.example/~/stacks", "https://git.example/stacks.git"),
+        ("git+https://dev.azure.com/org/project/_git/stacks", "ssh://git@ssh.dev.azure.com/v3/org/project/stacks"),
+        ("git+http://127.0.0.1:3000/org/stacks", "ssh://git@127.0.0.1/org/stacks"),
+        ("git+https://[2001:db8::1]/org/stacks", "ssh://git@[2001:db8::1]:22/org/stacks"),
+    ],
+)
+def test_environments_of_a_definition_are_the_same_by_every_transport_to_its_repository(
+    tmp_path: Path, named: str, read: str
+) -> None:
+    assert _is_in_environment(tmp_path, f"{named}@v1#stacks/gpu.yaml", git(read))
+
+
+@pytest.mark.parametrize(
+    ("named", "read"),
+    [
+        ("github://org/stacks", "ssh://git@gitlab.com/org/stacks.git"),
+        ("github://org/stacks", "ssh://git@github.com.example/org/stacks.git"),
+        ("github://org/stacks", "ssh://git@github.com/org/stacks-2.git"),
+        ("github://org/stacks", "ssh://git@github.com/stacks-org/stacks.git"),
+        ("git+https://git.example/org/stacks", "https://git.example/mirror/org/stacks"),
+        ("git+ssh://git@git.example/org/stacks", "ssh://git@git.example/srv/org/stacks"),
+        ("git+https://git.example/org/stacks", "ssh://git@git.example/srv/borg/stacks"),
+        ("git+https://git.example/org/stacks", "file:///org/stacks"),
+    ],
+)
+def test_environments_of_a_definition_of_another_repository_are_none(tmp_path: Path, named: str, read: str) -> None:
+    assert not _is_in_environment(tmp_path, f"{named}@v1#stacks/gpu.yaml", git(read))
+
+
+@pytest.mark.parametrize(
+    ("read", "expected"),
+    [
+        ("http://stacks.example:8080/gpu.yaml", True),
+        ("https://STACKS.example/gpu.yaml?v=2", True),
+        ("https://stacks.example/GPU.yaml", False),
+        ("https://other.example/gpu.yaml", False),
+    ],
+)
+def test_environments_of_a_definition_at_an_http_address_are_those_of_host_and_path(
+    tmp_path: Path, read: str, *, expected: bool
+) -> None:
+    provenance = Provenance(kind="http", uri=read)
+    assert _is_in_environment(tmp_path, "https://stacks.example/gpu.yaml", provenance) is expected
+
+
+def _is_in_environment(folder: Path, reference: str, provenance: Provenance) -> bool:
+    """Whether the environment that runs on `reference` is one of a definition that was read at `provenance`."""
+    (folder / "flowyml.yaml").write_text(f"environments: {{production: {{stack: '{reference}'}}}}\n")
+    settings = load_settings(project=folder, environ={"HOME": str(folder)})
+    return environments_of(settings, definition(provenance, "any")) == ("production",)
