@@ -1,6 +1,8 @@
 """From what a caller names (paths, references, objects, nothing at all) to the documents that are to be judged.
 
 Rules of this room:
+- Whether an argument of a command is a path or a reference is asked of `is_reference`, by whatever command. In a
+  library call a string without '/' is a name.
 - A path that does not exist and a malformed reference are the caller's mistakes, and raised before anything is judged.
 - Whatever else keeps a reference from being resolved belongs to that one stack, and is judged as undecided.
 - A call resolves everything by one resolver, so that many stacks of one repository are one question to its server.
@@ -9,18 +11,19 @@ Rules of this room:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from flowyml_policy.definitions import StackDefinition
-from flowyml_policy.errors import EnvironmentUnknown, ReferenceMalformed, UsageError
+from flowyml_policy.errors import EnvironmentUnknown, FlowymlPolicyError, ReferenceMalformed, UsageError
 from flowyml_policy.records import Source
 from flowyml_policy.resolution import Candidate, read_candidates
-from flowyml_policy.resolution.paths import is_reference, looks_like_path
+from flowyml_policy.resolution.paths import STDIN, is_reference, looks_like_path
 
 if TYPE_CHECKING:
+    from flowyml_policy.records.provenance import SourceKind
     from flowyml_policy.resolution.resolver import Explanation
     from flowyml_policy.stack_resolver import StackResolver
 
@@ -77,13 +80,50 @@ def read_one(stack: object, *, open_resolver: OpenResolver, environment: str | N
     if isinstance(stack, StackDefinition):
         return Candidate(stack.source, stack)
     if isinstance(stack, Path) or (isinstance(stack, str) and looks_like_path(stack)):
-        path = str(stack)
-        candidates = list(islice(read_candidates([path]), 2))
-        if len(candidates) > 1:
-            raise UsageError(f"{path} holds more than one document", advice="name a file that holds one stack")
-        return candidates[0]
+        return _only(str(stack))
     with open_resolver() as resolver:
         return _resolved(resolver, stack, environment)
+
+
+def read_argument(word: str, *, stdin: bytes | None = None) -> str | Path | StackDefinition:
+    """What an argument means that names one stack, as a resolver takes it: a reference, a path, or what `stdin` holds.
+
+    Raises UsageError for a path that does not exist and for standard input that holds more than one document, and
+    whatever is wrong with the definition in standard input.
+    """
+    if is_reference(word):
+        return word
+    if word != STDIN:
+        read_candidates([word])
+        return Path(word)
+    content = _only(STDIN, stdin).content
+    if isinstance(content, FlowymlPolicyError):
+        raise content
+    return content
+
+
+def hidden_stacks(words: Iterable[str], *, open_resolver: OpenResolver) -> Iterator[tuple[str, str]]:
+    """Each of `words` that is read as a path and is also what a stack is called, with how to write that stack.
+
+    Only this machine is looked at, and what cannot be read there hides nothing: paths must do without both.
+    """
+    both = [word for word in words if word != STDIN and not looks_like_path(word) and not is_reference(word)]
+    if not both:
+        return
+    with open_resolver() as resolver:
+        for word in both:
+            written = resolver.otherwise(word)
+            if written is not None:
+                yield word, written
+
+
+def _only(path: str, stdin: bytes | None = None) -> Candidate:
+    """The one document at `path`. Raises UsageError for more than one."""
+    candidates = list(islice(read_candidates([path], stdin=stdin), 2))
+    if len(candidates) > 1:
+        what = "standard input" if path == STDIN else path
+        raise UsageError(f"{what} holds more than one document", advice="name one that holds one stack")
+    return candidates[0]
 
 
 def _resolved(resolver: StackResolver, stack: object, environment: str | None) -> Candidate:
@@ -93,22 +133,31 @@ def _resolved(resolver: StackResolver, stack: object, environment: str | None) -
         return Candidate(told.resolved.definition.source, told.resolved.definition, told.resolved.reference)
     if told.error is None or isinstance(told.error, _RAISED):
         raise told.error or UsageError(f"nothing came of {stack!r}")
-    return Candidate(_unresolved(resolver, told), told.error)
+    return Candidate(_unresolved(resolver, told, stack), told.error)
 
 
-def _unresolved(resolver: StackResolver, told: Explanation) -> Source:
+def _unresolved(resolver: StackResolver, told: Explanation, stack: object) -> Source:
     """The source of something that was not found: what it was called."""
+    if stack is not None and not isinstance(stack, str):
+        return Source(kind="object", uri=f"object:{type(stack).__module__}.{type(stack).__name__}")
+    named = next((step.found for step in told.steps if step.verdict == "broken"), None) or "no name"
+    return Source(kind=_kind_of(named, resolver), uri=named)
+
+
+def _kind_of(named: str, resolver: StackResolver) -> SourceKind:
+    """Where `named` would have come from; the registry is the last place in which a name is looked up."""
     from flowyml_policy.resolution.references import (  # noqa: PLC0415  only for references
         NameReference,
         parse_stack_reference,
         reference_of,
     )
 
-    named = next((step.found for step in told.steps if step.verdict == "broken"), None) or "no name"
+    if looks_like_path(named):
+        return "local"
     try:
         reference = parse_stack_reference(named)
-        if isinstance(reference, NameReference) and reference.name in resolver.settings.stacks:
-            reference = reference_of(resolver.settings.stacks[reference.name], key=reference.name)
     except ReferenceMalformed:
-        return Source(kind="object", uri=named)
-    return Source(kind=reference.source_kind, uri=named)
+        return "registry"
+    if isinstance(reference, NameReference) and reference.name in resolver.settings.stacks:
+        reference = reference_of(resolver.settings.stacks[reference.name], key=reference.name)
+    return reference.source_kind

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection
-from typing import Any, Final, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from flowyml_policy.settings import Settings
+    from flowyml_policy.stack_resolver import StackResolver
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -54,3 +59,20 @@ def standard_input(named: Collection[str]) -> bytes | None:
     from flowyml_policy.strict_yaml import Limits  # noqa: PLC0415  loads yaml
 
     return b"" if sys.stdin is None else sys.stdin.buffer.read(Limits().size + 1)
+
+
+def tell_hidden(words: Collection[str], settings: Settings) -> None:
+    """Say on stderr which of `words` are read as paths and are stacks too, so that none is taken for the other."""
+    from flowyml_policy.named_stacks import hidden_stacks  # noqa: PLC0415  --help needs neither
+    from flowyml_policy.outputs.screen import printable  # noqa: PLC0415
+
+    for word, otherwise in hidden_stacks(words, open_resolver=lambda: _resolver(settings)):
+        what = "folder" if Path(word).is_dir() else "file"
+        said = f"{word} is a {what} here and also a stack: the {what} is meant; for the stack write {otherwise}"
+        click.echo(f"note: {printable(said)}", err=True)
+
+
+def _resolver(settings: Settings) -> StackResolver:
+    from flowyml_policy.stack_resolver import StackResolver  # noqa: PLC0415  only for words that may be both
+
+    return StackResolver(settings=settings)

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flowyml_policy.cli.options import audit_list, format_option, policy_option, project_option, standard_input
+from flowyml_policy.cli.options import (
+    audit_list,
+    format_option,
+    policy_option,
+    project_option,
+    standard_input,
+    tell_hidden,
+)
 from flowyml_policy.cli.stack_apply import apply, retire
 from flowyml_policy.cli.stack_diff import diff
 from flowyml_policy.cli.stack_list import list_stacks
@@ -73,6 +80,7 @@ def validate(
     notes = [f"audit: {audit_list(ctx, project)}"]
     output = open_output(output_format, Screen.of(sys.stdout), notes=notes, fail_on_warn=fail_on_warn)
     with PolicyEngine.from_project(project, rules=rules) as engine:
+        tell_hidden(paths, engine.settings)
         results = engine.validate(paths, environment=environment, stdin=standard_input(paths))
         summary = show(_watched(results, output_format), output)
     ctx.exit(summary.exit_code(fail_on_warn=fail_on_warn))

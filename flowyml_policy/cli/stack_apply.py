@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flowyml_policy.cli.options import audit_list, format_option, policy_option, project_option, standard_input
+from flowyml_policy.cli.options import (
+    audit_list,
+    format_option,
+    policy_option,
+    project_option,
+    standard_input,
+    tell_hidden,
+)
 from flowyml_policy.cli.tree import Command
 from flowyml_policy.outputs.applied import open_applied_output
 from flowyml_policy.outputs.screen import Screen
@@ -83,6 +90,7 @@ def apply(
 
     output = open_applied_output(output_format, Screen.of(sys.stdout), notes=[f"audit: {audit_list(ctx, project)}"])
     with StackLifecycle.from_project(project, rules=rules) as life:
+        tell_hidden(named, life.engine.settings)
         applied = life.apply(
             named, environment=environment, stdin=standard_input(named), dry_run=dry_run, timeout=timeout
         )

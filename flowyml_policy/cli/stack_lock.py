@@ -27,7 +27,8 @@ def lock(ctx: click.Context, output_format: str, project: str | None, rules: tup
     """Pin what every environment and stack of flowyml.yaml means, in flowyml.lock.
 
     Pinned are the commit of a source, the digest of the definition, the digests of its images where the definition
-    says them, and the revision of the policy. Commit the file: with `require_lock` an environment runs nothing else.
+    says them, and the revision of the policy. Commit the file: with `require_lock` an environment takes nothing
+    else, be it run there, or validated or applied with --environment.
 
     Exit: 0 all is pinned, 3 something could not be resolved, and nothing was written.
     """

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import click
 
-from flowyml_policy.cli.options import format_option, project_option
+from flowyml_policy.cli.options import STDIN, format_option, project_option, standard_input, tell_hidden
 from flowyml_policy.cli.tree import Command
 from flowyml_policy.outputs.screen import Screen
 
@@ -20,7 +21,7 @@ from flowyml_policy.outputs.screen import Screen
         "{prog} stack show prod-gpu-large --format yaml --schema flowyml.io/v1",
     ],
 )
-@click.argument("stack", metavar="[STACK]", required=False)
+@click.argument("named", metavar="[PATH|STACK]", required=False)
 @format_option("table", "yaml", "json")
 @click.option(
     "--schema",
@@ -34,26 +35,33 @@ from flowyml_policy.outputs.screen import Screen
 @click.pass_context
 def show(
     ctx: click.Context,
-    stack: str | None,
+    named: str | None,
     output_format: str,
     schema: str | None,
     explain: bool,  # noqa: FBT001  click calls it so
     environment: str | None,
     project: str | None,
 ) -> None:
-    """Show the definition that STACK means, and where it came from.
+    """Show the definition that PATH or STACK means, and where it came from.
 
-    STACK is a name (prod-gpu, prod-gpu@^2.1), an address (github://, gitlab://, git+https://, https://,
-    file://, registry://) or a path. Without one it is the stack of the environment, then FLOWYML_STACK,
-    then `active_stack` of flowyml.yaml, then the built-in stack. Nothing is judged or recorded.
+    PATH is what exists here, has a / without ://, or ends in .yaml or .yml; - is standard input. STACK is a name
+    (prod-gpu, prod-gpu@^2.1) or an address (github://, gitlab://, git+https://, https://, file://,
+    registry://). Without one it is the stack of the environment, then FLOWYML_STACK, then `active_stack` of
+    flowyml.yaml, then the built-in stack. Nothing is judged or recorded.
 
-    Exit: 0 it was resolved, 1 it is no valid definition, 3 it could not be resolved.
+    Exit: 0 it was resolved, 1 it is no valid definition, 2 the path does not exist, 3 it could not be resolved.
     """
     from flowyml_policy.cli.stack_show_screens import SHOW, Shown  # noqa: PLC0415  --help needs none of these
+    from flowyml_policy.named_stacks import read_argument  # noqa: PLC0415
     from flowyml_policy.stack_resolver import StackResolver  # noqa: PLC0415
 
+    words = () if named is None else (named,)
     with StackResolver(project) as resolver:
+        tell_hidden(words, resolver.settings)
+        stack = None if named is None else read_argument(named, stdin=standard_input(words))
         told = resolver.explain(stack, environment)
+    if named == STDIN:
+        told = replace(told, steps=(replace(told.steps[0], found=STDIN), *told.steps[1:]))
     screen = Screen.of(sys.stdout)
     if told.resolved is None:
         if explain:

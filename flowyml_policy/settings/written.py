@@ -84,11 +84,14 @@ class EnvironmentSettings(Section):
 
     stack: Text = Field(description="Name of the stack that this environment runs on.")
     packs: Listing[Text] = Field(default=(), description="Packs of rules that hold here besides the baseline.")
-    require_pinned: bool = Field(default=False, description="Only stacks whose source is pinned may run here.")
+    require_pinned: bool = Field(
+        default=False, description="Only stacks whose source is pinned may run here, or be validated or applied for it."
+    )
     require_lock: bool = Field(
         default=False,
         validation_alias=AliasChoices("require_lock", "requireLock"),
-        description="Only what flowyml.lock pins may run here. FlowyML's spelling is `requireLock`.",
+        description="Only what flowyml.lock pins may run here, or be validated or applied for it. "
+        "FlowyML's spelling is `requireLock`.",
     )
     require_policy_validation: bool = Field(
         default=False,
