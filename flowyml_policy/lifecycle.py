@@ -3,10 +3,9 @@
 Rules of this room:
 - One stack at a time, under its lock: judged, recorded, registered, in that order. Only an explicit allow registers;
   undecided never does.
-- PolicyChecked and StackValidated are on disk before the registry is asked. StackApplied and StackRetired are one
-  transaction with what they tell of where both are in one file. Where they are not, they follow, and a crash in between
-  is made good when the same is asked again: of a registration, where the decision that allowed it is in this audit; of
-  a retirement, where StackRetiring is, which is on disk before such a registry is asked.
+- PolicyChecked and StackValidated are on disk before the registry is asked. StackApplied is one transaction with the
+  registration where both are in one file. Where they are not, it follows, and a crash in between is made good when the
+  same stack is applied again.
 - A dry run writes the decision and nothing else, takes no lock, and shows what would change.
 - What goes wrong with one stack is what became of that stack, and never hides the others.
 """
@@ -35,23 +34,19 @@ from flowyml_policy.errors import (
 )
 from flowyml_policy.locks import DEFAULT_TIMEOUT, StackLockManager
 from flowyml_policy.mask import mask_text
-from flowyml_policy.named_stacks import read_argument
 from flowyml_policy.policy_engine import PolicyEngine
 from flowyml_policy.records import (
     AlreadyThere,
     ErrorReport,
-    Event,
     NewEvent,
     NewStack,
     Registered,
     RegisteredStack,
     Registration,
-    RegistryEvent,
     Result,
     StackApplied,
     StackRegistry,
     StackRetired,
-    StackRetiring,
 )
 from flowyml_policy.records.record import Record
 from flowyml_policy.records.result import EXIT_ALLOWED, EXIT_DENIED, EXIT_UNDECIDED
@@ -96,14 +91,10 @@ class Applied(Record):
 
 
 class Retired(Record):
-    """A version that is out of use. `changed` says whether it was in use before.
-
-    `made_good` says that an earlier call had retired it and ended before the audit said so, which it does now.
-    """
+    """A version that is out of use. `changed` says whether it was in use before."""
 
     stack: RegisteredStack
     changed: bool
-    made_good: bool = False
 
 
 class StackLifecycle:
@@ -166,13 +157,13 @@ class StackLifecycle:
         with self._locks.acquire(name, timeout):
             before = self.registry.get(name, version, retired=True)
             if before.is_retired:
-                return Retired(stack=before, changed=False, made_good=self._make_good_retirement(before))
+                return Retired(stack=before, changed=False)
             event = self._event(StackRetired.TYPE, at, before, reason=reason)
-            own = self._audits_registry()
-            if own is not None:
-                stack = own.retire(name, before.version, by=by, at=at, reason=reason, along_with=self._appending(event))
+            if isinstance(self.registry, LocalRegistry) and self._is_one_file(self.registry):
+                stack = self.registry.retire(
+                    name, before.version, by=by, at=at, reason=reason, along_with=self._appending(event)
+                )
             else:
-                self._audit.append_events([event.model_copy(update={"type": StackRetiring.TYPE})])
                 stack = self.registry.retire(name, before.version, by=by, at=at, reason=reason)
                 self._audit.append_events([event])
         return Retired(stack=stack, changed=True)
@@ -235,9 +226,8 @@ class StackLifecycle:
 
     def _put(self, stack: NewStack) -> Registration:
         event = self._event(StackApplied.TYPE, stack.applied_at, stack)
-        own = self._audits_registry()
-        if own is not None:
-            return own.put(stack, along_with=self._appending(event))
+        if isinstance(self.registry, LocalRegistry) and self._is_one_file(self.registry):
+            return self.registry.put(stack, along_with=self._appending(event))
         registration = self.registry.put(stack)
         if isinstance(registration, Registered):
             self._audit.append_events([event])
@@ -248,33 +238,10 @@ class StackLifecycle:
     def _make_good(self, registration: AlreadyThere) -> None:
         """Record the application of what this project registered, where a crash came before its event."""
         there = registration.stack
-        allow = None if there.decision_id is None else self._audit.decision(there.decision_id)
-        if allow is None:
+        if there.decision_id is None or self._audit.decision(there.decision_id) is None:
             return
         if not self._audit.get_events(decision_id=there.decision_id, type=StackApplied.TYPE, limit=1):
-            event = self._event(StackApplied.TYPE, _now(), there)
-            self._audit.append_events([event.model_copy(update={"actor": allow.actor})])
-
-    def _make_good_retirement(self, there: RegisteredStack) -> bool:
-        """Record the retirement that this project began, where a crash came before its event. Whether it was missing.
-
-        It is told of whoever began it, and with the reason that the registry kept.
-        """
-        if self._audits_registry() is not None or not self._audit.path.exists():
-            return False
-        begun = self._newest(StackRetiring, there)
-        if begun is None or self._newest(StackRetired, there) is not None:
-            return False
-        reason = there.retired.reason if there.retired else ""
-        event = self._event(StackRetired.TYPE, _now(), there, reason=reason)
-        self._audit.append_events([event.model_copy(update={"actor": begun.actor})])
-        return True
-
-    def _newest(self, kind: type[RegistryEvent], there: RegisteredStack) -> Event | None:
-        """The last event of this kind about this version in this registry."""
-        events = self._audit.get_events(stack_name=there.name, type=kind.TYPE)
-        wanted = (there.version, self.registry.uri)
-        return next((one for one in events if isinstance(one, kind) and (one.version, one.registry) == wanted), None)
+            self._audit.append_events([self._event(StackApplied.TYPE, _now(), there)])
 
     def _compared(self, result: Result, stack: NewStack) -> Applied:
         """What registering `stack` would come to. Raises RegistryError."""
@@ -321,11 +288,8 @@ class StackLifecycle:
     def _appending(self, event: NewEvent) -> Callable[[Transaction], None]:
         return lambda transaction: self._audit.append_events([event], within=transaction)
 
-    def _audits_registry(self) -> LocalRegistry | None:
-        """The registry, where it lies in the audit's own file, so that one transaction changes both."""
-        if isinstance(self.registry, LocalRegistry) and is_same_file(self.registry.path, self._audit.path):
-            return self.registry
-        return None
+    def _is_one_file(self, registry: LocalRegistry) -> bool:
+        return is_same_file(registry.path, self._audit.path)
 
 
 class Comparison(Record):
@@ -343,12 +307,9 @@ class Comparison(Record):
         return EXIT_ALLOWED if self.old_digest == self.new_digest else EXIT_DENIED
 
 
-def compared(resolver: StackResolver, old: str, new: str, *, stdin: bytes | None = None) -> Comparison:
-    """What differs between the stacks that two paths or references mean; `-` stands for `stdin`.
-
-    Raises what `read_argument` and resolving raise, but none that exits 1.
-    """
-    before, after = _definition(resolver, old, stdin), _definition(resolver, new, stdin)
+def compared(resolver: StackResolver, old: str, new: str) -> Comparison:
+    """What differs between the stacks that two paths or references mean. Raises what resolving raises, none exits 1."""
+    before, after = _definition(resolver, old), _definition(resolver, new)
     names = [
         f"{shown}  ({one.source.uri})" if shown != one.source.uri else shown
         for shown, one in ((old, before), (new, after))
@@ -370,9 +331,9 @@ def exact_version(reference: str) -> tuple[str, str]:
     raise UsageError(f"{reference!r} names no one version of a stack", advice="write prod-gpu@2.1.0")
 
 
-def _definition(resolver: StackResolver, named: str, stdin: bytes | None) -> StackDefinition:
+def _definition(resolver: StackResolver, named: str) -> StackDefinition:
     try:
-        return resolver.resolve(read_argument(named, stdin=stdin))
+        return resolver.resolve(named)
     except DefinitionInvalid as error:
         what = "; ".join(str(problem) for problem in error.problems)
         raise SourceUnreadable(
