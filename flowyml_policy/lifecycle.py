@@ -34,6 +34,7 @@ from flowyml_policy.errors import (
 )
 from flowyml_policy.locks import DEFAULT_TIMEOUT, StackLockManager
 from flowyml_policy.mask import mask_text
+from flowyml_policy.named_stacks import read_argument
 from flowyml_policy.policy_engine import PolicyEngine
 from flowyml_policy.records import (
     AlreadyThere,
@@ -307,9 +308,12 @@ class Comparison(Record):
         return EXIT_ALLOWED if self.old_digest == self.new_digest else EXIT_DENIED
 
 
-def compared(resolver: StackResolver, old: str, new: str) -> Comparison:
-    """What differs between the stacks that two paths or references mean. Raises what resolving raises, none exits 1."""
-    before, after = _definition(resolver, old), _definition(resolver, new)
+def compared(resolver: StackResolver, old: str, new: str, *, stdin: bytes | None = None) -> Comparison:
+    """What differs between the stacks that two paths or references mean; `-` stands for `stdin`.
+
+    Raises what `read_argument` and resolving raise, but none that exits 1.
+    """
+    before, after = _definition(resolver, old, stdin), _definition(resolver, new, stdin)
     names = [
         f"{shown}  ({one.source.uri})" if shown != one.source.uri else shown
         for shown, one in ((old, before), (new, after))
@@ -331,9 +335,9 @@ def exact_version(reference: str) -> tuple[str, str]:
     raise UsageError(f"{reference!r} names no one version of a stack", advice="write prod-gpu@2.1.0")
 
 
-def _definition(resolver: StackResolver, named: str) -> StackDefinition:
+def _definition(resolver: StackResolver, named: str, stdin: bytes | None) -> StackDefinition:
     try:
-        return resolver.resolve(named)
+        return resolver.resolve(read_argument(named, stdin=stdin))
     except DefinitionInvalid as error:
         what = "; ".join(str(problem) for problem in error.problems)
         raise SourceUnreadable(
