@@ -30,6 +30,12 @@ _CASES: Final[tuple[tuple[tuple[str, ...], type[SourceError], str, str], ...]] =
         "correct the host, or check this machine's name service",
     ),
     (
+        ("remote host identification has changed", "host key for .* has changed"),
+        SourceAccessDenied,
+        "its ssh host key is not the one that is known",
+        "find out why it changed before you replace it in ~/.ssh/known_hosts",
+    ),
+    (
         ("host key verification failed", "host key is known for"),
         SourceAccessDenied,
         "its ssh host key is not known",
@@ -106,8 +112,13 @@ _CASES: Final[tuple[tuple[tuple[str, ...], type[SourceError], str, str], ...]] =
 )
 
 _CREDENTIALS: Final = re.compile(r"(\w+://)[^/@\s]*@")
-_SAYING: Final = re.compile(r"^(?:fatal|error|remote|ssh|err)\b[^:]*: *(.*)$", re.IGNORECASE)
-_EMPTY_SAYINGS: Final = ("could not read from remote repository", "the remote end hung up")
+_SAYING: Final = re.compile(r"^(?:fatal|error|remote|ssh|err)\b(?!-)[^:]*: *(.*)$", re.IGNORECASE)
+_EMPTY_SAYINGS: Final = (
+    "could not read from remote repository",
+    "the remote end hung up",
+    "please make sure you have the correct access rights",
+    "and the repository exists",
+)
 _LONGEST: Final = 300
 
 
@@ -124,11 +135,15 @@ def explained(failure: GitFailed, uri: str) -> SourceError:
 
 def reason_of(text: str) -> str:
     """What git said, on one line: what it calls fatal or an error, else its last words; without credentials."""
-    lines = ["".join(c if c.isprintable() else " " for c in line).strip() for line in text.splitlines()]
-    said = [match[1].strip() for line in lines if (match := _SAYING.match(line)) and match[1].strip()]
-    telling = [line for line in said if not line.lower().startswith(_EMPTY_SAYINGS)]
-    chosen = "; ".join(dict.fromkeys(telling[:3])) or next((line for line in reversed(lines) if line), "")
+    lines = [line for line in map(_printable, text.splitlines()) if line]
+    telling = [line for line in lines if not any(words in line.lower() for words in _EMPTY_SAYINGS)]
+    said = [match[1].strip() for line in telling if (match := _SAYING.match(line)) and match[1].strip()]
+    chosen = "; ".join(dict.fromkeys(said[:3])) or "".join((telling or lines)[-1:])
     return without_credentials(chosen)[:_LONGEST].rstrip()
+
+
+def _printable(line: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in line).strip()
 
 
 def without_credentials(text: str) -> str:

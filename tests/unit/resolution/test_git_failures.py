@@ -17,6 +17,11 @@ from flowyml_policy.resolution.git_command import GitFailed
 from flowyml_policy.resolution.git_failures import explained, reason_of
 
 URI = "https://git.example/o/r"
+CHANGED = "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r\n  remove with:\r\n"
+AFTER_SSH = (
+    "\r\nfatal: Could not read from remote repository.\n\n"
+    "Please make sure you have the correct access rights\nand the repository exists.\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -33,11 +38,17 @@ URI = "https://git.example/o/r"
             "HTTP Basic: Access denied; Authentication failed for 'https://git.example/o/r/'",
         ),
         (
-            "git@github.com: Permission denied (publickey).\nfatal: Could not read from remote repository.",
+            f"git@github.com: Permission denied (publickey).{AFTER_SSH}",
             SourceAccessDenied,
-            None,
+            "git@github.com: Permission denied (publickey).",
         ),
-        ("Host key verification failed.\nfatal: Could not read from remote repository.", SourceAccessDenied, None),
+        (f"Host key verification failed.{AFTER_SSH}", SourceAccessDenied, "Host key verification failed."),
+        (
+            f'{CHANGED}  ssh-keygen -R "git.example:22"\r\nHost key verification failed.{AFTER_SSH}',
+            SourceAccessDenied,
+            "Host key verification failed.",
+        ),
+        ("fatal: Could not read from remote repository.", SourceUnreachable, None),
         ("fatal: detected dubious ownership in repository at '/srv/r'", SourceAccessDenied, None),
         ("fatal: unable to access 'x': The requested URL returned error: 403", SourceAccessDenied, None),
         ("remote: Repository not found.\nfatal: repository 'https://git.example/o/r/' not found", SourceMissing, None),
