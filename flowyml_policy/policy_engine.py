@@ -36,8 +36,8 @@ from flowyml_policy.errors import (
 from flowyml_policy.lockfile import ProjectPins
 from flowyml_policy.named_stacks import read_named, read_one
 from flowyml_policy.normaliser import Normaliser
-from flowyml_policy.opa.embedded import EmbeddedEvaluator
-from flowyml_policy.policy_checks import UnavailableEvaluator, check_settings, read_bundles, read_catalogue
+from flowyml_policy.policy_checks import UnavailableEvaluator, read_bundles, read_catalogue
+from flowyml_policy.project_policy import load_policy
 from flowyml_policy.records import Actor, Decision, Evaluator, Judgement, PolicyInput, Recorder, Result, StackPins
 from flowyml_policy.resolution import Candidate, require_pinned
 from flowyml_policy.settings import Settings, load_settings
@@ -371,26 +371,11 @@ def _require_loadable(settings: Settings) -> None:
 
 
 def _started(settings: Settings, rules: Sequence[Path]) -> Evaluator:
-    """OPA with the policy that `settings` name, checked against them; or, if it cannot start, the reason for ever."""
-    opa = settings.policy.opa
-    evaluator = None
+    """OPA with the policy that `settings` name; or, if it cannot start, the reason for ever."""
     try:
-        evaluator = EmbeddedEvaluator(
-            config=opa.config,
-            rule_folders=[*settings.rule_folders, *rules],
-            root=settings.root,
-            start_timeout=opa.start_timeout,
-            deadline=opa.deadline,
-            allow_hosts=opa.allow_hosts,
-        )
-        check_settings(evaluator, settings)
-    except BaseException as error:
-        if evaluator is not None:
-            evaluator.close()
-        if isinstance(error, OpaError):
-            return UnavailableEvaluator(error)
-        raise
-    return evaluator
+        return load_policy(settings, rules)
+    except OpaError as error:
+        return UnavailableEvaluator(error)
 
 
 def _now() -> str:

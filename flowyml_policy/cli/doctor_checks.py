@@ -10,7 +10,6 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
@@ -23,7 +22,6 @@ from flowyml_policy.outputs.screen import Screen, plural
 from flowyml_policy.version import VERSION
 
 if TYPE_CHECKING:
-    from flowyml_policy.opa.evaluator import OpaEvaluator
     from flowyml_policy.settings import Settings
 
 OLDEST_PYTHON: Final = (3, 10)
@@ -116,11 +114,11 @@ def _unsupported(settings: Settings) -> Iterator[Check]:
 
 def _policy(settings: Settings) -> Iterator[Check]:
     """The bundles that judge here and their revisions, and how many codes they can find."""
-    from flowyml_policy.policy_checks import check_settings, read_bundles, read_catalogue  # noqa: PLC0415
+    from flowyml_policy.policy_checks import read_bundles, read_catalogue  # noqa: PLC0415
+    from flowyml_policy.project_policy import load_policy  # noqa: PLC0415
 
     try:
-        with _evaluator(settings) as evaluator:
-            check_settings(evaluator, settings)
+        with load_policy(settings) as evaluator:
             codes = read_catalogue(evaluator, settings)
             bundles = read_bundles(evaluator)
     except FlowymlPolicyError as error:
@@ -131,26 +129,6 @@ def _policy(settings: Settings) -> Iterator[Check]:
     own = sum(entry.root == "project" for entry in codes)
     rules = ", ".join(str(folder) for folder in settings.rule_folders)
     yield Check("rules", f"{plural(len(codes), 'code')}" + (f", {own} of them from {rules}" if rules else ""))
-
-
-@contextmanager
-def _evaluator(settings: Settings) -> Iterator[OpaEvaluator]:
-    """OPA with the policy that the settings name."""
-    from flowyml_policy.opa.embedded import EmbeddedEvaluator  # noqa: PLC0415
-
-    opa = settings.policy.opa
-    evaluator = EmbeddedEvaluator(
-        config=opa.config,
-        rule_folders=settings.rule_folders,
-        root=settings.root,
-        start_timeout=opa.start_timeout,
-        deadline=opa.deadline,
-        allow_hosts=opa.allow_hosts,
-    )
-    try:
-        yield evaluator
-    finally:
-        evaluator.close()
 
 
 def _audit(settings: Settings) -> Check:

@@ -38,7 +38,16 @@ FLOORS = (
     ("actor", "definitions", "settings", "storage"),
     ("audit", "images", "locks", "opa", "registry", "resolution"),
     ("bundles", "lockfile", "normaliser"),
-    ("answers", "policy_checks", "stack_resolver", "named_stacks", "policy_engine", "pinning", "lifecycle"),
+    (
+        "answers",
+        "policy_checks",
+        "project_policy",
+        "stack_resolver",
+        "named_stacks",
+        "policy_engine",
+        "pinning",
+        "lifecycle",
+    ),
     ("outputs", "server"),
     ("cli", "integrations", "__main__"),
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flowyml_policy import AuditStore, PolicyDenied, PolicyEngine, PolicyUndecided, StackDefinition, policy_engine
+from flowyml_policy import AuditStore, PolicyDenied, PolicyEngine, PolicyUndecided, StackDefinition, project_policy
 from flowyml_policy.actor import current_actor
 from flowyml_policy.audit import StoredDecision
 from flowyml_policy.errors import (
@@ -267,7 +267,7 @@ def test_engine_refused_settings_leave_no_opa_running(project: Path, monkeypatch
             closed.append(self)
             super()._close()
 
-    monkeypatch.setattr(policy_engine, "EmbeddedEvaluator", Watched)
+    monkeypatch.setattr(project_policy, "EmbeddedEvaluator", Watched)
     settings = project / "flowyml.yaml"
     settings.write_text(settings.read_text().replace("staging-*]", '"prod-["]'))
 
