@@ -3,9 +3,10 @@
 Rules of this room:
 - One stack at a time, under its lock: judged, recorded, registered, in that order. Only an explicit allow registers;
   undecided never does.
-- PolicyChecked and StackValidated are on disk before the registry is asked. StackApplied is one transaction with the
-  registration where both are in one file. Where they are not, it follows, and a crash in between is made good when the
-  same stack is applied again.
+- PolicyChecked and StackValidated are on disk before the registry is asked. StackApplied and StackRetired are one
+  transaction with what they tell of where both are in one file. Where they are not, they follow, and a crash in between
+  is made good when the same is asked again: of a registration, where the decision that allowed it is in this audit; of
+  a retirement, where StackRetiring is, which is on disk before such a registry is asked.
 - A dry run writes the decision and nothing else, takes no lock, and shows what would change.
 - What goes wrong with one stack is what became of that stack, and never hides the others.
 """
@@ -39,15 +40,18 @@ from flowyml_policy.policy_engine import PolicyEngine
 from flowyml_policy.records import (
     AlreadyThere,
     ErrorReport,
+    Event,
     NewEvent,
     NewStack,
     Registered,
     RegisteredStack,
     Registration,
+    RegistryEvent,
     Result,
     StackApplied,
     StackRegistry,
     StackRetired,
+    StackRetiring,
 )
 from flowyml_policy.records.record import Record
 from flowyml_policy.records.result import EXIT_ALLOWED, EXIT_DENIED, EXIT_UNDECIDED
@@ -92,10 +96,14 @@ class Applied(Record):
 
 
 class Retired(Record):
-    """A version that is out of use. `changed` says whether it was in use before."""
+    """A version that is out of use. `changed` says whether it was in use before.
+
+    `made_good` says that an earlier call had retired it and ended before the audit said so, which it does now.
+    """
 
     stack: RegisteredStack
     changed: bool
+    made_good: bool = False
 
 
 class StackLifecycle:
@@ -158,13 +166,13 @@ class StackLifecycle:
         with self._locks.acquire(name, timeout):
             before = self.registry.get(name, version, retired=True)
             if before.is_retired:
-                return Retired(stack=before, changed=False)
+                return Retired(stack=before, changed=False, made_good=self._make_good_retirement(before))
             event = self._event(StackRetired.TYPE, at, before, reason=reason)
-            if isinstance(self.registry, LocalRegistry) and self._is_one_file(self.registry):
-                stack = self.registry.retire(
-                    name, before.version, by=by, at=at, reason=reason, along_with=self._appending(event)
-                )
+            own = self._audits_registry()
+            if own is not None:
+                stack = own.retire(name, before.version, by=by, at=at, reason=reason, along_with=self._appending(event))
             else:
+                self._audit.append_events([event.model_copy(update={"type": StackRetiring.TYPE})])
                 stack = self.registry.retire(name, before.version, by=by, at=at, reason=reason)
                 self._audit.append_events([event])
         return Retired(stack=stack, changed=True)
@@ -227,8 +235,9 @@ class StackLifecycle:
 
     def _put(self, stack: NewStack) -> Registration:
         event = self._event(StackApplied.TYPE, stack.applied_at, stack)
-        if isinstance(self.registry, LocalRegistry) and self._is_one_file(self.registry):
-            return self.registry.put(stack, along_with=self._appending(event))
+        own = self._audits_registry()
+        if own is not None:
+            return own.put(stack, along_with=self._appending(event))
         registration = self.registry.put(stack)
         if isinstance(registration, Registered):
             self._audit.append_events([event])
@@ -239,10 +248,33 @@ class StackLifecycle:
     def _make_good(self, registration: AlreadyThere) -> None:
         """Record the application of what this project registered, where a crash came before its event."""
         there = registration.stack
-        if there.decision_id is None or self._audit.decision(there.decision_id) is None:
+        allow = None if there.decision_id is None else self._audit.decision(there.decision_id)
+        if allow is None:
             return
         if not self._audit.get_events(decision_id=there.decision_id, type=StackApplied.TYPE, limit=1):
-            self._audit.append_events([self._event(StackApplied.TYPE, _now(), there)])
+            event = self._event(StackApplied.TYPE, _now(), there)
+            self._audit.append_events([event.model_copy(update={"actor": allow.actor})])
+
+    def _make_good_retirement(self, there: RegisteredStack) -> bool:
+        """Record the retirement that this project began, where a crash came before its event. Whether it was missing.
+
+        It is told of whoever began it, and with the reason that the registry kept.
+        """
+        if self._audits_registry() is not None or not self._audit.path.exists():
+            return False
+        begun = self._newest(StackRetiring, there)
+        if begun is None or self._newest(StackRetired, there) is not None:
+            return False
+        reason = there.retired.reason if there.retired else ""
+        event = self._event(StackRetired.TYPE, _now(), there, reason=reason)
+        self._audit.append_events([event.model_copy(update={"actor": begun.actor})])
+        return True
+
+    def _newest(self, kind: type[RegistryEvent], there: RegisteredStack) -> Event | None:
+        """The last event of this kind about this version in this registry."""
+        events = self._audit.get_events(stack_name=there.name, type=kind.TYPE)
+        wanted = (there.version, self.registry.uri)
+        return next((one for one in events if isinstance(one, kind) and (one.version, one.registry) == wanted), None)
 
     def _compared(self, result: Result, stack: NewStack) -> Applied:
         """What registering `stack` would come to. Raises RegistryError."""
@@ -289,8 +321,11 @@ class StackLifecycle:
     def _appending(self, event: NewEvent) -> Callable[[Transaction], None]:
         return lambda transaction: self._audit.append_events([event], within=transaction)
 
-    def _is_one_file(self, registry: LocalRegistry) -> bool:
-        return is_same_file(registry.path, self._audit.path)
+    def _audits_registry(self) -> LocalRegistry | None:
+        """The registry, where it lies in the audit's own file, so that one transaction changes both."""
+        if isinstance(self.registry, LocalRegistry) and is_same_file(self.registry.path, self._audit.path):
+            return self.registry
+        return None
 
 
 class Comparison(Record):

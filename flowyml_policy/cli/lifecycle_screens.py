@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from flowyml_policy.outputs.blocks import diff_lines, word
@@ -90,15 +91,15 @@ def _retired_table(screen: Screen, retired: Retired) -> None:
     screen.line(f"{word(screen, 'unchanged')}  {title}")
     if stack.retired is not None:
         reason = f": {stack.retired.reason}" if stack.retired.reason else ""
-        said = f"retired already by {stack.retired.by}, {_instant(stack.retired.at)}{reason}"
-        for line in screen.wrap(printable(said), indent=4):
+        said = [f"retired already by {stack.retired.by}, {_instant(stack.retired.at)}{reason}"]
+        said += ["the audit did not say so, and does now"] * retired.made_good
+        for line in chain.from_iterable(screen.wrap(printable(one), indent=4) for one in said):
             screen.line(line)
 
 
 def _retired_json(screen: Screen, retired: Retired) -> None:
-    _print_json(
-        screen, {"changed": retired.changed, "stack": retired.stack.model_dump(mode="json", exclude={"document"})}
-    )
+    stack = retired.stack.model_dump(mode="json", exclude={"document"})
+    _print_json(screen, {"changed": retired.changed, "made_good": retired.made_good, "stack": stack})
 
 
 def _diff_table(screen: Screen, comparison: Comparison) -> None:

@@ -64,10 +64,8 @@ class StackValidated(Event):
     TYPE = "StackValidated"
 
 
-class StackApplied(Event):
-    """A stack was registered after an allow. The payload names the version, its digest, its source and the registry."""
-
-    TYPE = "StackApplied"
+class RegistryEvent(Event):
+    """What became of a version in a registry. The payload names the version, its digest and the registry."""
 
     @property
     def version(self) -> str | None:
@@ -76,68 +74,67 @@ class StackApplied(Event):
     @property
     def definition_digest(self) -> Sha256 | None:
         return _text(self, "definition_digest")
+
+    @property
+    def registry(self) -> str | None:
+        """Which registry: its address, or the path of its file."""
+        return _text(self, "registry")
+
+
+class StackApplied(RegistryEvent):
+    """A stack was registered after an allow."""
+
+    TYPE = "StackApplied"
 
     @property
     def source(self) -> str | None:
         """The URI that the definition was read from."""
         return _text(self, "source")
 
-    @property
-    def registry(self) -> str | None:
-        """Where it was registered: an address, or the path of the project's file."""
-        return _text(self, "registry")
 
-
-class StackRetired(Event):
-    """A registered version was retired. The payload names the version, its digest, the reason and the registry."""
-
-    TYPE = "StackRetired"
-
-    @property
-    def version(self) -> str | None:
-        return _text(self, "version")
-
-    @property
-    def definition_digest(self) -> Sha256 | None:
-        return _text(self, "definition_digest")
+class RetirementEvent(RegistryEvent):
+    """How far the retirement of a version came. The payload has the reason too."""
 
     @property
     def reason(self) -> str | None:
         """What whoever retired it said of it."""
         return _text(self, "reason")
 
+
+class StackRetiring(RetirementEvent):
+    """A registry that is not in the audit's file is about to be asked to retire a version; StackRetired says it did."""
+
+    TYPE = "StackRetiring"
+
+
+class StackRetired(RetirementEvent):
+    """A registered version was retired."""
+
+    TYPE = "StackRetired"
+
+
+class LockEvent(Event):
+    """What became of a stack's lock. The payload names the process that holds or held it, and its host."""
+
     @property
-    def registry(self) -> str | None:
-        """Where it was retired: an address, or the path of the project's file."""
-        return _text(self, "registry")
+    def pid(self) -> int | None:
+        return _number(self, "pid")
+
+    @property
+    def host(self) -> str | None:
+        return _text(self, "host")
 
 
-class StackLocked(Event):
-    """A process took the lock of a stack. The payload names the process and its host; StackUnlocked repeats them."""
+class StackLocked(LockEvent):
+    """A process took the lock of a stack."""
 
     TYPE = "StackLocked"
 
-    @property
-    def pid(self) -> int | None:
-        return _number(self, "pid")
 
-    @property
-    def host(self) -> str | None:
-        return _text(self, "host")
-
-
-class StackUnlocked(Event):
+class StackUnlocked(LockEvent):
     """The holder of a stack's lock gave it back. A holder that died leaves no such event: the system released it."""
 
     TYPE = "StackUnlocked"
-
-    @property
-    def pid(self) -> int | None:
-        return _number(self, "pid")
-
-    @property
-    def host(self) -> str | None:
-        return _text(self, "host")
 
     @property
     def held_ms(self) -> int | None:
@@ -146,7 +143,8 @@ class StackUnlocked(Event):
 
 
 _TYPES: dict[str, type[Event]] = {
-    kind.TYPE: kind for kind in (PolicyChecked, StackValidated, StackApplied, StackRetired, StackLocked, StackUnlocked)
+    kind.TYPE: kind
+    for kind in (PolicyChecked, StackValidated, StackApplied, StackRetiring, StackRetired, StackLocked, StackUnlocked)
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import ssl
 import threading
 import time
@@ -29,6 +28,7 @@ from flowyml_policy.errors import (
 from flowyml_policy.records import AlreadyThere, NewStack, Registered, RegisteredStack, Retirement, StackRegistry
 from flowyml_policy.registry import LocalRegistry, RemoteRegistry
 from flowyml_policy.resolution.cache import ContentCache
+from tests.registry_server import answering
 
 Make = Callable[..., NewStack]
 PutAll = Callable[..., None]
@@ -199,23 +199,6 @@ def test_tls_is_checked_against_the_given_ca(server: Any, put_all: PutAll, tmp_p
 
 
 # what must not be believed
-
-
-def answering(status: int, body: object, **headers: str) -> Callable[[Any], bool]:
-    """A misbehaviour: this answer to everything."""
-
-    def misbehave(handler: Any) -> bool:
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        handler.send_response(status)
-        given = {name.replace("_", "-"): value for name, value in headers.items()}
-        for name, value in ({"Content-Type": "application/json", "Content-Length": str(len(data))} | given).items():
-            handler.send_header(name, value)
-        handler.end_headers()
-        handler.wfile.write(data)
-        handler.close_connection = True
-        return True
-
-    return misbehave
 
 
 CALLS: dict[str, Callable[[RemoteRegistry, NewStack], object]] = {
