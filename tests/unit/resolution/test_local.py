@@ -11,6 +11,7 @@ from flowyml_policy.errors import SourceMissing, SourceRefused, SourceTooLarge, 
 from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.resolution.local import LocalSource
 from flowyml_policy.resolution.search import StackSearch
+from flowyml_policy.resolution.source import FetchRules, SourceLimits
 
 STACK = b"apiVersion: flowyml/v1\nkind: StackDefinition\nmetadata: {name: prod}\nspec: {}\n"
 
@@ -105,6 +106,17 @@ def test_local_large_file_fails_closed(root: Path) -> None:
     (root / "stacks/large.yaml").write_bytes(b"#" * ((1 << 20) + 1))
     with pytest.raises(SourceTooLarge):
         LocalSource("stacks/large.yaml", root=root).fetch().read("large.yaml")
+
+
+def test_local_folder_of_more_files_than_are_listed_fails_closed(root: Path) -> None:
+    (root / "stacks/dev.yaml").write_bytes(STACK)
+    for most, place in ((2, "stacks"), (1, "stacks/team")):
+        rules = FetchRules(limits=SourceLimits(local_files=most, files=0))
+        assert len(LocalSource(place, root=root, rules=rules).fetch().list_paths()) == most
+    rules = FetchRules(limits=SourceLimits(local_files=1))
+    with pytest.raises(SourceTooLarge) as raised:
+        LocalSource("stacks", root=root, rules=rules).fetch().list_paths()
+    assert raised.value.message == "2 definition files in its root, more than 1"
 
 
 def test_local_list_tells_a_folder_from_what_is_below_it(root: Path) -> None:
