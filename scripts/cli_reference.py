@@ -14,6 +14,9 @@ import click
 from flowyml_policy.cli import PROG_NAME
 from flowyml_policy.cli.tree import HELP_WIDTH, RawCommand, root
 
+TEXT_WIDTH = HELP_WIDTH - 2
+"""What click fills of a terminal of so many columns."""
+
 REFERENCE = Path(__file__).parents[1] / "docs" / "cli.md"
 
 INTRODUCTION = """\
@@ -38,7 +41,7 @@ ended; `stack validate` streams it. Where FlowyML is installed, `flowyml enterpr
 
 def reference() -> str:
     """The whole document."""
-    context = click.Context(root, info_name=PROG_NAME, terminal_width=HELP_WIDTH)
+    context = click.Context(root, info_name=PROG_NAME, terminal_width=TEXT_WIDTH, **root.context_settings)
     return INTRODUCTION + "".join(_sections(root, context, level=2))
 
 
@@ -50,7 +53,7 @@ def _sections(command: click.Command, context: click.Context, level: int) -> Ite
         for name in command.list_commands(context):
             found = command.get_command(context, name)
             if found is not None:
-                below = click.Context(found, parent=context, info_name=name, terminal_width=HELP_WIDTH)
+                below = click.Context(found, parent=context, info_name=name, terminal_width=TEXT_WIDTH)
                 yield from _sections(found, below, min(level + 1, 4))
 
 

@@ -49,7 +49,8 @@ def list_decisions(output_format: str, stack: str | None, limit: int, project: s
 
 
 @audit.command(
-    examples=["{prog} audit show 0b6f3c0e-8d4a-4f6e-9a53-5d1c5d0f7c11", "{prog} audit show ID --format json"]
+    short_help="Show one decision whole.",
+    examples=["{prog} audit show 0b6f3c0e-8d4a-4f6e-9a53-5d1c5d0f7c11", "{prog} audit show ID --format json"],
 )
 @click.argument("decision_id", metavar="ID")
 @format_option("table", "json")
@@ -69,7 +70,10 @@ def show(decision_id: str, output_format: str, project: str | None) -> None:
     audit_screens.SHOW[output_format](Screen.of(sys.stdout), decision, events)
 
 
-@audit.command(examples=["{prog} audit verify", "{prog} audit verify --project ../fraud --format json"])
+@audit.command(
+    short_help="Check that no row of the audit was edited.",
+    examples=["{prog} audit verify", "{prog} audit verify --project ../fraud --format json"],
+)
 @format_option("table", "json")
 @project_option
 @click.pass_context

@@ -122,7 +122,7 @@ def _masked(text: str) -> str:
 
 
 def _usage(error: click.ClickException) -> str:
-    message = error.format_message().rstrip(".")
+    message = " ".join(error.format_message().split()).rstrip(".")
     message = message[:1].lower() + message[1:]
     ctx = getattr(error, "ctx", None)
     joint = " see" if message.endswith("?") else "; see"

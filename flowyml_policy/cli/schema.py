@@ -55,7 +55,7 @@ _SCHEMAS = {
 )
 @click.argument("name", metavar="stack|flowyml|input|decision|settings", type=click.Choice(list(_SCHEMAS)))
 def schema(name: str) -> None:
-    """Print a JSON Schema: stack, input, decision or settings.
+    """Print a JSON Schema: stack, flowyml, input, decision or settings.
 
     stack is a definition, flowyml one in FlowyML's own schema (flowyml.io/v1), input the document
     that policy judges, decision the answer that it gives, and settings flowyml.yaml.

@@ -40,12 +40,13 @@ for _command in (list_stacks, show_command):
 
 
 @stack.command(
+    short_help="Judge stacks, and record the decisions.",
     examples=[
         "{prog} stack validate stacks/",
         "{prog} stack validate stacks/prod-gpu-large.yaml --format json",
         "{prog} stack validate - --environment production < stack.yaml",
         "{prog} stack validate prod-gpu github://my-org/ml-stacks@v2.1.0#prod-gpu",
-    ]
+    ],
 )
 @click.argument("paths", metavar="PATH|STACK...", nargs=-1, required=True)
 @format_option("table", "json")

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from flowyml_policy.pinning import StackPinning
 
 
-@click.command(cls=Command, examples=["{prog} stack lock", "{prog} stack lock --project ../fraud"])
+@click.command(
+    cls=Command,
+    short_help="Pin what flowyml.yaml means, in flowyml.lock.",
+    examples=["{prog} stack lock", "{prog} stack lock --project ../fraud"],
+)
 @format_option("table", "json")
 @project_option
 @policy_option

@@ -14,6 +14,7 @@ from flowyml_policy.outputs.screen import Screen
 
 @click.command(
     cls=Command,
+    short_help="Show what a path, name or address means, and where it came from.",
     examples=[
         "{prog} stack show prod-gpu-large",
         "{prog} stack show --environment production --explain",

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 import pytest
@@ -33,6 +33,21 @@ LEAVES: Final = [(command, context) for command, context in TREE if not isinstan
 
 def paths(tree: list[tuple[click.Command, click.Context]]) -> list[str]:
     return [context.command_path for _, context in tree]
+
+
+GROUPS: Final = [context for command, context in TREE if isinstance(command, click.Group)]
+
+
+@pytest.mark.parametrize("context", GROUPS, ids=lambda context: context.command_path)
+def test_group_says_of_each_command_what_fits_on_its_line(program: Any, context: click.Context) -> None:
+    shown = program.run(*context.command_path.split()[1:], "--help").stdout
+    assert [line for line in shown.splitlines() if line.startswith("  ") and line.endswith("...")] == []
+
+
+@pytest.mark.parametrize("path", ["", "stack", "stack show", "audit show", "doctor"])
+def test_reference_shows_what_help_prints(program: Any, path: str) -> None:
+    shown = program.run(*path.split(), "--help").stdout
+    assert f"```text\n{shown.rstrip()}\n```\n" in (REPOSITORY / "docs" / "cli.md").read_text()
 
 
 def test_tree_has_the_agreed_commands() -> None:

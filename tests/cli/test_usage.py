@@ -29,6 +29,29 @@ def test_list_by_a_label_that_no_stack_has_says_that_none_matches(examples: Any)
     assert (ran.exit_code, ran.stdout) == (0, "no registered stack matches x=y, team=a\n")
 
 
+def test_list_by_two_values_of_one_label_is_a_usage_error(examples: Any) -> None:
+    ran = examples.run("stack", "list", "--label", "x=y", "--label", "x=z")
+    said = "error: no label 'x' has two values; write --label x=... once\n"
+    assert (ran.exit_code, ran.stdout, ran.stderr) == (2, "", said)
+
+
+def test_list_of_retired_stacks_alone_says_that_they_are_there(examples: Any) -> None:
+    examples.run("stack", "apply", LARGE)
+    examples.run("stack", "retire", "prod-gpu-large@2.1.0")
+    for options in ((), ("--label", "team=ml-platform")):
+        ran = examples.run("stack", "list", *options)
+        assert ran.stdout == "no stack is in use; --all-versions shows those that are retired\n"
+
+
+def test_schema_without_a_name_says_which_there_are_on_one_line(program: Any) -> None:
+    ran = program.run("schema")
+    said = (
+        "error: missing argument 'stack|flowyml|input|decision|settings'. Choose from: stack, flowyml, input, decision,"
+        " settings; see `flowyml-policy schema --help`\n"
+    )
+    assert (ran.exit_code, ran.stdout, ran.stderr) == (2, "", said)
+
+
 @pytest.mark.parametrize("value", ["", "nosuch"])
 @pytest.mark.parametrize("command", [("show",), ("validate", LARGE), ("apply", LARGE)], ids=lambda args: args[0])
 def test_flowyml_env_that_is_no_environment_is_named(examples: Any, command: tuple[str, ...], value: str) -> None:
