@@ -116,7 +116,7 @@ class RegistryServer(ThreadingHTTPServer):
         self.registry = registry
         self.requests: list[tuple[str, str]] = []
         self.misbehave: Callable[[Wire], bool] | None = None
-        self.before_answer: Callable[[Wire], None] | None = None
+        self.before_answer: Callable[[Wire], object] | None = None
         self.token: str | None = None
         self.page = 100
 
