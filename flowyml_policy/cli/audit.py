@@ -66,7 +66,9 @@ def show(decision_id: str, output_format: str, project: str | None) -> None:
         decision = store.decision(decision_id)
         events = store.get_events(decision_id=decision_id)
     if decision is None:
-        raise UsageError(f"the audit holds no decision {decision_id}: {store.path}", advice="see `audit list`")
+        raise UsageError(
+            f"the audit holds no decision {decision_id}: {store.path}", advice="`flowyml-policy audit list` shows them"
+        )
     audit_screens.SHOW[output_format](Screen.of(sys.stdout), decision, events)
 
 

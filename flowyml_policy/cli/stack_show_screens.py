@@ -76,7 +76,7 @@ def _table(screen: Screen, shown: Shown) -> None:
 def _facts(resolved: ResolvedStack) -> Iterator[tuple[str, str]]:
     """Where it came from."""
     provenance = resolved.provenance
-    yield "named", f"{resolved.reference}, by {_step_in_words(resolved)}"
+    yield "named", f"{resolved.reference}, {_step_in_words(resolved)}"
     if resolved.environment is not None:
         yield "environment", resolved.environment
     yield "source", f"{provenance.kind} {provenance.uri}"
@@ -104,9 +104,11 @@ def _error(error: FlowymlPolicyError) -> dict[str, str]:
 
 
 def _step_in_words(resolved: ResolvedStack) -> str:
-    return {"argument": "the argument", "env": "its environment", "builtin": "no setting"}.get(
-        resolved.step, resolved.step
-    )
+    return {
+        "argument": "by the argument",
+        "env": "by its environment",
+        "builtin": "since nothing names another",
+    }.get(resolved.step, f"by {resolved.step}")
 
 
 def _steps(screen: Screen, told: Explanation) -> Iterator[str]:

@@ -93,6 +93,14 @@ def test_show_json_of_a_broken_step_says_which_and_exits_3(examples: Any) -> Non
     assert [step["name"] for step in shown["explanation"]["steps"] if step["verdict"] == "broken"] == ["FLOWYML_STACK"]
 
 
+def test_show_of_nothing_is_the_built_in_stack_and_says_why(program: Any) -> None:
+    ran = program.run("stack", "show")
+    assert (ran.exit_code, ran.stdout.splitlines()[:3]) == (
+        0,
+        ["local", "named        local, since nothing names another", "source       builtin builtin:local"],
+    )
+
+
 def test_show_records_nothing(examples: Any) -> None:
     assert examples.run("stack", "show", "prod-gpu-large").exit_code == 0
     assert not (examples.here / ".flowyml").exists()
