@@ -70,7 +70,7 @@ def validate(
     or an address, as `stack show` takes them: what exists here, has a / without ://, or ends in .yaml or .yml
     is a path. Nothing runs and nothing is registered.
 
-    Exit: 0 all are allowed, 1 one is denied or invalid, 3 one could not be decided.
+    Exit: 0 all are allowed, 1 one is denied or invalid, 2 a path does not exist, 3 one could not be decided.
     """
     from flowyml_policy.opa import shipped  # noqa: PLC0415  OPA starts while pydantic and the rest are loaded
 

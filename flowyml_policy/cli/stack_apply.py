@@ -78,10 +78,12 @@ def apply(
 ) -> None:
     """Judge stacks, and register those that are allowed.
 
-    PATH is a file, a folder or - for standard input; STACK a name or an address. What is registered under a name
-    and a version never changes: the same again changes nothing, other content is refused.
+    PATH is a file, a folder or - for standard input; STACK a name or an address, told apart as `stack validate`
+    does. What is registered under a name and a version never changes: the same again changes nothing, other
+    content is refused.
 
-    Exit: 0 all are registered, 1 one is denied or refused, 3 one could not be decided or registered.
+    Exit: 0 all are registered, 1 one is denied or refused, 2 a path does not exist, 3 one could not be decided
+    or registered.
     """
     from flowyml_policy.opa import shipped  # noqa: PLC0415  OPA starts while pydantic and the rest are loaded
 
