@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from flowyml_policy.audit import AuditStore
     from flowyml_policy.definitions import StackDefinition
     from flowyml_policy.errors import FlowymlPolicyError, PolicyDenied, PolicyUndecided
+    from flowyml_policy.lifecycle import StackLifecycle
     from flowyml_policy.locks import StackLockManager
     from flowyml_policy.policy_engine import PolicyEngine
     from flowyml_policy.records import Decision, Finding, PolicyInput, Result
@@ -35,6 +36,7 @@ __all__ = [
     "ResolvedStack",
     "Result",
     "StackDefinition",
+    "StackLifecycle",
     "StackLockManager",
     "StackResolver",
     "__version__",
@@ -54,6 +56,7 @@ _imported = on_demand(
         "ResolvedStack": "resolution.resolver",
         "Result": "records",
         "StackDefinition": "definitions",
+        "StackLifecycle": "lifecycle",
         "StackLockManager": "locks",
         "StackResolver": "stack_resolver",
     },
