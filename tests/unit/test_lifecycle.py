@@ -345,15 +345,22 @@ def test_retire_of_what_is_not_there_says_so(
     assert events("prod-gpu-a").count(StackRetired) == 0
 
 
-def test_retire_with_an_audit_that_takes_no_event_fails_closed(project: Path, write_stack: WriteStack) -> None:
-    with StackLifecycle.from_project(project) as life:
-        list(life.apply([write_stack("prod-gpu-a")]))
+@pytest.mark.parametrize("file", [DATABASE, Path("company.db")], ids=["the audit's file", "another file"])
+def test_retire_with_an_audit_that_takes_no_event_fails_closed(
+    project: Path, write_stack: WriteStack, file: Path
+) -> None:
+    engine = PolicyEngine.from_project(project)
+    with StackLifecycle(
+        engine, registry=LocalRegistry(file), audit=AuditStore(DATABASE), locks=StackLockManager()
+    ) as life:
+        (one,) = life.apply([write_stack("prod-gpu-a")])
+    assert one.status == "registered"
     engine = PolicyEngine.from_project(project)
     with (
         StackLifecycle(
-            engine, registry=LocalRegistry(DATABASE), audit=UnwritableAudit(DATABASE), locks=StackLockManager()
+            engine, registry=LocalRegistry(file), audit=UnwritableAudit(DATABASE), locks=StackLockManager()
         ) as life,
         pytest.raises(AuditUnwritable),
     ):
         life.retire("prod-gpu-a", "2.1.0")
-    assert not LocalRegistry(DATABASE).get("prod-gpu-a").is_retired
+    assert not LocalRegistry(file).get("prod-gpu-a").is_retired
