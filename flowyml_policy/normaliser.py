@@ -12,6 +12,7 @@ Rules of this room:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
@@ -41,12 +42,20 @@ IMAGE_PATH: Final = ("spec", "runtime", "docker_image")
 DEPLOYER_PATH: Final = ("spec", "deployment", "config")
 """What a deployer is told, free of form: an image there is found, at any depth, by the name of its key.
 
-`spec.deployment.registry_uri` names a registry of models, not an image, and is no place to look.
+`spec.deployment.registry_uri` is where images that the deployer builds are pushed to: no image, and no place to look.
 """
 
-_IMAGE_KEY_ENDS: Final = ("image", "imageuri")
-_PART_KEYS: Final = ("repository", "repo", "name", "registry", "tag", "digest")
+_IMAGE_KEY_ENDS: Final = tuple(
+    f"image{end}" for end in ("", "s", "uri", "uris", "url", "urls", "ref", "refs", "reference")
+)
+_PART_KEYS: Final = ("repository", "repo", "newname", "name", "registry", "newtag", "tag", "digest", "sha", "sha256")
 """What an image written in parts is known by, the best name for it first; `name` alone says nothing of parts."""
+
+_PART_NAMES: Final = 5
+"""How many of them, from the first on, name the image."""
+
+_FLAT_PART: Final = re.compile(f"(.*image)(?:{'|'.join((*_PART_KEYS, 'version'))})")
+"""A part that stands beside the others rather than in a mapping of its own: `imageRepository`, `servingImageTag`."""
 
 _IN_PARTS: Final = "it is written in parts, which cannot be judged"
 
@@ -236,7 +245,8 @@ def _deployer_images(config: Json) -> Iterator[_Named]:
     """The images that a deployer is told of, in the order of `config`, at whatever depth its reader let through.
 
     A key that names an image says so of all below it: of a text, of each text of a list or mapping. A mapping of
-    parts (`repository`, `tag`) is one image, which deployers put together each in its own way.
+    parts (`repository`, `tag`) is one image, which deployers put together each in its own way; so are parts that
+    stand side by side (`imageRepository`, `imageTag`).
     """
     waiting: list[tuple[Json, KeyPath, bool]] = [(config, DEPLOYER_PATH, False)]
     while waiting:
@@ -246,6 +256,8 @@ def _deployer_images(config: Json) -> Iterator[_Named]:
             if parts is not None:
                 yield _Named(path, parts, _IN_PARTS)
             below = is_image and parts is None
+            for at, flat in _flat_parts(node):
+                yield _Named((*path, at), flat, _IN_PARTS)
             waiting += [(item, (*path, key), below or _names_image(key)) for key, item in node.items()][::-1]
         elif isinstance(node, list | tuple):
             waiting += [(item, (*path, i), is_image) for i, item in enumerate(node)][::-1]
@@ -264,10 +276,24 @@ def _names_image(key: str) -> bool:
 def _parts(node: dict[str, Json]) -> str | None:
     """What to call the image that `node` writes in parts, masked; null where it has none of the parts."""
     said = {_folded(key): item for key, item in node.items()}
-    if not any(key in said for key in _PART_KEYS if key != "name"):
-        return None
-    ref = next((item for item in map(said.get, _PART_KEYS[:4]) if item and isinstance(item, str)), "?")
-    tag = said.get("tag")
+    return _called(said) if any(key in said for key in _PART_KEYS if key != "name") else None
+
+
+def _flat_parts(node: dict[str, Json]) -> Iterator[tuple[str, str]]:
+    """For each image that keys of `node` write in parts: the key that says most of it, and what to call it."""
+    images: dict[str, dict[str, tuple[str, Json]]] = {}
+    for key, item in node.items():
+        part = _FLAT_PART.fullmatch(_folded(key))
+        if part is not None and item is not None:
+            images.setdefault(part[1], {})[_folded(key).removeprefix(part[1])] = (key, item)
+    for parts in images.values():
+        key, _ = next((parts[part] for part in _PART_KEYS if part in parts), next(iter(parts.values())))
+        yield key, _called({part: item for part, (_, item) in parts.items()})
+
+
+def _called(parts: dict[str, Json]) -> str:
+    ref = next((item for item in map(parts.get, _PART_KEYS[:_PART_NAMES]) if item and isinstance(item, str)), "?")
+    tag = parts.get("newtag") or parts.get("tag")
     return mask_text(f"{ref}:{tag}" if tag and isinstance(tag, str | int) else ref)[0]
 
 

@@ -131,6 +131,10 @@ CONFIG = ("spec", "deployment", "config")
             {"q.io/a": [("image", 0)], "q.io/b": [("image", 1, "train")]},
         ),
         ("{image: {gpu: {tf: q.io/a}}}", {"q.io/a": [("image", "gpu", "tf")]}),
+        ("{images: [q.io/a, {train: q.io/b}]}", {"q.io/a": [("images", 0)], "q.io/b": [("images", 1, "train")]}),
+        ("{initImages: {x: q.io/a}, imageUris: [q.io/a]}", {"q.io/a": [("initImages", "x"), ("imageUris", 0)]}),
+        ("{imageRef: q.io/a, image_url: q.io/b}", {"q.io/a": [("imageRef",)], "q.io/b": [("image_url",)]}),
+        ("{imagePullSecrets: [{name: a}], imageTag: null, image_pull_timeout: 3}", {}),
         ("{imagery: q.io/a, image: 3, image_pull_policy: Always, baseImage: null}", {}),
         ("{}", {}),
     ],
@@ -155,12 +159,28 @@ def test_image_anywhere_in_what_the_deployer_is_told_is_found(
         ("{image: {registry: evil.io, name: python}}", "python"),
         ("{image: {registry: evil.io}}", "evil.io"),
         ("{a: [{image: [{repository: q.io/a}]}]}", "q.io/a"),
+        ("{images: [{name: q.io/a, newTag: '1'}]}", "q.io/a:1"),
+        ("{images: [{name: python, newName: q.io/a}]}", "q.io/a"),
+        ("{imageRepository: q.io/a, imageTag: '1'}", "q.io/a:1"),
+        ("{n: [{serving_image_repo: q.io/a, serving-image-tag: 2}]}", "q.io/a:2"),
+        ("{imageName: q.io/a}", "q.io/a"),
+        ("{imageRegistry: evil.io, imagePullPolicy: Always}", "evil.io"),
+        ("{image_version: '1'}", "?"),
+        ("{imageDigest: 'sha256:0'}", "?"),
     ],
 )
 def test_image_that_is_written_in_parts_fails_closed(project: Path, config: str, ref: str) -> None:
     (image,) = images_of(project, config)
     assert (image.ref, image.registry, image.repository) == (ref, None, None)
     assert image.error == "it is written in parts, which cannot be judged"
+
+
+def test_images_in_parts_side_by_side_are_told_apart_at_the_key_that_names_each(project: Path) -> None:
+    config = "{imageTag: 1, imageRepository: q.io/a, initImageTag: 2, initImageRepository: q.io/b}"
+    assert [(image.ref, image.registry, image.paths) for image in images_of(project, config)] == [
+        ("q.io/a:1", None, ((*CONFIG, "imageRepository"),)),
+        ("q.io/b:2", None, ((*CONFIG, "initImageRepository"),)),
+    ]
 
 
 def test_image_in_parts_beside_the_same_one_in_whole_is_still_refused(project: Path) -> None:
