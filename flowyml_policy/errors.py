@@ -382,7 +382,7 @@ class PolicyInvalid(OpaError):
     """A bundle or a project's rules break a rule of this program: roots, conventions, globs, missing rules."""
 
     code = "policy_invalid"
-    default_advice = "correct the policy; `flowyml-policy policy list` shows what is loaded"
+    default_advice = "correct what it names; no policy is loaded until then"
 
 
 class OpaDeadlineExceeded(OpaError):

@@ -28,6 +28,9 @@ CATALOGUE_PATH = "flowyml/main/catalogue"
 PATTERNS_PATH = "flowyml/main/patterns"
 BUNDLES_PATH = "system/bundles"
 
+_POLICY_ITSELF = "main."
+"""How the codes of findings about the policy itself begin."""
+
 
 class UnavailableEvaluator:
     """Stands in for an OPA that could not start: every question raises why."""
@@ -98,10 +101,15 @@ def _project_patterns(settings: Settings) -> dict[str, KeyPath]:
 
 
 def _check_names(entries: Sequence[CatalogueEntry], settings: Settings) -> None:
-    """Raise SettingsInvalid for a level or rule data of a code or rule that no entry of the catalogue has."""
+    """Raise SettingsInvalid for a level or rule data of what no entry of the catalogue has, or of what has no level."""
     codes = {entry.code for entry in entries}
     rules = {entry.rule for entry in entries}
     for code in settings.policies.levels:
+        if code.startswith(_POLICY_ITSELF):
+            raise SettingsInvalid(
+                f"the code {code!r} has no level, it always denies: {settings.location(('policies', 'levels', code))}",
+                advice="take it out; codes of rules can be given a level, and `flowyml-policy policy list` shows them",
+            )
         _require_known(settings, "code", code, codes, ("policies", "levels", code))
     for rule in settings.policies.rule_data:
         _require_known(settings, "rule", rule, rules, ("policies", "rule_data", rule))

@@ -298,6 +298,7 @@ def test_check_unknown_operation_is_a_usage_error(write_stack: WriteStack) -> No
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("levels: {main.no_rules: hard}", r"'main.no_rules' has no level, .*: flowyml.yaml:3:27; take it out"),
         ("levels: {naming.saef: hard}", r"the code 'naming.saef': .*flowyml.yaml:3:25; did you mean naming.safe"),
         ("rule_data: {namings: {}}", r"the rule 'namings': .*flowyml.yaml:3:15; did you mean naming"),
     ],
