@@ -78,6 +78,9 @@ except ImportError:
 PARSER: Any = _Parser
 """What turns text into events."""
 
+_TOO_DEEP_TO_SCAN: Final = "maximum nesting depth"
+"""What libyaml says, from 0.2.6 on, of brackets that it only looks ahead at. PyYAML's own parser comes to the place."""
+
 
 class _Open:
     """A collection whose end has not come yet. `key` is the key that waits for its value."""
@@ -107,7 +110,8 @@ class _Anchored(NamedTuple):
 class _Builder:
     """Turns the events of one text into documents, refusing whatever is not plain, bounded, unambiguous data."""
 
-    def __init__(self, text: str, file: str, limits: Limits) -> None:
+    def __init__(self, text: str, file: str, limits: Limits, parser: Any = None) -> None:
+        self.parser = parser or PARSER
         self.text = text
         self.file = file
         self.limits = limits
@@ -139,7 +143,7 @@ class _Builder:
     def _events(self) -> Iterator[Any]:
         """The parser's events; whatever it raises for odd input becomes a YamlInvalid."""
         try:
-            parser = PARSER(self.text)
+            parser = self.parser(self.text)
         except Exception as error:  # noqa: BLE001  PyYAML promises no common base for what bad input raises
             self._refuse_syntax(error)
         while True:
@@ -290,6 +294,8 @@ class _Builder:
         raise YamlTooLarge(problem, location=self._located(mark), fix="split it, or make it smaller")
 
     def _refuse_syntax(self, error: Exception) -> NoReturn:
+        if _TOO_DEEP_TO_SCAN in str(error) and self.parser is not _PureParser:
+            _Builder(self.text, self.file, self.limits, _PureParser).documents()
         from flowyml_policy.strict_yaml.mistakes import explain_syntax  # noqa: PLC0415  only for a mistake
 
         mistake = explain_syntax(error, self.text)
