@@ -3,6 +3,7 @@ module github.com/flowyml/flowyml-policy/libopa
 go 1.26.0
 
 require (
+	github.com/go-json-experiment/json v1.27.2
 	github.com/gobwas/glob v1.0.0
 	github.com/open-policy-agent/opa v1.22.2
 )

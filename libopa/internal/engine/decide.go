@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"strings"
@@ -39,7 +38,7 @@ func (evaluator *Evaluator) Decide(path string, input []byte, deadline time.Dura
 }
 
 func (evaluator *Evaluator) decide(ctx context.Context, path string, input []byte) ([]byte, error) {
-	document, err := ast.ValueFromReader(bytes.NewReader(input))
+	document, err := readInput(input)
 	if err != nil {
 		return nil, answer.Faultf(answer.Input, "the input is no JSON document: %v", err)
 	}
