@@ -74,7 +74,7 @@ class Fetcher:
         self._settings = settings
         self._registry = registry
         self._pins = pins
-        self._rules = rules or FetchRules()
+        self._rules = (rules or FetchRules()).allowing_plain_http(settings.policy.sources.plain_http)
         self._environ = os.environ if environ is None else environ
         self._cache = ContentCache(environ=self._environ)
         self._sources: dict[tuple[object, ...], object] = {}

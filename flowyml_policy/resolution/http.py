@@ -34,6 +34,8 @@ from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.resolution.cache import Cached, ContentCache
 from flowyml_policy.resolution.git_address import is_loopback
 from flowyml_policy.resolution.source import Deadline, DefinitionSource, FetchRules, Revision, utc_now
+from flowyml_policy.settings.plain_http import PLAIN_HTTP, may_be_plain
+from flowyml_policy.settings.problems import dotted
 
 if TYPE_CHECKING:
     from flowyml_policy.resolution.http_exchange import Answer
@@ -194,7 +196,8 @@ def check_url(url: str, plain_http: Collection[str]) -> None:
     uri = display_url(url)
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
+        host = parts.hostname or ""
+        parts.port  # noqa: B018  reading it is what checks it
     except ValueError as error:
         raise SourceRefused("this is no address of a file", advice=_ADVICE) from error
     if _ADDRESS.fullmatch(url) is None or parts.scheme not in {"https", "http"} or not host:
@@ -205,6 +208,8 @@ def check_url(url: str, plain_http: Collection[str]) -> None:
         )
     if "#" in url:
         raise SourceRefused(f"the address of a file has no '#' part: {uri}", advice=_ADVICE)
-    place = host if port is None else f"{host}:{port}"
-    if parts.scheme == "http" and not (is_loopback(host) or {host, place} & set(plain_http)):
-        raise SourceRefused(f"plain http is not used to {host}: {uri}", advice="write https")
+    if parts.scheme == "http" and not may_be_plain(parts, plain_http):
+        raise SourceRefused(
+            f"plain http is not used to {host}: {uri}",
+            advice=f"write https, or name {host} under `{dotted(PLAIN_HTTP)}` of the settings",
+        )

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Final, Literal, TypeAlias, final
 
@@ -65,6 +65,10 @@ class FetchRules:
     plain_http: frozenset[str] = frozenset()
     offline: bool = False
     allow_stale: bool = False
+
+    def allowing_plain_http(self, hosts: Collection[str]) -> FetchRules:
+        """These rules, with http to `hosts` besides."""
+        return replace(self, plain_http=self.plain_http.union(hosts)) if hosts else self
 
 
 class Deadline:

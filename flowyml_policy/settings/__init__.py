@@ -24,6 +24,7 @@ from flowyml_policy.settings.policy_section import (
     PolicySection,
     RegistryCredential,
     SidecarSettings,
+    SourcesSettings,
     StackRegistrySettings,
 )
 from flowyml_policy.settings.sources import (
@@ -61,6 +62,7 @@ __all__ = [
     "RegistrySource",
     "Settings",
     "SidecarSettings",
+    "SourcesSettings",
     "StackRegistrySettings",
     "StackSource",
     "Unsupported",

@@ -16,6 +16,7 @@ from flowyml_policy.errors import SettingsInvalid, SettingsProblem
 from flowyml_policy.records.record import KeyPath
 from flowyml_policy.settings.effective import Origins, Settings, resolved
 from flowyml_policy.settings.places import ENVIRONMENT_VARIABLE, PLATFORM_FILE, user_audit_file
+from flowyml_policy.settings.plain_http import PLAIN_HTTP, refused_addresses
 from flowyml_policy.settings.platform import conflicts, merged
 from flowyml_policy.settings.problems import in_file_order
 from flowyml_policy.settings.reading import ReadFile, find_platform_file, find_project, read_settings_file
@@ -56,6 +57,7 @@ def load_settings(
         if platform is not None:
             twice = conflicts(platform.values.policy, platform.document, own.values.policy, own.document)
             gathered.found += in_file_order(twice)
+        gathered.found += _plain_addresses(own, platform)
     gathered.raise_any()
     return _settings(place.root, own, platform, environ)
 
@@ -108,6 +110,14 @@ def _both_policies(document: Document, values: ProjectFile) -> list[SettingsProb
             f"`policies` stands twice, here and at {first}", location=second, fix="keep one: `policies` at the top"
         )
     ]
+
+
+def _plain_addresses(own: ReadFile[ProjectFile], platform: ReadFile[PlatformFile] | None) -> list[SettingsProblem]:
+    """The project's plain http addresses of hosts that neither file names for it."""
+    named, owner = own.values.policy.sources.plain_http, None
+    if platform is not None and "plain_http" in platform.values.policy.sources.model_fields_set:
+        named, owner = platform.values.policy.sources.plain_http, platform.document.key_location(PLAIN_HTTP)
+    return list(refused_addresses(own.values.stacks, named, own.document, owner))
 
 
 def _settings(

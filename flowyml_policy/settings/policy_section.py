@@ -13,6 +13,7 @@ from flowyml_policy.settings.scalars import (
     FilePath,
     Host,
     Listing,
+    NamedHost,
     RegistryEntry,
     Text,
     Timeout,
@@ -118,6 +119,16 @@ class StackRegistrySettings(Section):
     token_env: VariableName | None = Field(default=None, description="Environment variable that holds its token.")
 
 
+class SourcesSettings(Section):
+    """What may be asked for the stacks of others."""
+
+    plain_http: Listing[NamedHost] = Field(
+        default=(),
+        description="Hosts, as files.example.com or files.example.com:8080, that http sources may be read from "
+        "without TLS; none by default, but for this machine.",
+    )
+
+
 class AuditSettings(Section):
     """Where decisions are recorded."""
 
@@ -139,5 +150,8 @@ class PolicySection(Section):
     images: ImagesSettings = Field(default=ImagesSettings.model_construct(), description="How images are inspected.")
     registry: StackRegistrySettings = Field(
         default=StackRegistrySettings.model_construct(), description="The stack registry."
+    )
+    sources: SourcesSettings = Field(
+        default=SourcesSettings.model_construct(), description="What may be asked for the stacks of others."
     )
     audit: AuditSettings = Field(default=AuditSettings.model_construct(), description="Where decisions are recorded.")

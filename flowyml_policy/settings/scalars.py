@@ -113,8 +113,37 @@ def host(value: str) -> str:
     return value
 
 
+def named_host(value: str) -> str:
+    """A host as addresses are compared with it: in small letters, with a port where it is named for that one alone."""
+    try:
+        parts = urlsplit(f"//{host(value)}")
+        name, port = bracketed(parts.hostname or ""), parts.port
+    except BadValue:
+        raise
+    except ValueError:
+        name, port = "", None
+    if not name or port == 0:
+        raise BadValue(f"is no host: {shown(value)}", "write a host alone, or with its port, as files.example.com:8080")
+    return name if port is None else f"{name}:{port}"
+
+
+def bracketed(name: str) -> str:
+    """A host without its port as addresses write it: an IPv6 address in brackets, in its shortest form."""
+    return f"[{ip_address(name).compressed}]" if ":" in name else name
+
+
 def url(value: str) -> str:
     """An address: https, or plain http to this machine itself."""
+    parts = urlsplit(web_address(value))
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        raise BadValue(
+            f"is a plain http address of {parts.hostname}", "write https; plain http is for this machine alone"
+        )
+    return value
+
+
+def web_address(value: str) -> str:
+    """An address: https, or plain http to whatever host."""
     try:
         parts = urlsplit(text(value))
         name, _ = parts.hostname, parts.port
@@ -128,12 +157,11 @@ def url(value: str) -> str:
         raise BadValue("carries credentials in its address", "take them out and name a variable in `token_env`")
     if parts.fragment:
         raise BadValue("has a '#' part", "take it out")
-    if parts.scheme == "http" and not _is_loopback(name):
-        raise BadValue(f"is a plain http address of {name}", "write https; plain http is for this machine alone")
     return value
 
 
-def _is_loopback(name: str) -> bool:
+def is_loopback(name: str) -> bool:
+    """Whether a host, without its port, is this machine itself."""
     if name == "localhost":
         return True
     try:
@@ -243,7 +271,9 @@ RegistryEntry: TypeAlias = Annotated[
     str, AfterValidator(registry_entry), _written(r"^(\*\.)?[^\s*/@]+(/[^\s*@A-Z]*)?(/\*{0,2})?$", never="://")
 ]
 Host: TypeAlias = Annotated[str, AfterValidator(host), _written(f"^{_HOST.pattern}$")]
+NamedHost: TypeAlias = Annotated[str, AfterValidator(named_host), _written(f"^{_HOST.pattern}$")]
 Url: TypeAlias = Annotated[str, AfterValidator(url), _written(r"^https?://[^\s@#]+$")]
+WebAddress: TypeAlias = Annotated[str, AfterValidator(web_address), _written(r"^https?://[^\s@#]+$")]
 VariableName: TypeAlias = Annotated[str, AfterValidator(variable_name), _written(f"^{_VARIABLE.pattern}$")]
 FilePath: TypeAlias = Annotated[str, AfterValidator(file_path), _written(_VISIBLE, never="^~")]
 AuditFile: TypeAlias = Annotated[str, AfterValidator(audit_file), _written(_VISIBLE, never="^(~|:memory:|file:)")]

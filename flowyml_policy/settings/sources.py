@@ -15,8 +15,8 @@ from flowyml_policy.settings.scalars import (
     Pin,
     RepositoryPath,
     Text,
-    Url,
     VariableName,
+    WebAddress,
     WhenSet,
     shown,
     text,
@@ -116,7 +116,9 @@ class HttpSource(Section):
     """One file at an https address."""
 
     source: Literal["http"]
-    url: Url = Field(description="Where the file is; https, or http on this machine.")
+    url: WebAddress = Field(
+        description="Where the file is; https, or http on this machine and on hosts of `policy.sources.plain_http`."
+    )
     sha256: Annotated[Pin | None, WhenSet] = Field(default=None, description="SHA-256 that the file must have.")
     token_env: Annotated[VariableName | None, WhenSet] = Field(
         default=None, description="Environment variable that holds the bearer token."

@@ -15,7 +15,13 @@ import pytest
 
 from flowyml_policy import PolicyEngine, PolicyUndecided, StackResolver
 from flowyml_policy.canonical import digest
-from flowyml_policy.errors import FlowymlPolicyError, SourceChanged, SourceUnreachable, StackDrifted
+from flowyml_policy.errors import (
+    FlowymlPolicyError,
+    SourceChanged,
+    SourceRefused,
+    SourceUnreachable,
+    StackDrifted,
+)
 from flowyml_policy.lockfile import read_lockfile
 from flowyml_policy.pinning import Change, StackPinning
 from flowyml_policy.settings import load_settings
@@ -203,3 +209,67 @@ def test_program_locks_verifies_and_tells_drift_of_an_http_stack_by_its_exit_cod
     told = json.loads(output)
     assert (code, [one["error"]["code"] for one in told["unchecked"]]) == (3, ["source_unreachable"])
     assert project.exists()
+
+
+# A host of plain http that is not this machine by its name
+
+NAMED = "policy: {sources: {plain_http: ['0.0.0.0']}}\n"
+"""An address that leads to this machine on every system and is none of loopback's, as a name of the network would."""
+
+
+@pytest.fixture(name="by_name")
+def _by_name(server: Server, project: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The server's address by such a name; no proxy stands between, and the project says nothing of it."""
+    monkeypatch.setenv("no_proxy", "*")
+    (project / "flowyml.yaml").write_text("project: {name: web}\n")
+    return server.url("/web.yaml", host="0.0.0.0")  # noqa: S104  nothing is bound to it
+
+
+def test_plain_http_of_a_host_that_is_not_named_fails_closed(project: Path, server: Server, by_name: str) -> None:
+    error = raised_by(lambda: StackResolver().resolve(by_name))
+    assert isinstance(error, SourceRefused)
+    assert (error.message, error.advice) == (
+        f"plain http is not used to 0.0.0.0: {by_name}",
+        "write https, or name 0.0.0.0 under `policy.sources.plain_http` of the settings",
+    )
+    code, _, said = program("stack", "show", by_name)
+    assert (code, "policy.sources.plain_http" in said) == (3, True)
+    entry = f"environments: {{production: {{stack: '{by_name}'}}}}\n"
+    (project / "flowyml.yaml").write_text(entry)
+    locked = pinning().lock()
+    assert (locked.exit_code, [one.error.code for one in locked.unchecked]) == (3, [SourceRefused.code])
+    assert server.requests == []
+
+
+def test_plain_http_of_a_named_host_is_read_locked_and_verified(project: Path, server: Server, by_name: str) -> None:
+    (project / "flowyml.yaml").write_text(
+        f"{NAMED}stacks: {{web: {{source: http, url: '{by_name}'}}}}\n"
+        f"environments: {{production: {{stack: web}}, dev: {{stack: '{by_name}'}}}}\n"
+    )
+    found = StackResolver().locate(by_name)
+    assert (found.definition.metadata.name, found.provenance.uri, found.provenance.pinned) == ("web", by_name, False)
+    assert StackResolver().resolve("web").digest == StackResolver().resolve(env="dev").digest
+    assert (pinning().lock().exit_code, pinning().verify().exit_code) == (0, 0)
+    serve(server, CHANGED)
+    assert program("stack", "verify")[0] == 1
+
+
+def test_plain_http_of_a_host_that_the_platform_names_is_read(
+    tmp_path: Path, by_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform = tmp_path / "settings.yaml"
+    platform.write_text(NAMED)
+    monkeypatch.setenv("FLOWYML_POLICY_SETTINGS", str(platform))
+    assert program("stack", "show", by_name, "--format", "json")[0] == 0
+    platform.write_text("policy: {sources: {plain_http: []}}\n")
+    assert program("stack", "show", by_name, "--format", "json")[0] == 3
+
+
+def test_plain_http_redirect_from_a_named_host_to_another_fails_closed(
+    project: Path, server: Server, by_name: str
+) -> None:
+    (project / "flowyml.yaml").write_text(NAMED)
+    server.answer = lambda handler: handler.reply(302, Location="http://stacks.example/web.yaml")
+    error = raised_by(lambda: StackResolver().resolve(by_name))
+    assert isinstance(error, SourceRefused)
+    assert "plain http is not used to stacks.example" in error.message
