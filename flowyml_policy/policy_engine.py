@@ -94,7 +94,7 @@ class PolicyEngine:
         rules: Sequence[str | Path] = (),
         environ: Mapping[str, str] | None = None,
     ) -> Self:
-        """The engine of the project in folder `project`, or of the one around the working directory.
+        """The engine of the project in folder `project`, or of the one around the working directory (also for `.`).
 
         `rules` are folders of project rules beside those of `policy.rules`. Raises SettingsInvalid,
         FeatureUnavailable or UsageError. An OPA that cannot start raises nothing here: every stack is then

@@ -35,8 +35,16 @@ def project_option(command: F) -> F:
     return click.option(
         "--project",
         metavar="DIR",
+        callback=_named_folder,
         help="The folder of flowyml.yaml.  [default: found upwards from here]",
     )(command)
+
+
+def _named_folder(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """The folder. An empty text, as an unset variable leaves it, would be the working directory."""
+    if value == "":
+        raise click.BadParameter("an empty text names no folder")
+    return value
 
 
 def policy_option(command: F) -> F:

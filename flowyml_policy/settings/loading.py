@@ -41,9 +41,10 @@ def load_settings(
 ) -> Settings:
     """The settings for the project in folder `project`, or for the one around `start` (the working directory).
 
-    Without a flowyml.yaml everything has its default, and `root` is the folder itself. `environ` stands for the
-    process's environment, `system_file` for where the platform's settings lie. Raises SettingsInvalid with all
-    that is wrong, and UsageError for a folder that does not exist.
+    A `project` of `.` is the working directory, and so the project around it. Where none is named and none is found,
+    everything has its default, and `root` is the folder itself. `environ` stands for the process's environment,
+    `system_file` for where the platform's settings lie. Raises SettingsInvalid with all that is wrong, and UsageError
+    for a folder that does not exist and a `project` without a flowyml.yaml.
     """
     environ = os.environ if environ is None else environ
     place = find_project(start, project)

@@ -3,6 +3,7 @@
 Rules of this room:
 - Only "there is no such file" means that there is none. A file that exists and cannot be read is an error.
 - A file that says nothing is an error too: a truncated flowyml.yaml must not pass for one without policies.
+- A project that is named and has no flowyml.yaml is an error: a wrong name must not pass for no policies.
 - Reading never blocks: what is no regular file is refused unread.
 """
 
@@ -49,16 +50,25 @@ class ReadFile(Generic[_Model]):
 def find_project(start: Path | None, project: Path | None) -> ProjectPlace:
     """The project in folder `project`, or the one around `start` (the working directory where that is null).
 
-    Raises UsageError for a folder that does not exist, SettingsInvalid where it cannot be told.
+    A `project` of `.` is the working directory too: the project around it. Raises UsageError for a folder that does
+    not exist and for a `project` that has no flowyml.yaml, SettingsInvalid where it cannot be told.
     """
-    if project is not None:
-        folder = _folder(project)
-        return _place(folder, project)
-    first = _folder(Path() if start is None else start)
-    for folder in (first, *first.parents):
-        if _holds_project(folder):
-            return _place(folder, (start or Path()) if folder == first else folder)
-    return ProjectPlace(first, None, "")
+    if project is None or project == Path():
+        place = _around(Path() if start is None else start)
+        if project is not None and place.file is None:
+            raise UsageError(
+                f"there is no {PROJECT_FILE} in this folder, or in one above it: {project}",
+                advice="write one, or name no project, and the defaults hold",
+            )
+        return place
+    place = _place(_folder(project), project)
+    if place.file is None:
+        above = next((folder for folder in place.root.parents if _exists(folder / PROJECT_FILE)), None)
+        raise UsageError(
+            f"there is no {PROJECT_FILE} in this folder: {project}",
+            advice="name the one that holds it" + (f": {above}" if above else ""),
+        )
+    return place
 
 
 def find_platform_file(environ: Mapping[str, str], system_file: Path) -> Path | None:
@@ -100,6 +110,15 @@ def read_settings_file(path: Path, shown: str, model: type[_Model]) -> ReadFile[
         return ReadFile(path, document, model.model_validate(document.value))
     except ValidationError as error:
         raise SettingsInvalid.found(problems_of(error, document, model)) from error
+
+
+def _around(start: Path) -> ProjectPlace:
+    """The project that `start` is in; the folder itself where it is in none."""
+    first = _folder(start)
+    for folder in (first, *first.parents):
+        if _holds_project(folder):
+            return _place(folder, start if folder == first else folder)
+    return ProjectPlace(first, None, "")
 
 
 def _place(root: Path, shown: Path) -> ProjectPlace:

@@ -61,6 +61,11 @@ def test_schema_prints_a_json_schema(program: Any, name: str) -> None:
         (["schema", "everything"], "invalid value for"),
         (["audit", "list", "--limit", "0"], "invalid value for '--limit'"),
         (["stack", "validate", ".", "--project", "absent"], "absent"),
+        (
+            ["stack", "validate", ".", "--project", "."],
+            "there is no flowyml.yaml in this folder, or in one above it: .",
+        ),
+        (["stack", "list", "--project", ""], "invalid value for '--project': an empty text names no folder"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -152,7 +152,7 @@ def test_reference_that_hides_a_command_or_a_way_out_runs_nothing_fails_closed(
     if by == "active_stack":
         (project / "flowyml.yaml").write_text(f"active_stack: {json.dumps(text)}\n")
     with pytest.raises(FlowymlPolicyError) as caught:
-        StackResolver(project).resolve(text if by == "argument" else None)
+        StackResolver().resolve(text if by == "argument" else None)
     assert caught.value.exit_code in {2, 3}
     assert "pass-word-1" not in str(caught.value)
     assert (marker.exists(), list(project.glob("touch*"))) == (False, [])

@@ -94,6 +94,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FLOWYML_STACK", raising=False)
     monkeypatch.delenv("FLOWYML_ENV", raising=False)
+    (tmp_path / "flowyml.yaml").write_text("{}\n")
     return Project(tmp_path)
 
 

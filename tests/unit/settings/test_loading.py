@@ -197,11 +197,40 @@ def test_load_walks_up_from_the_start(folder: Path) -> None:
     assert settings.location(("project", "name")) == Location(file=str(folder / "flowyml.yaml"), line=1, column=17)
 
 
-def test_load_with_project_does_not_walk_up(folder: Path) -> None:
+def test_load_with_the_working_directory_as_project_walks_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "flowyml.yaml").write_text("project: {name: fraud}\n")
     (folder / "inner").mkdir()
-    settings = load_settings(project=Path("inner"), environ={"HOME": "/home/ada"}, system_file=folder / "none")
-    assert (settings.root, settings.file) == (folder / "inner", None)
+    monkeypatch.chdir(folder / "inner")
+    settings = load_settings(project=Path(), environ={}, system_file=folder / "none")
+    assert (settings.root, settings.file) == (folder, folder / "flowyml.yaml")
+
+
+def test_load_with_a_project_below_another_fails_closed(folder: Path) -> None:
+    (folder / "flowyml.yaml").write_text("project: {name: fraud}\n")
+    (folder / "inner").mkdir()
+    with pytest.raises(UsageError) as caught:
+        load_settings(project=Path("inner"), environ={"HOME": "/home/ada"}, system_file=folder / "none")
+    assert str(caught.value) == f"there is no flowyml.yaml in this folder: inner; name the one that holds it: {folder}"
+
+
+@pytest.mark.parametrize(
+    ("project", "words"),
+    [
+        ("inner", "there is no flowyml.yaml in this folder: inner; name the one that holds it"),
+        (
+            ".",
+            (
+                "there is no flowyml.yaml in this folder, or in one above it: .; "
+                "write one, or name no project, and the defaults hold"
+            ),
+        ),
+    ],
+)
+def test_load_with_a_project_without_settings_fails_closed(folder: Path, project: str, words: str) -> None:
+    (folder / "inner").mkdir()
+    with pytest.raises(UsageError) as caught:
+        load_settings(project=Path(project), environ={"HOME": "/home/ada"}, system_file=folder / "none")
+    assert str(caught.value) == words
 
 
 def test_load_with_project_calls_the_file_as_it_was_given(folder: Path) -> None:
