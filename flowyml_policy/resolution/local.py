@@ -14,6 +14,7 @@ from typing import Literal
 from flowyml_policy.definitions.files import display_path, find_files, read_file
 from flowyml_policy.errors import NoStacksFound, SourceMissing, SourceRefused
 from flowyml_policy.records.provenance import Provenance
+from flowyml_policy.resolution.paths import other_than_path
 from flowyml_policy.resolution.source import (
     DefinitionSource,
     FetchRules,
@@ -33,12 +34,14 @@ class LocalSource(DefinitionSource):
         super().__init__(rules)
         self.path = Path(os.path.normpath(root / path))
         self.uri = display_path(self.path)
+        self._named = str(path)
         project = Path(os.path.normpath(root.absolute()))
         self._boundary = project if self.path.absolute().is_relative_to(project) else None
 
     def _fetch(self) -> LocalRevision:
         if not os.path.lexists(self.path):
-            raise SourceMissing(f"there is no such file or folder: {self.uri}", advice="correct the path")
+            advice = other_than_path(self._named) or "correct the path"
+            raise SourceMissing(f"there is no such file or folder: {self.uri}", advice=advice)
         is_folder = self.path.is_dir()
         boundary = self._boundary or (self.path if is_folder else self.path.parent)
         revision = LocalRevision(self.path, boundary, layout="folder" if is_folder else "file", limits=self.limits)

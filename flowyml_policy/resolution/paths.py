@@ -23,6 +23,7 @@ from flowyml_policy.definitions import (
 )
 from flowyml_policy.errors import FlowymlPolicyError, NoStacksFound, SourceNotPinned, SourceUnreadable, UsageError
 from flowyml_policy.records import Source
+from flowyml_policy.settings.ssh_address import meant_by_short_form
 
 STDIN = "-"
 FILE_ENDINGS = (".yaml", ".yml")
@@ -45,6 +46,12 @@ class Candidate(NamedTuple):
 def looks_like_path(text: str) -> bool:
     """Whether `text` is written as a path: without `://`, and with a '/' or the ending of a definition's file."""
     return "://" not in text and ("/" in text or text.lower().endswith(FILE_ENDINGS))
+
+
+def other_than_path(text: str) -> str | None:
+    """What to do about a `text` that is read as a path and is git's short form of an ssh address; None for others."""
+    meant = meant_by_short_form(text)
+    return None if meant is None else f"to read a repository, write git+{meant}"
 
 
 def is_reference(text: str) -> bool:
@@ -70,7 +77,8 @@ def read_candidates(
         if path == STDIN and stdin is None:
             raise UsageError("`-` was named, but there is no standard input", advice="pipe the definition in")
         if path != STDIN and not os.path.lexists(path):
-            raise UsageError(f"there is no such file or folder: {path or repr(path)}", advice="name an existing path")
+            advice = other_than_path(path) or "name an existing path"
+            raise UsageError(f"there is no such file or folder: {path or repr(path)}", advice=advice)
     return _candidates(paths, stdin, skip)
 
 

@@ -43,6 +43,7 @@ from flowyml_policy.resolution.reference_values import (
     is_path,
 )
 from flowyml_policy.settings import GitHubSource, GitLabSource, GitSource, HttpSource, LocalSource, StackSource
+from flowyml_policy.settings.ssh_address import meant_by_short_form
 
 __all__ = [
     "FileReference",
@@ -74,6 +75,7 @@ def parse_stack_reference(text: str) -> StackReference:
     form = FORMS.get(scheme) or _OTHERS.get(scheme) or FORMS["github"]
     try:
         _check_characters(text)
+        _check_transport(text)
         if match is None:
             return _name_reference(text)
         return _with_scheme(scheme, match[2])
@@ -118,6 +120,13 @@ def _check_characters(text: str) -> None:
         raise ReferenceMalformed("it holds a blank or line break", advice="take it out, or write %20 in a path")
     if not text.isprintable():
         raise ReferenceMalformed("it holds a control or invisible character", advice="take it out")
+
+
+def _check_transport(text: str) -> None:
+    """Raise for git's short form of an ssh address, which is shown in full."""
+    meant = meant_by_short_form(text)
+    if meant:
+        raise ReferenceMalformed("it is git's short form of an ssh address", advice=f"write git+{meant}")
 
 
 def _name_reference(text: str) -> NameReference:

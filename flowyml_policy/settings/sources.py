@@ -23,6 +23,7 @@ from flowyml_policy.settings.scalars import (
     url,
 )
 from flowyml_policy.settings.section import Section
+from flowyml_policy.settings.ssh_address import meant_by_short_form
 
 _SEGMENTS: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)+", re.ASCII)
 _GITHUB_SEGMENTS: Final = 2
@@ -30,7 +31,10 @@ _GITHUB_SEGMENTS: Final = 2
 
 def _project_path(value: str) -> str:
     if _SEGMENTS.fullmatch(value) is None:
-        raise BadValue(f"is no repository: {shown(value)}", "write its owner and name, as my-org/ml-stacks")
+        meant = meant_by_short_form(value)
+        other = f", or the address {meant} under `source: git`" if meant else ""
+        what = "git's short form of an ssh address" if meant else f"no repository: {shown(value)}"
+        raise BadValue(f"is {what}", f"write its owner and name, as my-org/ml-stacks{other}")
     return value
 
 
@@ -42,7 +46,9 @@ def _github_repository(value: str) -> str:
 
 def _git_repository(value: str) -> str:
     """An address that git itself takes, without credentials, or a path on `host`."""
-    text(value)
+    meant = meant_by_short_form(text(value))
+    if meant:
+        raise BadValue("is git's short form of an ssh address", f"write {meant}")
     if "://" not in value:
         return _project_path(value)
     scheme, _, rest = value.partition("://")
@@ -51,7 +57,7 @@ def _git_repository(value: str) -> str:
     try:
         parts = urlsplit(value)
         has_place = bool(parts.path.strip("/")) and (scheme == "file" or bool(parts.hostname))
-        has_password = parts.password is not None
+        has_password = parts.password is not None or parts.port == 0
     except ValueError:
         has_place, has_password = False, False
     if scheme not in {"ssh", "file"} or not rest or not has_place or has_password:

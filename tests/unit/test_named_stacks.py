@@ -54,6 +54,15 @@ def test_read_argument_path_that_does_not_exist_is_a_usage_error(word: str) -> N
         read_argument(word)
 
 
+def test_read_argument_address_of_ssh_in_its_short_form_is_told_in_full() -> None:
+    with pytest.raises(UsageError) as caught:
+        read_argument("git@git.example:org/repo.git")
+    assert str(caught.value) == (
+        "there is no such file or folder: git@git.example:org/repo.git; "
+        "to read a repository, write git+ssh://git@git.example/org/repo.git"
+    )
+
+
 def test_read_argument_dash_is_the_definition_in_standard_input() -> None:
     piped = read_argument("-", stdin=VALID)
     assert not isinstance(piped, str | Path)

@@ -89,12 +89,19 @@ def test_local_missing_path_fails_closed(root: Path) -> None:
     with pytest.raises(SourceMissing) as raised:
         LocalSource("none.yaml", root=root).fetch()
     assert raised.value.message == f"there is no such file or folder: {root}/none.yaml"
+    assert raised.value.advice == "correct the path"
     revision = LocalSource("stacks", root=root).fetch()
     with pytest.raises(SourceMissing):
         revision.read("none.yaml")
     with pytest.raises(SourceMissing):
         LocalSource("stacks/team/prod.yaml", root=root).fetch().read("other.yaml")
     assert (revision.list_paths("none"), revision.holds("none"), revision.holds("team")) == ([], None, "folder")
+
+
+def test_local_path_that_is_an_address_of_ssh_is_told_as_one(root: Path) -> None:
+    with pytest.raises(SourceMissing) as raised:
+        LocalSource("git@git.example:org/repo.git@v1#prod", root=root).fetch()
+    assert raised.value.advice == "to read a repository, write git+ssh://git@git.example/org/repo.git@v1#prod"
 
 
 def test_local_folder_read_as_a_file_fails_closed(root: Path) -> None:

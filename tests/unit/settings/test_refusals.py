@@ -369,6 +369,28 @@ def test_half_a_login_is_refused(refused: Refused, login: str) -> None:
             ),
         ),
         (
+            "{source: git, repo: 'git@github.com:org/repo.git'}",
+            ("`stacks.a.repo` is git's short form of an ssh address: @:33; write ssh://git@github.com/org/repo.git"),
+        ),
+        (
+            "{source: git, repo: 'ssh://git@github.com:org/repo.git'}",
+            ("`stacks.a.repo` is git's short form of an ssh address: @:33; write ssh://git@github.com/org/repo.git"),
+        ),
+        (
+            "{source: git, repo: 'ssh://git@h:99999/x'}",
+            (
+                "`stacks.a.repo` is no address of a git repository: @:33; "
+                "write https://host/path.git or ssh://git@host/path.git"
+            ),
+        ),
+        (
+            "{source: github, repo: 'git@github.com:org/repo.git'}",
+            (
+                "`stacks.a.repo` is git's short form of an ssh address: @:36; write its owner and name, as "
+                "my-org/ml-stacks, or the address ssh://git@github.com/org/repo.git under `source: git`"
+            ),
+        ),
+        (
             "{source: git, repo: 'http://x.io/a.git'}",
             (
                 "`stacks.a.repo` is a plain http address of x.io: @:33; "
