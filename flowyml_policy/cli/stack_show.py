@@ -60,7 +60,7 @@ def show(
     with StackResolver(project) as resolver:
         tell_hidden(words, resolver.settings)
         stack = None if named is None else read_argument(named, stdin=standard_input(words))
-        told = resolver.explain(stack, environment)
+        told = resolver.explain(stack, environment, asked_by="--environment")
     if named == STDIN:
         told = replace(told, steps=(replace(told.steps[0], found=STDIN), *told.steps[1:]))
     screen = Screen.of(sys.stdout)

@@ -72,8 +72,9 @@ class Explanation:
 
 @dataclass
 class Trail:
-    """What was seen so far, while a stack is being resolved."""
+    """What was seen so far, while a stack is being resolved. `asked_by` is what a caller calls the environment by."""
 
+    asked_by: str = "env="
     steps: list[Step] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
     environment: str | None = None

@@ -83,9 +83,12 @@ class StackResolver:
         """As `resolve`, with how it was found."""
         return self._walk(stack, env, Trail())
 
-    def explain(self, stack: object = None, env: str | None = None) -> Explanation:
-        """As `locate`, step by step. What is wrong with a step is told, not raised."""
-        trail = Trail()
+    def explain(self, stack: object = None, env: str | None = None, *, asked_by: str = "env=") -> Explanation:
+        """As `locate`, step by step. What is wrong with a step is told, not raised.
+
+        `asked_by` is what the user gave `env` by, an option for example.
+        """
+        trail = Trail(asked_by)
         try:
             return trail.explained(self._walk(stack, env, trail))
         except FlowymlPolicyError as error:
@@ -122,10 +125,10 @@ class StackResolver:
         trail.step("argument", "the argument", None, verdict="not set", why="no stack was given")
         if environment is None:
             why = "no environment was asked for"
-            trail.step("env", f"env= and {ENVIRONMENT_VARIABLE}", None, verdict="not set", why=why)
+            trail.step("env", f"{trail.asked_by} and {ENVIRONMENT_VARIABLE}", None, verdict="not set", why=why)
             return self._by_default(trail)
         place = self.settings.location(("environments", environment, "stack"))
-        where = f"environment {environment!r}, asked for by {variable or 'env='}" + (f": {place}" if place else "")
+        where = f"environment {environment!r}, asked for by {variable or trail.asked_by}" + (f": {place}" if place else "")
         trail.step("env", where, None, verdict="chosen", why="the environment that is asked for must exist")
         runs_on = self._runs_on(environment, variable)
         trail.steps.pop()

@@ -440,6 +440,18 @@ def test_lock_without_pins_at_hand_fails_closed(project: Project) -> None:
         bare.StackResolver(project.root).locate(env="prod")
 
 
+def test_explanation_calls_an_environment_by_what_the_caller_gave_it_by(project: Project) -> None:
+    file = project.write("flowyml.yaml", "environments: {prod: {stack: gpu}}\n")
+    project.stack("gpu")
+    with project.resolver() as resolver:
+        told = [resolver.explain(env="prod"), resolver.explain(env="prod", asked_by="--environment")]
+    at = f"{file}:1:30"
+    assert [explanation.steps[1].looked_at for explanation in told] == [
+        f"environment 'prod', asked for by env=: {at}",
+        f"environment 'prod', asked for by --environment: {at}",
+    ]
+
+
 def test_resolver_without_a_registry_looks_nothing_up_there(project: Project) -> None:
     project.stack("gpu")
     resolver = bare.StackResolver(project.root)
