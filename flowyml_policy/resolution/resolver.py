@@ -128,7 +128,8 @@ class StackResolver:
             trail.step("env", f"{trail.asked_by} and {ENVIRONMENT_VARIABLE}", None, verdict="not set", why=why)
             return self._by_default(trail)
         place = self.settings.location(("environments", environment, "stack"))
-        where = f"environment {environment!r}, asked for by {variable or trail.asked_by}" + (f": {place}" if place else "")
+        where = f"environment {environment!r}, asked for by {variable or trail.asked_by}"
+        where += f": {place}" if place else ""
         trail.step("env", where, None, verdict="chosen", why="the environment that is asked for must exist")
         runs_on = self._runs_on(environment, variable)
         trail.steps.pop()
