@@ -71,11 +71,12 @@ _OTHERS: Final = {
 def parse_stack_reference(text: str) -> StackReference:
     """The reference that `text` writes. Raises ReferenceMalformed, which says what is wrong and how it is written."""
     match = _SCHEME.fullmatch(text)
-    scheme = match[1].lower() if match else "name"
+    meant = meant_by_short_form(text)
+    scheme = "git+ssh" if meant else match[1].lower() if match else "name"
     form = FORMS.get(scheme) or _OTHERS.get(scheme) or FORMS["github"]
     try:
         _check_characters(text)
-        _check_transport(text)
+        _check_short_form(meant)
         if match is None:
             return _name_reference(text)
         return _with_scheme(scheme, match[2])
@@ -122,9 +123,7 @@ def _check_characters(text: str) -> None:
         raise ReferenceMalformed("it holds a control or invisible character", advice="take it out")
 
 
-def _check_transport(text: str) -> None:
-    """Raise for git's short form of an ssh address, which is shown in full."""
-    meant = meant_by_short_form(text)
+def _check_short_form(meant: str | None) -> None:
     if meant:
         raise ReferenceMalformed("it is git's short form of an ssh address", advice=f"write git+{meant}")
 

@@ -170,7 +170,7 @@ REFUSED = [
     ("ext::sh -c touch% /tmp/x", "it holds a blank or line break"),
     (
         "git@github.com:org/repo",
-        "it is git's short form of an ssh address; write git+ssh://git@github.com/org/repo; its form is",
+        "it is git's short form of an ssh address; write git+ssh://git@github.com/org/repo; its form is git+ssh://git@host",
     ),
     ("git@host:/srv/git/a.git@v1#x", "short form of an ssh address; write git+ssh://git@host/srv/git/a.git@v1#x;"),
     ("git@host:a.git#x", "it is git's short form of an ssh address; write git+ssh://git@host/a.git#x;"),

@@ -156,7 +156,69 @@ def test_environments_of_a_definition_at_an_http_address_are_those_of_host_and_p
     assert _is_in_environment(tmp_path, "https://stacks.example/gpu.yaml", provenance) is expected
 
 
-def _is_in_environment(folder: Path, reference: str, provenance: Provenance) -> bool:
+RAW = "https://raw.githubusercontent.com/org/stacks"
+
+
+@pytest.mark.parametrize(
+    ("named", "read"),
+    [
+        ("github://org/stacks@v1#stacks/gpu.yaml", f"{RAW}/v2/stacks/gpu.yaml"),
+        ("github://org/stacks@v1#stacks/gpu.yaml", f"{RAW}/refs/heads/feature/x/stacks/gpu.yaml?token=a"),
+        ("github://Org/Stacks@v1#stacks/", f"{RAW}/{'a' * 40}/stacks/sub/gpu.yaml"),
+        ("github://org/stacks@v1#any", f"{RAW}/main/elsewhere.yaml"),
+        ("git+ssh://git@github.com/org/stacks@v1#stacks/gpu.yaml", f"{RAW}/v2/stacks/gpu.yaml"),
+        ("github://org/stacks@v1#stacks/gpu.yaml", "https://github.com/org/stacks/raw/main/stacks/gpu.yaml"),
+        ("gitlab://group/sub/stacks#stacks/gpu.yaml", "https://gitlab.com/group/sub/stacks/-/raw/main/stacks/gpu.yaml"),
+        ("gitlab://git.example/g/s#gpu.yaml", "https://git.example:8443/g/s/-/raw/main/gpu.yaml?ref_type=heads"),
+        ("git+https://[2001:db8::1]/g/s#gpu.yaml", "https://[2001:db8::1]:8443/g/s/-/raw/main/gpu.yaml"),
+        ("git+https://git.example/org/s#gpu.yaml", "https://git.example/org/s/raw/branch/main/gpu.yaml"),
+        (f"{RAW}/v1/stacks/gpu.yaml", f"{RAW}/feature/x/stacks/gpu.yaml"),
+        (f"{RAW}/feature/x/stacks/gpu.yaml", f"{RAW}/refs/tags/v1/stacks/gpu.yaml"),
+        (f"{RAW}/v1/gpu.yaml", "https://github.com/org/stacks/raw/v2/gpu.yaml"),
+        ("https://git.example/g/s/-/raw/v1/gpu.yaml", "https://git.example/g/s/-/raw/v2/gpu.yaml"),
+    ],
+)
+def test_environments_of_a_file_that_a_git_server_hands_out_are_those_of_its_repository(
+    tmp_path: Path, named: str, read: str
+) -> None:
+    assert _is_in_environment(tmp_path, named, Provenance(kind="http", uri=read))
+
+
+@pytest.mark.parametrize("named", [f"{RAW}/v1/stacks/gpu.yaml", f"{RAW}/refs/heads/a/b/stacks/gpu.yaml#any"])
+def test_environments_of_a_repositorys_file_are_those_of_where_its_server_hands_it_out(
+    tmp_path: Path, named: str
+) -> None:
+    assert _is_in_environment(tmp_path, named, git())
+    assert not _is_in_environment(tmp_path, named, git(path="other/gpu.yaml"))
+    assert not _is_in_environment(tmp_path, named, git("https://github.com/org/others.git"))
+    assert not _is_in_environment(tmp_path, named, None)
+
+
+@pytest.mark.parametrize(
+    ("named", "read"),
+    [
+        ("github://org/stacks@v1#stacks/gpu.yaml", f"{RAW}/v1/other/gpu.yaml"),
+        ("github://org/stacks@v1#stacks/gpu.yaml", f"{RAW}/stacks/gpu.yaml"),
+        ("github://org/stacks@v1#stacks/gpu.yaml", f"{RAW}/gpu.yaml"),
+        ("github://org/stacks@v1#stacks/gpu.yaml", f"{RAW}-2/v1/stacks/gpu.yaml"),
+        (
+            "github://org/stacks@v1#stacks/gpu.yaml",
+            "https://raw.githubusercontent.com.evil/org/stacks/v1/stacks/gpu.yaml",
+        ),
+        ("github://org/stacks@v1#other", f"{RAW}/v1/stacks/gpu.yaml"),
+        ("gitlab://org/stacks#stacks/gpu.yaml", f"{RAW}/v1/stacks/gpu.yaml"),
+        ("gitlab://g/s#gpu.yaml", "https://gitlab.com/g/s/-/blob/main/gpu.yaml"),
+        (f"{RAW}/v1/stacks/gpu.yaml", f"{RAW}/v1/stacks/cpu.yaml"),
+        (f"{RAW}/v1/stacks/gpu.yaml", "https://stacks.example/v1/stacks/gpu.yaml"),
+    ],
+)
+def test_environments_of_another_file_that_a_git_server_hands_out_are_none(
+    tmp_path: Path, named: str, read: str
+) -> None:
+    assert not _is_in_environment(tmp_path, named, Provenance(kind="http", uri=read))
+
+
+def _is_in_environment(folder: Path, reference: str, provenance: Provenance | None) -> bool:
     """Whether the environment that runs on `reference` is one of a definition that was read at `provenance`."""
     (folder / "flowyml.yaml").write_text(f"environments: {{production: {{stack: '{reference}'}}}}\n")
     settings = load_settings(project=folder, environ={"HOME": str(folder)})
