@@ -30,6 +30,11 @@ def new_stack(
     `applied_at` is an RFC 3339 instant in UTC. Raises StackUnregistrable.
     """
     metadata = definition.metadata
+    if definition.source.kind == "builtin":
+        raise StackUnregistrable(
+            f"the built-in stack {metadata.name!r} is not registered",
+            advice="use it by its name, or apply a definition of your own",
+        )
     if metadata.version is None:
         raise StackUnregistrable(
             f"stack {metadata.name!r} has no version to be registered under",

@@ -167,6 +167,19 @@ def test_apply_of_what_no_registry_takes_is_refused(life: StackLifecycle, write_
     assert registered() == []
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_apply_of_the_built_in_stack_says_that_it_is_not_registered(life: StackLifecycle, *, dry_run: bool) -> None:
+    (one,) = life.apply(["local"], dry_run=dry_run)
+    assert one.error is not None
+    assert (one.status, one.error.code, one.error.message, one.error.advice) == (
+        "refused",
+        "stack_unregistrable",
+        "the built-in stack 'local' is not registered",
+        "use it by its name, or apply a definition of your own",
+    )
+    assert registered() == []
+
+
 def test_apply_as_a_trial_shows_what_would_change_and_records_the_decision_alone(
     life: StackLifecycle, write_stack: WriteStack, state: Path
 ) -> None:
