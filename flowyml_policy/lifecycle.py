@@ -80,7 +80,8 @@ class Applied(Record):
     """What became of one stack that was to be applied.
 
     `result` is the decision. `stack` is what is registered under its version, where anything is; `diff` what differs
-    from there, or in a dry run from the version in use. `error` is why an allowed stack is not registered.
+    from there, or in a dry run from the version in use. `error` is why an allowed stack is not registered. `made_good`
+    says that an earlier call had registered it and ended before the audit said so, which it does now.
     """
 
     status: Status
@@ -88,6 +89,7 @@ class Applied(Record):
     stack: RegisteredStack | None = None
     diff: str = ""
     error: ErrorReport | None = None
+    made_good: bool = False
 
     @property
     def exit_code(self) -> int:
@@ -222,10 +224,12 @@ class StackLifecycle:
             return judged
         try:
             registration = self._put(self._new(definition, result))
+            if isinstance(registration, Registered):
+                return Applied(status="registered", result=result, stack=registration.stack)
+            made_good = self._make_good(registration)
         except FlowymlPolicyError as error:
             return _not_registered(result, error)
-        status: Status = "registered" if isinstance(registration, Registered) else "unchanged"
-        return Applied(status=status, result=result, stack=registration.stack)
+        return Applied(status="unchanged", result=result, stack=registration.stack, made_good=made_good)
 
     def _new(self, definition: StackDefinition, result: Result) -> NewStack:
         """`definition` as it is to be registered by the decision `result`. Raises StackUnregistrable."""
@@ -241,19 +245,22 @@ class StackLifecycle:
         registration = self.registry.put(stack)
         if isinstance(registration, Registered):
             self._audit.append_events([event])
-        else:
-            self._make_good(registration)
         return registration
 
-    def _make_good(self, registration: AlreadyThere) -> None:
-        """Record the application of what this project registered, where a crash came before its event."""
+    def _make_good(self, registration: AlreadyThere) -> bool:
+        """Record the application of what this project registered, where a crash came before its event.
+
+        Answers whether it was missing. It is told of whoever was allowed to.
+        """
         there = registration.stack
-        allow = None if there.decision_id is None else self._audit.decision(there.decision_id)
-        if allow is None:
-            return
-        if not self._audit.get_events(decision_id=there.decision_id, type=StackApplied.TYPE, limit=1):
-            event = self._event(StackApplied.TYPE, _now(), there)
-            self._audit.append_events([event.model_copy(update={"actor": allow.actor})])
+        if self._audits_registry() is not None or there.decision_id is None:
+            return False
+        allow = self._audit.decision(there.decision_id)
+        if allow is None or self._audit.get_events(decision_id=there.decision_id, type=StackApplied.TYPE, limit=1):
+            return False
+        event = self._event(StackApplied.TYPE, _now(), there)
+        self._audit.append_events([event.model_copy(update={"actor": allow.actor})])
+        return True
 
     def _make_good_retirement(self, there: RegisteredStack) -> bool:
         """Record the retirement that this project began, where a crash came before its event. Whether it was missing.

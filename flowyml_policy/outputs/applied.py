@@ -75,6 +75,7 @@ class _Table(TableOutput):
         if one.status == "unchanged" and one.stack is not None:
             at = one.stack.applied_at
             place = f"registered by {printable(one.stack.applied_by)}, {at[:10]} {at[11:19]} UTC"
+            place += ": the audit did not say so, and does now" if one.made_good else ""
         self._allowed.append((name, stack, place))
         if one.diff:
             self._changes.append(diff_lines(self._screen, one.diff))
@@ -127,6 +128,7 @@ class AppliedJson:
             "status": one.status,
             "registered": None if stack is None else stack.model_dump(mode="json", exclude={"document"}),
             "diff": one.diff,
+            "made_good": one.made_good,
             "error": None if one.error is None else one.error.model_dump(mode="json"),
         }
         encoded = one.result.model_dump_json()

@@ -231,7 +231,9 @@ def test_answer_that_is_lost_is_made_good_when_asked_again(client: Client, serve
     assert (kept(server), events(client)) == ([("prod-gpu-large", "2.1.0", False)], JUDGED)
 
     server.before_answer = None
-    assert said(client.run("stack", "apply", LARGE)) == (0, "unchanged prod-gpu-large 2.1.0")
+    again = client.run("stack", "apply", LARGE)
+    assert said(again) == (0, "unchanged prod-gpu-large 2.1.0")
+    assert " UTC: the audit did not say so, and does now\n" in again.stdout
     assert events(client) == [*JUDGED, *JUDGED, StackApplied]
 
     server.before_answer = lambda wire: lost(wire) if wire.command == "POST" else None
@@ -278,9 +280,11 @@ def test_apply_that_is_killed_is_made_good_by_the_next(client: Client, server: R
     was_done = moment == "done"
     assert (len(kept(server)), events(client)) == (was_done, JUDGED)
 
-    status = "unchanged" if was_done else "registered"
-    assert said(client.run("stack", "apply", LARGE)) == (0, f"{status} prod-gpu-large 2.1.0")
-    assert client.run("stack", "apply", LARGE).exit_code == 0
+    again = json.loads(client.run("stack", "apply", LARGE, "--format", "json").stdout)["results"][0]["registration"]
+    assert (again["status"], again["made_good"]) == ("unchanged" if was_done else "registered", was_done)
+    once_more = client.run("stack", "apply", LARGE)
+    assert said(once_more) == (0, "unchanged prod-gpu-large 2.1.0")
+    assert "the audit did not say so" not in once_more.stdout
     assert kept(server) == [("prod-gpu-large", "2.1.0", False)]
     assert events(client) == [*JUDGED, *JUDGED, StackApplied, *JUDGED]
 

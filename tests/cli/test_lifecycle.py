@@ -138,7 +138,13 @@ def test_apply_in_json_has_what_validate_says_and_the_registration(living: Any) 
         "version_taken",
     )
     assert "-    max_nodes: 8\n+    max_nodes: 16\n" in taken["registration"]["diff"]
-    assert denied["registration"] == {"status": "denied", "registered": None, "diff": "", "error": None}
+    assert denied["registration"] == {
+        "status": "denied",
+        "registered": None,
+        "diff": "",
+        "made_good": False,
+        "error": None,
+    }
     assert document["summary"] == {
         "stacks": 2, "registered": 0, "unchanged": 0, "would_register": 0, "denied": 1, "refused": 1, "undecided": 0,
         "warnings": 2,

@@ -167,7 +167,7 @@ def test_apply_killed_between_two_steps_leaves_registry_and_audit_consistent(
 
     with StackLifecycle.from_project(project) as life:
         (one,) = life.apply([path], timeout=5)
-    assert one.status == ("unchanged" if step == "changed" else "registered")
+    assert (one.status, one.made_good) == ("unchanged" if step == "changed" else "registered", False)
     assert registered() == [("prod-gpu-a", "2.1.0", False)]
     assert events(StackApplied) == [StackApplied]
 
@@ -199,9 +199,11 @@ def test_apply_that_is_made_good_is_told_of_whoever_was_allowed_to(write_stack: 
         if elsewhere == str(COMPANY):
             life.registry = LocalRegistry(COMPANY)
         (again,) = life.apply([path])
+        (once_more,) = life.apply([path])
     with AuditStore(DATABASE) as audit:
         (event,) = audit.get_events(type="StackApplied")
     assert (again.status, event.actor, event.decision_id) == ("unchanged", before.actor, before.decision_id)
+    assert (again.made_good, once_more.status, once_more.made_good) == (True, "unchanged", False)
 
 
 # Retire
