@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -62,6 +64,7 @@ def examine(project: str | None) -> Iterator[Check]:
         yield from _unsupported(settings)
         yield from _policy(settings)
         yield _audit(settings)
+        yield from exposure(settings.audit_path, os.geteuid())
     yield _flowyml()
 
 
@@ -152,6 +155,33 @@ def _audit(settings: Settings) -> Check:
     if verification.problem is not None:
         return _failed("audit", AuditCorrupt(f"{path}: {verification.problem}"))
     return Check("audit", f"{path}, writable; {plural(verification.events, 'event')}, the chain is whole")
+
+
+def exposure(path: Path, user: int) -> Iterator[Check]:
+    """An audit that everybody may use and that `user` does not own. One's own is closed by the next decision.
+
+    What SQLite keeps beside the file, under names that begin with its own, has the same rows in it.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return
+    if found.st_mode & stat.S_IRWXO and found.st_uid != user:
+        yield Check(
+            "audit",
+            f"{path} is open to everybody, and belongs to {_user(found.st_uid)}",
+            f"ask its owner to `chmod 600 {shlex.quote(str(path))}*`, or 660 where a group shares it",
+        )
+
+
+def _user(number: int) -> str:
+    """What a user is called here; some, as those of a container, have only a number."""
+    import pwd  # noqa: PLC0415  rarely asked
+
+    try:
+        return f"the user {pwd.getpwuid(number).pw_name}"
+    except KeyError:
+        return f"the user {number}"
 
 
 def _unwritable(path: Path) -> Path | None:
