@@ -23,10 +23,8 @@ from typing_extensions import Self
 from flowyml_policy.audit import AuditStore
 from flowyml_policy.definitions import StackDefinition
 from flowyml_policy.errors import (
-    DefinitionInvalid,
     FlowymlPolicyError,
     LockError,
-    SourceUnreadable,
     StackUnknown,
     UsageError,
     VersionRetired,
@@ -35,7 +33,6 @@ from flowyml_policy.errors import (
 )
 from flowyml_policy.locks import DEFAULT_TIMEOUT, StackLockManager
 from flowyml_policy.mask import mask_text
-from flowyml_policy.named_stacks import read_argument
 from flowyml_policy.policy_engine import PolicyEngine
 from flowyml_policy.records import (
     AlreadyThere,
@@ -59,8 +56,7 @@ from flowyml_policy.registry import LocalRegistry, new_stack
 from flowyml_policy.registry.difference import difference
 from flowyml_policy.registry.refusing import retired_already, taken
 from flowyml_policy.resolution import Candidate
-from flowyml_policy.resolution.references import NameReference, RegistryReference, parse_stack_reference
-from flowyml_policy.stack_resolver import StackResolver, open_registry
+from flowyml_policy.stack_resolver import open_registry
 from flowyml_policy.storage import Transaction, is_same_file
 
 Status: TypeAlias = Literal["registered", "unchanged", "would_register", "denied", "refused", "undecided"]
@@ -333,59 +329,6 @@ class StackLifecycle:
         if isinstance(self.registry, LocalRegistry) and is_same_file(self.registry.path, self._audit.path):
             return self.registry
         return None
-
-
-class Comparison(Record):
-    """How two definitions differ; `diff` is empty where they are the same."""
-
-    old: str
-    new: str
-    old_digest: str
-    new_digest: str
-    diff: str
-
-    @property
-    def exit_code(self) -> int:
-        """0 the same, 1 different."""
-        return EXIT_ALLOWED if self.old_digest == self.new_digest else EXIT_DENIED
-
-
-def compared(resolver: StackResolver, old: str, new: str, *, stdin: bytes | None = None) -> Comparison:
-    """What differs between the stacks that two paths or references mean; `-` stands for `stdin`.
-
-    Raises what `read_argument` and resolving raise, but none that exits 1.
-    """
-    before, after = _definition(resolver, old, stdin), _definition(resolver, new, stdin)
-    names = [
-        f"{shown}  ({one.source.uri})" if shown != one.source.uri else shown
-        for shown, one in ((old, before), (new, after))
-    ]
-    return Comparison(
-        old=old,
-        new=new,
-        old_digest=before.digest,
-        new_digest=after.digest,
-        diff=difference(before.set_values(), after.set_values(), old_name=names[0], new_name=names[1]),
-    )
-
-
-def exact_version(reference: str) -> tuple[str, str]:
-    """The name and the version that `name@version` writes. Raises UsageError, ReferenceMalformed."""
-    parsed = parse_stack_reference(reference)
-    if isinstance(parsed, NameReference | RegistryReference) and parsed.wanted and parsed.wanted[0] not in "^~":
-        return parsed.name, parsed.wanted
-    raise UsageError(f"{reference!r} names no one version of a stack", advice="write prod-gpu@2.1.0")
-
-
-def _definition(resolver: StackResolver, named: str, stdin: bytes | None) -> StackDefinition:
-    try:
-        return resolver.resolve(read_argument(named, stdin=stdin))
-    except DefinitionInvalid as error:
-        what = "; ".join(str(problem) for problem in error.problems)
-        raise SourceUnreadable(
-            f"{named} is no valid stack definition: {what}",
-            advice="correct it; `flowyml-policy stack validate` says how",
-        ) from error
 
 
 def _not_registered(result: Result, error: FlowymlPolicyError) -> Applied:

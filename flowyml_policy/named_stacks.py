@@ -102,6 +102,20 @@ def read_argument(word: str, *, stdin: bytes | None = None) -> str | Path | Stac
     return content
 
 
+def exact_version(reference: str) -> tuple[str, str]:
+    """The name and the version that `name@version` writes. Raises UsageError, ReferenceMalformed."""
+    from flowyml_policy.resolution.references import (  # noqa: PLC0415  only for references
+        NameReference,
+        RegistryReference,
+        parse_stack_reference,
+    )
+
+    parsed = parse_stack_reference(reference)
+    if isinstance(parsed, NameReference | RegistryReference) and parsed.wanted and parsed.wanted[0] not in "^~":
+        return parsed.name, parsed.wanted
+    raise UsageError(f"{reference!r} names no one version of a stack", advice="write prod-gpu@2.1.0")
+
+
 def hidden_stacks(words: Iterable[str], *, open_resolver: OpenResolver) -> Iterator[tuple[str, str]]:
     """Each of `words` that is read as a path and is also what a stack is called, with how to write that stack.
 

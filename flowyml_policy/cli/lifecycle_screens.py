@@ -11,7 +11,8 @@ from flowyml_policy.outputs.blocks import diff_lines, word
 from flowyml_policy.outputs.screen import Screen, plural, printable
 
 if TYPE_CHECKING:
-    from flowyml_policy.lifecycle import Comparison, Retired
+    from flowyml_policy.comparison import Comparison
+    from flowyml_policy.lifecycle import Retired
     from flowyml_policy.records import ListedStack
 
 LONGEST: Final = 200

@@ -129,7 +129,8 @@ def retire(reference: str, output_format: str, reason: str, timeout: float, proj
     version was named, 3 it is not registered, or could not be retired.
     """
     from flowyml_policy.cli import lifecycle_screens  # noqa: PLC0415
-    from flowyml_policy.lifecycle import StackLifecycle, exact_version  # noqa: PLC0415
+    from flowyml_policy.lifecycle import StackLifecycle  # noqa: PLC0415
+    from flowyml_policy.named_stacks import exact_version  # noqa: PLC0415
 
     name, version = exact_version(reference)
     with StackLifecycle.from_project(project) as life:

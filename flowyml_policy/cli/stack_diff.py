@@ -32,7 +32,7 @@ def diff(ctx: click.Context, old: str, new: str, output_format: str, project: st
     Exit: 0 they are the same, 1 they differ, 2 a path does not exist, 3 one could not be resolved.
     """
     from flowyml_policy.cli import lifecycle_screens  # noqa: PLC0415
-    from flowyml_policy.lifecycle import compared  # noqa: PLC0415  loads pydantic
+    from flowyml_policy.comparison import compared  # noqa: PLC0415  loads pydantic
     from flowyml_policy.stack_resolver import StackResolver  # noqa: PLC0415
 
     with StackResolver(project) as resolver:
