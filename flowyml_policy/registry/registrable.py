@@ -32,7 +32,7 @@ def new_stack(
     metadata = definition.metadata
     if definition.source.kind == "builtin":
         raise StackUnregistrable(
-            f"the built-in stack {metadata.name!r} is not registered",
+            f"the built-in stack {metadata.name!r} is never registered: it is part of this program",
             advice="use it by its name, or apply a definition of your own",
         )
     if metadata.version is None:

@@ -174,7 +174,7 @@ def test_apply_of_the_built_in_stack_says_that_it_is_not_registered(life: StackL
     assert (one.status, one.error.code, one.error.message, one.error.advice) == (
         "refused",
         "stack_unregistrable",
-        "the built-in stack 'local' is not registered",
+        "the built-in stack 'local' is never registered: it is part of this program",
         "use it by its name, or apply a definition of your own",
     )
     assert registered() == []
