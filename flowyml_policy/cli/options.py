@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -56,7 +57,7 @@ def policy_option(command: F) -> F:
 
 def audit_list(ctx: click.Context, project: str | None) -> str:
     """The command that shows what was just recorded."""
-    where = f" --project {project}" if project else ""
+    where = f" --project {shlex.quote(project)}" if project else ""
     return f"{ctx.find_root().command_path} audit list{where}"
 
 

@@ -228,6 +228,14 @@ def test_audit_show_of_an_unknown_id_exits_2(recorded: Any) -> None:
     assert "the audit holds no decision no-such-id" in ran.stderr
 
 
+def test_audit_note_of_a_project_with_a_blank_in_its_name_can_be_typed(examples: Any) -> None:
+    (examples.here / "my project").mkdir()
+    (examples.here / "my project" / "flowyml.yaml").write_text("{}\n")
+    for command in ("validate", "apply"):
+        ran = examples.run("stack", command, "stacks/dev-laptop.yaml", "--project", "my project")
+        assert "\naudit: flowyml-policy audit list --project 'my project'\n" in ran.stdout
+
+
 def test_audit_list_of_more_than_the_limit_says_that_there_are_more(recorded: Any) -> None:
     assert recorded.run("audit", "list", "--limit", "3").stdout.endswith(
         "\nthe newest 3 decisions; --limit N shows more\n"
