@@ -12,14 +12,14 @@ Rules of this room:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from flowyml_policy.definitions import StackDefinition
 from flowyml_policy.encodable import encodable, encodable_value
 from flowyml_policy.errors import ReferenceInvalid, SettingsInvalid
+from flowyml_policy.image_places import NamedImage, images_in
 from flowyml_policy.image_reference import parse_reference
 from flowyml_policy.mask import mask_text, mask_value
 from flowyml_policy.mask.harmless import MASK_SIGN
@@ -45,19 +45,8 @@ DEPLOYER_PATH: Final = ("spec", "deployment", "config")
 `spec.deployment.registry_uri` is where images that the deployer builds are pushed to: no image, and no place to look.
 """
 
-_IMAGE_KEY_ENDS: Final = tuple(
-    f"image{end}" for end in ("", "s", "uri", "uris", "url", "urls", "ref", "refs", "reference")
-)
-_PART_KEYS: Final = ("repository", "repo", "newname", "name", "registry", "newtag", "tag", "digest", "sha", "sha256")
-"""What an image written in parts is known by, the best name for it first; `name` alone says nothing of parts."""
-
-_PART_NAMES: Final = 5
-"""How many of them, from the first on, name the image."""
-
-_FLAT_PART: Final = re.compile(f"(.*image)(?:{'|'.join((*_PART_KEYS, 'version'))})")
-"""A part that stands beside the others rather than in a mapping of its own: `imageRepository`, `servingImageTag`."""
-
-_IN_PARTS: Final = "it is written in parts, which cannot be judged"
+INSTANCE_PATH: Final = ("spec", "instance")
+"""What a live object says of itself; an image there is found as it is in what a deployer is told."""
 
 ENVIRONMENT_LABEL: Final = "environment"
 
@@ -200,14 +189,6 @@ def _masked_run(run: RunFacts) -> RunFacts:
     return RunFacts.model_validate(mask_value(encodable_value(run.model_dump()))[0], strict=False)
 
 
-class _Named(NamedTuple):
-    """A place that names an image; `problem` says why nothing can be made of the reference."""
-
-    path: KeyPath
-    ref: str
-    problem: str | None = None
-
-
 def _images(spec: dict[str, dict[str, Json]], *, secrets: bool) -> tuple[ImageFacts, ...]:
     """Facts for each distinct reference, in the order of the definition; nothing is inspected here.
 
@@ -222,79 +203,30 @@ def _images(spec: dict[str, dict[str, Json]], *, secrets: bool) -> tuple[ImageFa
     )
 
 
-def _named_images(spec: dict[str, dict[str, Json]], *, secrets: bool) -> Iterator[_Named]:
+def _named_images(spec: dict[str, dict[str, Json]], *, secrets: bool) -> Iterator[NamedImage]:
     """Every image that `spec` names, masked where it holds secrets."""
     ref = spec.get("runtime", {}).get("docker_image")
     if isinstance(ref, str):
         masked, detectors = mask_text(ref) if secrets else (ref, ())
-        yield _Named(IMAGE_PATH, masked, _secret(detectors) if detectors else None)
-    config = spec.get("deployment", {}).get("config")
-    if config is None:
-        return
+        yield NamedImage(IMAGE_PATH, masked, _secret(detectors) if detectors else None)
+    for told, path in (
+        (spec.get("deployment", {}).get("config"), DEPLOYER_PATH),
+        (spec.get("instance"), INSTANCE_PATH),
+    ):
+        if told is not None:
+            yield from _free_images(told, path, secrets=secrets)
+
+
+def _free_images(told: Json, at: KeyPath, *, secrets: bool) -> Iterator[NamedImage]:
+    """The images in what is free of form and stands at `at`, masked where it holds secrets."""
     detected: dict[KeyPath, list[str]] = {}
     if secrets:
-        config, suspected = mask_value(config)
+        told, suspected = mask_value(told)
         for one in suspected:
-            detected.setdefault((*DEPLOYER_PATH, *one.path), []).append(one.detector)
-    for named in _deployer_images(config):
+            detected.setdefault((*at, *one.path), []).append(one.detector)
+    for named in images_in(told, at):
         found = detected.get(named.path)
         yield named if found is None or named.problem else named._replace(problem=_secret(found))
-
-
-def _deployer_images(config: Json) -> Iterator[_Named]:
-    """The images that a deployer is told of, in the order of `config`, at whatever depth its reader let through.
-
-    A key that names an image says so of all below it: of a text, of each text of a list or mapping. A mapping of
-    parts (`repository`, `tag`) is one image, which deployers put together each in its own way; so are parts that
-    stand side by side (`imageRepository`, `imageTag`).
-    """
-    waiting: list[tuple[Json, KeyPath, bool]] = [(config, DEPLOYER_PATH, False)]
-    while waiting:
-        node, path, is_image = waiting.pop()
-        if isinstance(node, dict):
-            parts = _parts(node) if is_image else None
-            if parts is not None:
-                yield _Named(path, parts, _IN_PARTS)
-            below = is_image and parts is None
-            for at, flat in _flat_parts(node):
-                yield _Named((*path, at), flat, _IN_PARTS)
-            waiting += [(item, (*path, key), below or _names_image(key)) for key, item in node.items()][::-1]
-        elif isinstance(node, list | tuple):
-            waiting += [(item, (*path, i), is_image) for i, item in enumerate(node)][::-1]
-        elif is_image and isinstance(node, str):
-            yield _Named(path, node)
-
-
-def _folded(key: str) -> str:
-    return key.casefold().replace("_", "").replace("-", "")
-
-
-def _names_image(key: str) -> bool:
-    return _folded(key).endswith(_IMAGE_KEY_ENDS)
-
-
-def _parts(node: dict[str, Json]) -> str | None:
-    """What to call the image that `node` writes in parts, masked; null where it has none of the parts."""
-    said = {_folded(key): item for key, item in node.items()}
-    return _called(said) if any(key in said for key in _PART_KEYS if key != "name") else None
-
-
-def _flat_parts(node: dict[str, Json]) -> Iterator[tuple[str, str]]:
-    """For each image that keys of `node` write in parts: the key that says most of it, and what to call it."""
-    images: dict[str, dict[str, tuple[str, Json]]] = {}
-    for key, item in node.items():
-        part = _FLAT_PART.fullmatch(_folded(key))
-        if part is not None and item is not None:
-            images.setdefault(part[1], {})[_folded(key).removeprefix(part[1])] = (key, item)
-    for parts in images.values():
-        key, _ = next((parts[part] for part in _PART_KEYS if part in parts), next(iter(parts.values())))
-        yield key, _called({part: item for part, (_, item) in parts.items()})
-
-
-def _called(parts: dict[str, Json]) -> str:
-    ref = next((item for item in map(parts.get, _PART_KEYS[:_PART_NAMES]) if item and isinstance(item, str)), "?")
-    tag = parts.get("newtag") or parts.get("tag")
-    return mask_text(f"{ref}:{tag}" if tag and isinstance(tag, str | int) else ref)[0]
 
 
 def _secret(detectors: Sequence[str]) -> str:

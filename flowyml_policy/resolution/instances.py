@@ -1,8 +1,9 @@
 """FlowyML's own objects as definitions: what can be read off them, without importing FlowyML.
 
 A live stack says little (its class, its components, what these say of themselves), so little stands in the
-definition: no version, no labels, no image. What schema A has no place for goes into the section `spec.instance`, where
-policy can look at it. FlowyML's own StackDefinition is read as the document that it prints.
+definition: no version, no labels. What schema A has no place for goes into the section `spec.instance`, where policy
+can look at it, and with it the images that only attributes name. FlowyML's own StackDefinition is read as the document
+that it prints.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from flowyml_policy.definitions.schema_b import API_VERSION_B, KIND_B
 from flowyml_policy.errors import DefinitionInvalid, FlowymlPolicyError, UsageError
 from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.records.record import Json
+from flowyml_policy.resolution.instance_images import naming_images, naming_images_in, references_in
 
 COMPONENTS: Final = (
     "executor",
@@ -35,7 +37,8 @@ _EXTRAS: Final = (
     "_model_registry_config",
     "_experiment_tracker_config",
 )
-_ATTRIBUTES: Final = ("base_path", "db_path", "db_url")
+_ELSEWHERE: Final = frozenset({*COMPONENTS, *_EXTRAS})
+_ATTRIBUTES: Final = ("base_path", "db_path", "db_url", "environment")
 _BACKENDS: Final = {"vertex_ai": "gcp", "aws_batch": "aws", "sagemaker": "aws", "azure_ml": "azureml", "local": "local"}
 _BUCKETS: Final = {"gcs": "gs", "s3": "s3"}
 _LARGEST: Final = 2**53 - 1
@@ -68,7 +71,10 @@ def _definition(stack: object) -> StackDefinition:
         raise _unknown(stack)
     facts: dict[str, Json] = {"class": kind}
     facts.update({part: _component(getattr(stack, part, None)) for part in COMPONENTS})
-    facts.update({extra.lstrip("_"): _plain(getattr(stack, extra)) for extra in _EXTRAS if hasattr(stack, extra)})
+    facts.update({extra.lstrip("_"): _said(getattr(stack, extra)) for extra in _EXTRAS if hasattr(stack, extra)})
+    attributes = naming_images(stack, without=_ELSEWHERE)
+    if attributes is not None:
+        facts["attributes"] = attributes
     values: dict[str, Json] = {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -129,10 +135,13 @@ def _component(part: object) -> dict[str, Json] | None:
     if part is None:
         return None
     said: dict[str, Json] = {}
+
     described = getattr(part, "to_dict", None)
     if callable(described) and not isinstance(part, type):
         try:
-            answer = _plain(described())
+            answer = _said(described())
+        except FlowymlPolicyError:
+            raise
         except Exception as error:
             raise UsageError(
                 f"the component {_class_name(part)} cannot say what it is: {type(error).__name__}",
@@ -143,7 +152,18 @@ def _component(part: object) -> dict[str, Json] | None:
         value = getattr(part, name, None)
         if isinstance(value, str | PurePath):
             said.setdefault(name, _plain(value))
+    attributes = naming_images(part)
+    if not references_in(said) >= references_in(attributes):
+        said["attributes"] = attributes
     return {**said, "class": _class_name(part)}
+
+
+def _said(value: object) -> Json:
+    """`value` as JSON, with the images that it names in what has no place there."""
+    plain, images = _plain(value), naming_images_in(value)
+    if references_in(plain) >= references_in(images):
+        return plain
+    return {**(plain if isinstance(plain, dict) else {"value": plain}), "attributes": images}
 
 
 def _plain(value: object, depth: int = 0) -> Json:
