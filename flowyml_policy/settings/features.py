@@ -118,6 +118,13 @@ _FEATURES: Final = (
         "set it to null, or take it out",
     ),
     _Feature(
+        ("policy", "images", "cosign_keys"),
+        lambda settings: bool(settings.policy.images.cosign_keys),
+        JUDGE,
+        "signatures of images",
+        "take the key out; until then no signature is checked",
+    ),
+    _Feature(
         ("policy", "audit", "report_to"),
         lambda settings: settings.policy.audit.report_to is not None,
         JUDGE,

@@ -52,6 +52,12 @@ ROWS = [
         {"validate", "apply", "run", "policy"},
     ),
     (
+        "policy: {images: {cosign_keys: {gcr.io: cosign.pub}}}",
+        "policy.images.cosign_keys",
+        "flowyml.yaml:1:19",
+        {"validate", "apply", "run"},
+    ),
+    (
         "policy: {audit: {report_to: https://x.io}}",
         "policy.audit.report_to",
         "flowyml.yaml:1:29",
