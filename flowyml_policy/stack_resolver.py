@@ -84,4 +84,5 @@ def open_registry(
     remote = settings.policy.registry
     if remote.url is None:
         return LocalRegistry(settings.audit_path, decisions=decisions)
-    return RemoteRegistry(remote.url, token_env=remote.token_env, environ=environ)
+    ca = None if remote.ca is None else settings.resolved(("policy", "registry", "ca"), remote.ca)
+    return RemoteRegistry(remote.url, token_env=remote.token_env, ca=ca, environ=environ)

@@ -100,7 +100,7 @@ class Server:
         if isinstance(error, ssl.SSLCertVerificationError):
             return RegistryUnreachable(
                 f"the server's certificate is not trusted ({error.verify_message}): {self.url}",
-                advice="have its CA installed, or correct the address",
+                advice="name its CA certificates in policy.registry.ca, or correct the address",
             )
         if isinstance(error, OSError | IncompleteRead):
             return RegistryUnreachable(f"{_what_failed(error)}: {self.url}")

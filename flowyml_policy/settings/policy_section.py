@@ -117,6 +117,7 @@ class StackRegistrySettings(Section):
 
     url: Url | None = Field(default=None, description="Its address; https, or http on this machine.")
     token_env: VariableName | None = Field(default=None, description="Environment variable that holds its token.")
+    ca: FilePath | None = Field(default=None, description="CA certificates, a PEM file.")
 
 
 class SourcesSettings(Section):
