@@ -12,7 +12,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
+
+from pydantic import AfterValidator
 
 from flowyml_policy.definitions.files import display_path
 from flowyml_policy.errors import FlowymlPolicyError, LockfileInvalid, OpaError, SourceChanged, StackNotPinned
@@ -30,6 +32,9 @@ Kind: TypeAlias = Literal["stack", "environment", "bundle"]
 Bundles: TypeAlias = Callable[[], dict[str, str]]
 """Answers the revision of each loaded bundle. Raises OpaError."""
 
+Told: TypeAlias = Annotated[str, AfterValidator(lambda text: mask_text(text)[0])]
+"""Text that people and programs are told: a name may be an address, and an address may hold a secret."""
+
 BUNDLES: Final = "bundles"
 """How a failure to tell the revisions of policy is called, where others are called by a reference."""
 
@@ -41,16 +46,16 @@ class Change(Record):
     """
 
     kind: Kind
-    name: str
-    what: str | None = None
-    pinned: str | None = None
-    found: str | None = None
+    name: Told
+    what: Told | None = None
+    pinned: Told | None = None
+    found: Told | None = None
 
 
 class Unchecked(Record):
     """A reference that could not be resolved, and why. `environments` are those that run on it."""
 
-    name: str
+    name: Told
     environments: tuple[str, ...]
     error: ErrorReport
 
@@ -199,10 +204,11 @@ def _without_damage(path: Path) -> Lockfile | None:
 def _without(lockfile: Lockfile, unchecked: tuple[Unchecked, ...]) -> Lockfile:
     """`lockfile` without what could not be resolved now."""
     names = {one.name for one in unchecked}
+    kept = {name: pin for name, pin in lockfile.stacks.items() if mask_text(name)[0] not in names}
     return lockfile.model_copy(
         update={
-            "stacks": {name: pin for name, pin in lockfile.stacks.items() if name not in names},
-            "environments": {name: on for name, on in lockfile.environments.items() if on not in names},
+            "stacks": kept,
+            "environments": {name: on for name, on in lockfile.environments.items() if mask_text(on)[0] not in names},
             "bundles": {} if BUNDLES in names else lockfile.bundles,
         }
     )

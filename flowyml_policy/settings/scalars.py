@@ -18,6 +18,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from flowyml_policy.errors import ReferenceInvalid
 from flowyml_policy.image_reference import parse_allowlist_entry
+from flowyml_policy.settings.ssh_address import meant_by_short_form
 
 MAX_TEXT: Final = 1000
 MAX_SHOWN: Final = 60
@@ -33,6 +34,7 @@ _HOST: Final = re.compile(
     re.ASCII,
 )
 _PIN: Final = re.compile(r"(?:sha256:)?[0-9a-f]{64}", re.ASCII)
+_END_OF_HOST: Final = re.compile(r"[/?#]")
 _STACK_KEY: Final = re.compile(r"[^\s/@#:]{1,128}")
 
 
@@ -230,6 +232,28 @@ def stack_key(value: str) -> str:
     return value
 
 
+def stack_name(value: str) -> str:
+    """What names a stack: a name, a path or an address, which is printed and pinned and so holds no credentials."""
+    if _may_hold_credentials(text(value)):
+        raise BadValue(
+            "carries credentials in its address",
+            "take them out; git asks its credential helper, `stacks:` names a variable in `token_env`",
+        )
+    return value
+
+
+def _may_hold_credentials(value: str) -> bool:
+    """Whether a user with a password stands before the host, or what may be one; a user alone is ssh's own."""
+    scheme, sign, rest = value.partition("://")
+    first = _END_OF_HOST.split(rest if sign else value, maxsplit=1)[0]
+    user, at, _ = first.rpartition("@")
+    if at:
+        has_password = ":" in user or (bool(sign) and "http" in scheme.lower())
+        return has_password and meant_by_short_form(value) is None
+    port = first.rpartition(":")[2] if sign and ":" in first and not first.endswith("]") else "0"
+    return "@" in rest and not port.isdecimal()
+
+
 class _WhenSet:
     """Marks a type `T | None` whose None means that the file does not set the key; null in the file is refused."""
 
@@ -264,6 +288,11 @@ def _written(pattern: str, *, never: str | None = None) -> WithJsonSchema:
 
 
 Text: TypeAlias = Annotated[str, AfterValidator(text), _written(_VISIBLE)]
+StackName: TypeAlias = Annotated[
+    str,
+    AfterValidator(stack_name),
+    _written(_VISIBLE, never=r"^([^/:]*[Hh][Tt][Tt][Pp][^/:]*://[^/?#]*@|[^/]*://[^/?#]*:[^/?#]*@)"),
+]
 LabelRequirement: TypeAlias = Annotated[
     str, AfterValidator(label_requirement), _written(r"^[^\s=]([^=]*[^\s=])?(=\S.*)?$")
 ]

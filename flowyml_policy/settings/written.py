@@ -10,7 +10,7 @@ from pydantic import AliasChoices, Field
 
 from flowyml_policy.records.record import Json
 from flowyml_policy.settings.policy_section import PolicySection
-from flowyml_policy.settings.scalars import LabelRequirement, Listing, RegistryEntry, StackKey, Text, WhenSet
+from flowyml_policy.settings.scalars import LabelRequirement, Listing, RegistryEntry, StackKey, StackName, Text, WhenSet
 from flowyml_policy.settings.section import Section
 from flowyml_policy.settings.sources import StackSource
 
@@ -82,7 +82,7 @@ class ProjectSection(ProjectIdentity):
 class EnvironmentSettings(Section):
     """One environment: the stack that it runs on, and what it demands."""
 
-    stack: Text = Field(description="Name of the stack that this environment runs on.")
+    stack: StackName = Field(description="Name of the stack that this environment runs on.")
     packs: Listing[Text] = Field(default=(), description="Packs of rules that hold here besides the baseline.")
     require_pinned: bool = Field(
         default=False, description="Only stacks whose source is pinned may run here, or be validated or applied for it."
@@ -104,7 +104,7 @@ class EnvironmentSettings(Section):
 class DefaultsSection(Section):
     """`defaults` of FlowyML's own flowyml.yaml."""
 
-    stack: Annotated[Text | None, WhenSet] = Field(
+    stack: Annotated[StackName | None, WhenSet] = Field(
         default=None, description="The stack where no `active_stack` is set."
     )
     environment: Annotated[str | None, WhenSet] = Field(default=None, description="FlowyML's own key; read by nobody.")
@@ -124,7 +124,7 @@ class ProjectFile(Section):
     environments: dict[Text, EnvironmentSettings] = Field(
         default={}, description="Environments by name, each with the stack that it runs on."
     )
-    active_stack: Annotated[Text | None, WhenSet] = Field(
+    active_stack: Annotated[StackName | None, WhenSet] = Field(
         default=None, description="The stack that is meant where none is named."
     )
     stacks: dict[StackKey, StackSource] = Field(default={}, description="Stacks by name, and where each is kept.")

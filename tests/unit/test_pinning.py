@@ -18,9 +18,10 @@ from flowyml_policy.errors import (
     StackNotPinned,
 )
 from flowyml_policy.lifecycle import StackLifecycle
-from flowyml_policy.lockfile import read_lockfile
+from flowyml_policy.lockfile import Lockfile, read_lockfile, write_lockfile
 from flowyml_policy.pinning import Change, StackPinning
 from flowyml_policy.policy_engine import PolicyEngine
+from flowyml_policy.records import StackPin
 from flowyml_policy.registry import LocalRegistry
 from flowyml_policy.settings import load_settings
 from flowyml_policy.stack_resolver import StackResolver
@@ -428,6 +429,28 @@ def test_lock_and_verify_without_opa_fails_closed(project: Path, write_stack: Wr
     assert broken.verify().exit_code == 3
     assert broken.lock().exit_code == 3
     assert project.exists()
+
+
+def test_lock_and_verify_never_show_a_secret_of_an_address(project: Path) -> None:
+    token = "0123456789abcdefABCDEF0123456789"  # noqa: S105  opens nothing
+    address, moved = (f"https://127.0.0.1:1/{name}.yaml?sig={token}" for name in ("prod", "moved"))
+    shown, old = (text.replace(token, "masked:azure_sas") for text in (address, moved))
+    text = (project / "flowyml.yaml").read_text()
+    (project / "flowyml.yaml").write_text(text.replace("stack: prod-gpu-large", f"stack: '{address}'"))
+    pin = StackPin(name="p", version="1.0.0", definition=f"sha256:{IMAGE}", kind="http", uri="https://x", images={})
+    for pinned in (moved, address):
+        lockfile = Lockfile(bundles={"flowyml": "1"}, environments={"production": pinned}, stacks={pinned: pin})
+        write_lockfile(Path("flowyml.lock"), lockfile)
+
+        locked, verified = pinning().lock(), pinning().verify()
+
+        assert (locked.exit_code, verified.exit_code) == (3, 3)
+        assert [one.name for one in locked.unchecked] == [shown]
+        assert locked.unchecked == verified.unchecked
+        assert [(one.name, one.pinned) for one in verified.changes if one.pinned] == (
+            [("production", old), (old, pin.definition)] if pinned == moved else []
+        )
+        assert token not in f"{locked.unchecked}{locked.changes}{verified}"
 
 
 def test_verify_without_a_lockfile_fails_closed(project: Path) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from flowyml_policy.settings import Settings
+
 Refused = Callable[..., str]
 
 
@@ -458,3 +460,55 @@ def test_variable_that_is_no_text_fails_closed(refused: Refused) -> None:
         "`policy.opa.config.a` needs the environment variable BYTES, which is not UTF-8: flowyml.yaml:1:28; "
         "set BYTES to text"
     )
+
+
+PLACES = {
+    "environments: {e: {stack: '%s'}}": "`environments.e.stack` %s: flowyml.yaml:1:27; ",
+    "active_stack: '%s'": "`active_stack` %s: flowyml.yaml:1:15; ",
+    "defaults: {stack: '%s'}": "`defaults.stack` %s: flowyml.yaml:1:19; ",
+}
+FIX = "take them out; git asks its credential helper, `stacks:` names a variable in `token_env`"
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://foo:hunter2@bar/x#y",
+        "https://hunter2@bar/x",
+        "HTTP://hunter2@bar/x",
+        "git+https://hunter2@bar/x.git@v1#y",
+        "git+ssh://git:hunter2@bar/x.git@v1#y",
+        "ssh://git:hunter2@bar",
+        "https://foo:hunter2/3@bar/x",
+        "foo:hunter2@bar/x",
+        "ada@company.com:hunter2@bar/x",
+        "registry://foo:hunter2@1.0.0",
+    ],
+)
+def test_credentials_where_a_stack_is_named_are_refused_and_never_shown(
+    refused: Refused, place: str, address: str
+) -> None:
+    said = refused(place % address)
+    assert said == PLACES[place] % "carries credentials in its address" + FIX
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "prod-gpu@^2.1",
+        "git+https://git.company.com:8443/org/repo.git@v1#stacks/prod.yaml:prod",
+        "git@git.company.com:repo.git@v1",
+        "git+ssh://git@git.company.com:2222/org/repo.git@v1#prod",
+        "git+https://[2001:db8::1]/org/repo.git@v1#prod",
+        "git@git.company.com:org/repo.git@v1#prod",
+        "https://stacks.company.com/a%40b:c@d.yaml?sig=a@b:c#prod",
+        "github://git.company.com:8443/org/repo@v1#prod",
+        "file:///srv/a:b@c/x.yaml",
+        "registry://prod-gpu@2.1.0",
+        "./a:b/c@d.yaml",
+    ],
+)
+def test_name_of_a_stack_without_credentials_is_taken_whole(load: Callable[..., Settings], name: str) -> None:
+    settings = load(f"environments: {{e: {{stack: '{name}'}}}}\nactive_stack: '{name}'\ndefaults: {{stack: '{name}'}}")
+    assert (settings.environments["e"].stack, settings.active_stack, settings.default_stack) == (name,) * 3
