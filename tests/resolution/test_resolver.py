@@ -235,7 +235,7 @@ def test_200_stacks_of_one_repository_are_one_fetch(project: Path, repository: R
 def test_two_stacks_of_a_name_in_a_repository_name_both(project: Path, repository: Repository) -> None:
     repository.commit({"stacks/a.yaml": stack("gpu"), "stacks/b.yaml": stack("gpu")})
     with pytest.raises(StackAmbiguous) as caught:
-        StackResolver(project).resolve(f"git+{repository.url}@main#gpu")
+        StackResolver().resolve(f"git+{repository.url}@main#gpu")
     assert "stacks/a.yaml:3:18" in caught.value.message
     assert "stacks/b.yaml:3:18" in caught.value.message
 
