@@ -25,7 +25,7 @@ from flowyml_policy.actor import current_actor
 from flowyml_policy.errors import AuditUnwritable, LockError, LockReentered, LockTimeout, UsageError
 from flowyml_policy.records import NewEvent
 
-PROCESSES = 8
+PROCESSES = 16
 THREADS = 8
 
 PRELUDE = """
