@@ -8,11 +8,12 @@ from pathlib import Path
 
 from typing_extensions import Self
 
-from flowyml_policy.errors import FlowymlPolicyError
+from flowyml_policy.errors import FlowymlPolicyError, SourceUnreadable
 from flowyml_policy.lockfile import ProjectPins
 from flowyml_policy.records import LastDecisions, StackPins, StackRegistry
 from flowyml_policy.registry import LocalRegistry, RemoteRegistry
 from flowyml_policy.resolution import resolver
+from flowyml_policy.resolution.cache import ContentCache
 from flowyml_policy.resolution.names import BUILTIN
 from flowyml_policy.resolution.source import FetchRules
 from flowyml_policy.settings import Settings, load_settings
@@ -79,10 +80,14 @@ def open_registry(
 ) -> LocalRegistry | RemoteRegistry:
     """The registry that `settings` name: the company's, or the project's own file. Raises RegistryError.
 
-    `decisions` tells listings of the latter what was last decided.
+    `decisions` tells listings of the latter what was last decided. What the former answers is kept with its ETag, under
+    the user's cache directory, so that other processes ask for what changed.
     """
     remote = settings.policy.registry
     if remote.url is None:
         return LocalRegistry(settings.audit_path, decisions=decisions)
     ca = None if remote.ca is None else settings.resolved(("policy", "registry", "ca"), remote.ca)
-    return RemoteRegistry(remote.url, token_env=remote.token_env, ca=ca, environ=environ)
+    cache = None
+    with suppress(SourceUnreadable):
+        cache = ContentCache(environ=environ)
+    return RemoteRegistry(remote.url, token_env=remote.token_env, ca=ca, cache=cache, environ=environ)

@@ -11,6 +11,7 @@ import pytest
 import trustme
 
 from flowyml_policy.errors import RegistryUnreachable
+from flowyml_policy.registry import RemoteRegistry
 from flowyml_policy.settings import load_settings
 from flowyml_policy.stack_resolver import open_registry
 
@@ -44,3 +45,34 @@ def test_open_registry_trusts_the_ca_beside_the_file_that_names_it(
     files[owner].write_text(named.replace(", ca: ca.pem", ""))
     with pytest.raises(RegistryUnreachable, match="certificate is not trusted"):
         opened().get("prod-gpu")
+
+
+def test_open_registry_keeps_answers_for_other_processes(server: Any, put_all: PutAll, tmp_path: Path) -> None:
+    put_all("1.0.0")
+    (tmp_path / "flowyml.yaml").write_text(f"policy: {{registry: {{url: '{server.url}'}}}}\n")
+    settings = load_settings(project=tmp_path, environ={"HOME": str(tmp_path)}, system_file=tmp_path / "none")
+    asked: list[bool] = []
+    server.misbehave = lambda handler: asked.append("If-None-Match" in handler.headers)
+
+    def get(**environ: str) -> str:
+        registry = open_registry(settings, environ=environ)
+        assert isinstance(registry, RemoteRegistry)
+        return registry.get("prod-gpu").version
+
+    kept = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    assert [get(**kept), get(**kept)] == ["1.0.0", "1.0.0"]
+    assert asked == [False, False, True, True]
+    put_all("1.1.0")
+    assert get(**kept) == "1.1.0"
+
+
+def test_open_registry_for_a_user_without_a_home_keeps_nothing_and_answers(
+    server: Any, put_all: PutAll, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_all("1.0.0")
+    (tmp_path / "flowyml.yaml").write_text(f"policy: {{registry: {{url: '{server.url}'}}}}\n")
+    settings = load_settings(project=tmp_path, environ={"HOME": str(tmp_path)}, system_file=tmp_path / "none")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda _: (_ for _ in ()).throw(KeyError("no such user")))
+
+    assert open_registry(settings, environ={}).get("prod-gpu").version == "1.0.0"
