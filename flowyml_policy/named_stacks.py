@@ -20,7 +20,7 @@ from flowyml_policy.definitions import StackDefinition
 from flowyml_policy.errors import EnvironmentUnknown, FlowymlPolicyError, ReferenceMalformed, UsageError
 from flowyml_policy.records import Source
 from flowyml_policy.resolution import Candidate, read_candidates
-from flowyml_policy.resolution.paths import STDIN, is_reference, looks_like_path
+from flowyml_policy.resolution.paths import STDIN, is_reference, looks_like_path, require_existing
 
 if TYPE_CHECKING:
     from flowyml_policy.records.provenance import SourceKind
@@ -37,25 +37,26 @@ def read_named(
     named: Sequence[str],
     *,
     open_resolver: OpenResolver,
+    project: Path,
     environment: str | None = None,
     stdin: bytes | None = None,
     skip: Collection[Path] = (),
 ) -> Iterator[Candidate]:
     """Every document that `named` means, paths and references, in order; `-` stands for `stdin`.
 
-    References are resolved as for `environment`. Raises UsageError for a path that does not exist and
-    ReferenceMalformed, at the call.
+    References are resolved as for `environment`; links of the folder `project` may not lead out of it. Raises
+    UsageError for a path that does not exist and ReferenceMalformed, at the call.
     """
     groups = [(of_references, list(group)) for of_references, group in groupby(named, key=is_reference)]
     if not any(of_references for of_references, _ in groups):
-        return read_candidates(named, stdin=stdin, skip=skip)
+        return read_candidates(named, project=project, stdin=stdin, skip=skip)
     from flowyml_policy.resolution.references import parse_stack_reference  # noqa: PLC0415  only for references
 
     for of_references, group in groups:
         for one in group if of_references else ():
             parse_stack_reference(one)
     read = {
-        number: read_candidates(group, stdin=stdin, skip=skip)
+        number: read_candidates(group, project=project, stdin=stdin, skip=skip)
         for number, (of_references, group) in enumerate(groups)
         if not of_references
     }
@@ -71,8 +72,8 @@ def read_named(
     return candidates()
 
 
-def read_one(stack: object, *, open_resolver: OpenResolver, environment: str | None = None) -> Candidate:
-    """The one document that `stack` means; None stands for the chain.
+def read_one(stack: object, *, open_resolver: OpenResolver, project: Path, environment: str | None = None) -> Candidate:
+    """The one document that `stack` means; None stands for the chain. A path is read as `read_named` reads it.
 
     Raises UsageError for a path that does not exist or holds more than one document, and for an object that is no
     stack; ReferenceMalformed and EnvironmentUnknown.
@@ -80,7 +81,7 @@ def read_one(stack: object, *, open_resolver: OpenResolver, environment: str | N
     if isinstance(stack, StackDefinition):
         return Candidate(stack.source, stack)
     if isinstance(stack, Path) or (isinstance(stack, str) and looks_like_path(stack)):
-        return _only(str(stack))
+        return _only(str(stack), project)
     with open_resolver() as resolver:
         return _resolved(resolver, stack, environment)
 
@@ -94,9 +95,9 @@ def read_argument(word: str, *, stdin: bytes | None = None) -> str | Path | Stac
     if is_reference(word):
         return word
     if word != STDIN:
-        read_candidates([word])
+        require_existing([word])
         return Path(word)
-    content = _only(STDIN, stdin).content
+    content = _only(STDIN, Path(), stdin).content
     if isinstance(content, FlowymlPolicyError):
         raise content
     return content
@@ -131,9 +132,9 @@ def hidden_stacks(words: Iterable[str], *, open_resolver: OpenResolver) -> Itera
                 yield word, written
 
 
-def _only(path: str, stdin: bytes | None = None) -> Candidate:
+def _only(path: str, project: Path, stdin: bytes | None = None) -> Candidate:
     """The one document at `path`. Raises UsageError for more than one."""
-    candidates = list(islice(read_candidates([path], stdin=stdin), 2))
+    candidates = list(islice(read_candidates([path], project=project, stdin=stdin), 2))
     if len(candidates) > 1:
         what = "standard input" if path == STDIN else path
         raise UsageError(f"{what} holds more than one document", advice="name one that holds one stack")

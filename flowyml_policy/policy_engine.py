@@ -175,6 +175,7 @@ class PolicyEngine:
         return read_named(
             named,
             open_resolver=self._open_resolver,
+            project=self.settings.root,
             environment=environment,
             stdin=stdin,
             skip=[self.settings.waivers_path],
@@ -237,7 +238,9 @@ class PolicyEngine:
         if operation not in CHECKS:
             raise UsageError(f"a check is for no operation {operation!r}", advice=f"use {' or '.join(CHECKS)}")
         call = self._call(operation, environment)
-        candidate = read_one(stack, open_resolver=self._open_resolver, environment=environment)
+        candidate = read_one(
+            stack, open_resolver=self._open_resolver, project=self.settings.root, environment=environment
+        )
         (answer,) = self._recorded(self._answers(call, [candidate]))
         if answer.decision is None:
             raise PolicyUndecided(answer.result) from answer.cause

@@ -29,7 +29,6 @@ from flowyml_policy.errors import (
 )
 from flowyml_policy.mask import mask_text
 from flowyml_policy.records import RegisteredStack, StackPin, StackPins, StackRegistry
-from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.resolution.cache import ContentCache
 from flowyml_policy.resolution.local import LocalSource
 from flowyml_policy.resolution.references import (
@@ -40,6 +39,7 @@ from flowyml_policy.resolution.references import (
     StackReference,
     reference_of,
 )
+from flowyml_policy.resolution.same_place import RegisteredProvenance
 from flowyml_policy.resolution.search import STACKS_FOLDER, FoundStack, StackSearch
 from flowyml_policy.resolution.source import FetchRules, Revision, SourceLimits
 from flowyml_policy.semantic_version import Wanted
@@ -138,7 +138,8 @@ class Fetcher:
         return StackSearch(LocalSource(STACKS_FOLDER, root=root, rules=replace(self._rules, limits=limits)).fetch())
 
     def _from_file(self, path: Path, root: Path, stack: str | None) -> StackDefinition:
-        search = StackSearch(LocalSource(path, root=root, rules=self._rules).fetch())
+        source = LocalSource(path, root=root, project=self._settings.root, rules=self._rules)
+        search = StackSearch(source.fetch())
         return _located(search.find(stack))
 
     def _from_http(self, reference: HttpReference, entry: HttpEntry) -> StackDefinition:
@@ -240,12 +241,13 @@ def registered_definition(
     stack: RegisteredStack, *, where: str, wanted: str | None = None, pinned: bool = True
 ) -> StackDefinition:
     """The definition that was registered. Raises RegistryCorrupt where it has not the digest that it was given."""
-    provenance = Provenance(
+    provenance = RegisteredProvenance(
         kind="registry",
         uri=f"registry://{stack.name}@{stack.version}",
         ref=wanted,
         digest=stack.digest,
         pinned=pinned,
+        applied_from=stack.source,
     )
     try:
         definition = _definition(stack)

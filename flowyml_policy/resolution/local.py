@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from flowyml_policy.definitions.files import display_path, find_files, read_file
-from flowyml_policy.errors import NoStacksFound, SourceMissing, SourceRefused
+from flowyml_policy.errors import NoStacksFound, SourceMissing
 from flowyml_policy.records.provenance import Provenance
+from flowyml_policy.resolution.boundary import Boundary
 from flowyml_policy.resolution.paths import other_than_path
 from flowyml_policy.resolution.source import (
     DefinitionSource,
@@ -26,38 +27,38 @@ from flowyml_policy.resolution.source import (
 
 
 class LocalSource(DefinitionSource):
-    """The file or folder `path`, where a relative one starts at `root`, the project's folder."""
+    """The file or folder `path`; a relative one starts at `root`, which is the `project`'s folder if none is given."""
 
     kind = "local"
 
-    def __init__(self, path: str | Path, *, root: Path, rules: FetchRules | None = None) -> None:
+    def __init__(
+        self, path: str | Path, *, root: Path, project: Path | None = None, rules: FetchRules | None = None
+    ) -> None:
         super().__init__(rules)
         self.path = Path(os.path.normpath(root / path))
         self.uri = display_path(self.path)
         self._named = str(path)
-        project = Path(os.path.normpath(root.absolute()))
-        self._boundary = project if self.path.absolute().is_relative_to(project) else None
+        self._project = root if project is None else project
 
     def _fetch(self) -> LocalRevision:
         if not os.path.lexists(self.path):
             advice = other_than_path(self._named) or "correct the path"
             raise SourceMissing(f"there is no such file or folder: {self.uri}", advice=advice)
-        is_folder = self.path.is_dir()
-        boundary = self._boundary or (self.path if is_folder else self.path.parent)
-        revision = LocalRevision(self.path, boundary, layout="folder" if is_folder else "file", limits=self.limits)
-        revision.inside(self.path)
-        return revision
+        boundary = Boundary(self.path, self._project)
+        boundary.inside(self.path)
+        layout: Layout = "folder" if self.path.is_dir() else "file"
+        return LocalRevision(self.path, boundary, layout=layout, limits=self.limits)
 
 
 class LocalRevision(Revision):
     """What lies at `named` at each read: a folder's files by their path in it, a file by its own name."""
 
-    def __init__(self, named: Path, boundary: Path, *, layout: Layout, limits: SourceLimits) -> None:
+    def __init__(self, named: Path, boundary: Boundary, *, layout: Layout, limits: SourceLimits) -> None:
         super().__init__(limits)
         self.layout = layout
         self.only_file = named.name if layout == "file" else None
         self._named = named
-        self._boundary = os.path.realpath(boundary)
+        self._boundary = boundary
 
     @property
     def most_files(self) -> int:
@@ -69,16 +70,6 @@ class LocalRevision(Revision):
     def file_name(self, path: str) -> str:
         return display_path(self._place(path) if path else self._named)
 
-    def inside(self, path: Path) -> Path:
-        """Where `path` leads, every link followed. Raises SourceRefused if that is outside."""
-        real = Path(os.path.realpath(path))
-        if not real.is_relative_to(self._boundary):
-            raise SourceRefused(
-                f"a link leads out of {self._boundary}: {display_path(path)}",
-                advice="put the definition itself there, or name the place that the link leads to",
-            )
-        return real
-
     def _read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
         return {path: self._read(path) for path in paths}
 
@@ -86,13 +77,13 @@ class LocalRevision(Revision):
         place = self._place(path)
         if not os.path.lexists(place):
             raise SourceMissing(f"there is no such file: {display_path(place)}")
-        return read_file(self.inside(place))
+        return read_file(self._boundary.inside(place))
 
     def _list_paths(self, folder: str, *, recursive: bool) -> list[str]:
         if self.only_file is not None:
             return [] if folder else [self.only_file]
         top = self._named / folder if folder else self._named
-        if folder and not self.inside(top).is_dir():
+        if folder and not self._boundary.inside(top).is_dir():
             return []
         try:
             found = [path.relative_to(self._named).as_posix() for path in find_files(top)]
@@ -105,7 +96,7 @@ class LocalRevision(Revision):
         place = self._place(path)
         if not os.path.lexists(place):
             return None
-        return "folder" if self.inside(place).is_dir() else "file"
+        return "folder" if self._boundary.inside(place).is_dir() else "file"
 
     def _place(self, path: str) -> Path:
         return self._named if path == self.only_file else self._named / path

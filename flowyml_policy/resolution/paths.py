@@ -3,6 +3,7 @@
 Rules of this room:
 - A path that does not exist is the caller's mistake and is refused before anything is judged; everything else that
   goes wrong belongs to one candidate and never hides the others.
+- A link inside the project may not lead out of it (see Boundary); what is outside may be named.
 - Files are read in sorted order, one at a time, and never held: a folder of any size needs the memory of one file.
 """
 
@@ -21,8 +22,16 @@ from flowyml_policy.definitions import (
     read_definitions,
     read_file,
 )
-from flowyml_policy.errors import FlowymlPolicyError, NoStacksFound, SourceNotPinned, SourceUnreadable, UsageError
+from flowyml_policy.errors import (
+    FlowymlPolicyError,
+    NoStacksFound,
+    SourceError,
+    SourceNotPinned,
+    SourceUnreadable,
+    UsageError,
+)
 from flowyml_policy.records import Source
+from flowyml_policy.resolution.boundary import Boundary
 from flowyml_policy.settings.ssh_address import meant_by_short_form
 
 STDIN = "-"
@@ -67,19 +76,25 @@ def is_reference(text: str) -> bool:
 
 
 def read_candidates(
-    paths: Sequence[str], *, stdin: bytes | None = None, skip: Collection[Path] = ()
+    paths: Sequence[str], *, project: Path, stdin: bytes | None = None, skip: Collection[Path] = ()
 ) -> Iterator[Candidate]:
     """Every document under `paths`, in order; `-` stands for `stdin`, `skip` names files that folders leave out.
 
-    Raises UsageError for a path that does not exist, at the call and before the first candidate.
+    `project` is the folder that its own links may not lead out of. Raises UsageError for a path that does not exist, at
+    the call and before the first candidate.
     """
+    require_existing(paths, stdin=stdin)
+    return _candidates(paths, project, stdin, skip)
+
+
+def require_existing(paths: Sequence[str], *, stdin: bytes | None = None) -> None:
+    """Raise UsageError for one of `paths` that does not exist, and for `-` where there is no `stdin`."""
     for path in paths:
         if path == STDIN and stdin is None:
             raise UsageError("`-` was named, but there is no standard input", advice="pipe the definition in")
         if path != STDIN and not os.path.lexists(path):
             advice = other_than_path(path) or "name an existing path"
             raise UsageError(f"there is no such file or folder: {path or repr(path)}", advice=advice)
-    return _candidates(paths, stdin, skip)
 
 
 def require_pinned(environment: str, definition: StackDefinition) -> None:
@@ -92,7 +107,9 @@ def require_pinned(environment: str, definition: StackDefinition) -> None:
         )
 
 
-def _candidates(paths: Sequence[str], stdin: bytes | None, skip: Collection[Path]) -> Iterator[Candidate]:
+def _candidates(
+    paths: Sequence[str], project: Path, stdin: bytes | None, skip: Collection[Path]
+) -> Iterator[Candidate]:
     for path in paths:
         if path == STDIN:
             data = stdin or b""
@@ -101,8 +118,9 @@ def _candidates(paths: Sequence[str], stdin: bytes | None, skip: Collection[Path
         named = Path(path)
         unlisted: list[SourceUnreadable] = []
         try:
+            Boundary(named, project).inside(named)
             files = find_files(named, skip=skip, unlisted=unlisted)
-        except (NoStacksFound, SourceUnreadable) as error:
+        except (NoStacksFound, SourceError) as error:
             yield Candidate(_unread(named), error)
             continue
         for file in files:

@@ -116,12 +116,12 @@ def test_read_one_unresolved_says_where_it_would_have_come_from(
 ) -> None:
     (project / "flowyml.yaml").write_text("stacks: {kept: {source: local, path: none.yaml}}\n")
     monkeypatch.setenv("FLOWYML_STACK", named)
-    candidate = read_one(None, open_resolver=StackResolver)
+    candidate = read_one(None, open_resolver=StackResolver, project=project)
     assert isinstance(candidate.content, FlowymlPolicyError)
     assert candidate.source == Source(kind=kind, uri=named)
 
 
 def test_read_one_object_that_is_no_valid_definition_is_called_an_object() -> None:
-    candidate = read_one(Printed(), open_resolver=StackResolver)
+    candidate = read_one(Printed(), open_resolver=StackResolver, project=Path())
     assert isinstance(candidate.content, DefinitionInvalid)
     assert candidate.source == Source(kind="object", uri=f"object:{__name__}.Printed")
