@@ -85,7 +85,7 @@ class Verified(Record):
 
     @property
     def exit_code(self) -> int:
-        """0 all is as it was pinned, 1 something changed, 3 something could not be checked."""
+        """0 all is as it was pinned, 1 something changed, 3 something could not be checked, whatever else changed."""
         if self.unchecked:
             return EXIT_UNDECIDED
         return EXIT_DENIED if self.changes else EXIT_ALLOWED

@@ -52,7 +52,7 @@ def lock(ctx: click.Context, output_format: str, project: str | None, rules: tup
 def verify(ctx: click.Context, output_format: str, project: str | None, rules: tuple[str, ...]) -> None:
     """Compare what flowyml.lock pins with what is there now.
 
-    Exit: 0 nothing changed, 1 something did, 3 something could not be checked.
+    Exit: 0 nothing changed, 1 something did, 3 something could not be checked, whatever else changed.
     """
     from flowyml_policy.cli import lock_screens  # noqa: PLC0415
 

@@ -14,6 +14,7 @@ from flowyml_policy.errors import (
     OpaStartFailed,
     PolicyUndecided,
     SourceChanged,
+    SourceNotPinned,
     StackDrifted,
     StackNotPinned,
 )
@@ -341,6 +342,28 @@ def test_copy_of_what_is_pinned_for_an_environment_belongs_to_it_and_is_not_run_
     assert repository.exists()
 
 
+@pytest.mark.parametrize("runs_on", ["git+file://REPO@v1#prod-gpu-git", "git+file://REPO@v1#prod.yaml", "prod"])
+def test_registered_stack_belongs_to_the_environment_of_where_it_was_read_fails_closed(
+    project: Path, repository: Path, runs_on: str
+) -> None:
+    settings = (project / "flowyml.yaml").read_text()
+    demand = f"{{stack: '{runs_on.replace('REPO', str(repository))}', require_pinned: true}}"
+    (project / "flowyml.yaml").write_text(settings.replace("{stack: prod, require_lock: true}", demand))
+    copy = project / "copies" / "prod.yaml"
+    copy.parent.mkdir()
+    copy.write_text((STACK % IMAGE).replace('"1.0.0"', '"1.1.0"'))
+    commit = git(repository, "rev-parse", "HEAD")
+    with StackLifecycle.from_project(project) as life:
+        applied = life.apply([f"git+file://{repository}@{commit}#prod.yaml", str(copy)])
+        assert [one.status for one in applied] == ["registered", "registered"]
+    with PolicyEngine.from_project(project) as engine:
+        results = engine.validate([f"registry://prod-gpu-git@{version}" for version in ("1.0.0", "1.1.0")])
+        assert [one.environments for one in results] == [("production",), ("production",)]
+        with pytest.raises(PolicyUndecided) as caught:
+            engine.check("prod-gpu-git")
+    assert isinstance(caught.value.__cause__, SourceNotPinned)
+
+
 def test_policy_is_told_what_is_pinned(project: Path, write_stack: WriteStack) -> None:
     path = write_stack("prod-gpu-large")
     pinning().lock()
@@ -400,6 +423,26 @@ def test_verify_of_what_cannot_be_reached_is_not_checked_and_exits_3_fails_close
     assert (verified.exit_code, verified.changes) == (3, ())
     (unchecked,) = verified.unchecked
     assert (unchecked.name, unchecked.environments) == ("prod", ("production",))
+
+
+def test_verify_of_what_changed_beside_what_cannot_be_reached_tells_both_and_exits_3_fails_closed(
+    project: Path, repository: Path, write_stack: WriteStack
+) -> None:
+    path = write_stack("staging-cpu")
+    with (project / "flowyml.yaml").open("a") as file:
+        file.write("  staging: {source: local, path: stacks/staging-cpu.yaml}\n")
+    pinning().lock()
+    before = digest_of(Path(path))
+    write_stack("staging-cpu", image="myregistry.azurecr.io/flowyml:2")
+    os.rename(repository, project / "away")  # noqa: PTH104  a folder moves
+
+    verified = pinning().verify()
+
+    assert verified.changes[0] == Change(
+        kind="stack", name="staging", what="definition", pinned=before, found=digest_of(Path(path))
+    )
+    assert [one.name for one in verified.unchecked] == ["prod"]
+    assert verified.exit_code == 3
 
 
 def test_lock_of_what_cannot_be_resolved_writes_nothing_fails_closed(project: Path, write_stack: WriteStack) -> None:
