@@ -33,6 +33,7 @@ from flowyml_policy.records import StackPin
 from flowyml_policy.records.provenance import Provenance, StepName
 from flowyml_policy.registry import LocalRegistry, new_stack
 from flowyml_policy.resolution import resolver as bare
+from flowyml_policy.resolution.same_place import RegisteredProvenance
 from flowyml_policy.resolution.source import FetchRules
 from flowyml_policy.settings import load_settings
 
@@ -252,12 +253,13 @@ def test_registered_version_is_pinned_only_when_it_is_named_exactly(project: Pro
     pins = {wanted: project.locate(wanted).provenance.pinned for wanted in ("gpu", "gpu@^2", "gpu@2.1.0")}
     assert pins == {"gpu": False, "gpu@^2": False, "gpu@2.1.0": True}
     found = project.locate("registry://gpu@2.1.0")
-    assert found.provenance == Provenance(
+    assert found.provenance == RegisteredProvenance(
         kind="registry",
         uri="registry://gpu@2.1.0",
         ref="2.1.0",
         digest=found.definition.digest,
         pinned=True,
+        applied_from=StackDefinition.from_yaml(text("gpu", "2.1.0")).source,
     )
 
 

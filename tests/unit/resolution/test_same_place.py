@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from flowyml_policy import StackDefinition
-from flowyml_policy.records.provenance import Provenance
-from flowyml_policy.resolution.same_place import environments_of
+from flowyml_policy.records import Source
+from flowyml_policy.records.provenance import Provenance, SourceKind
+from flowyml_policy.resolution.same_place import RegisteredProvenance, environments_of
 from flowyml_policy.settings import load_settings
 
 SETTINGS = """\
@@ -114,6 +115,14 @@ def test_environments_of_a_definition_are_those_that_lead_to_where_it_was_read(
         ("git+ssh://git.example/~/stacks", "https://git.example/stacks.git"),
         ("git+https://dev.azure.com/org/project/_git/stacks", "ssh://git@ssh.dev.azure.com/v3/org/project/stacks"),
         ("git+http://127.0.0.1:3000/org/stacks", "ssh://git@127.0.0.1/org/stacks"),
+        ("git+http://127.0.0.1:3000/org/stacks", "http://localhost:3000/org/stacks"),
+        ("git+http://[::1]:3000/org/stacks", "ssh://git@localhost/org/stacks"),
+        ("git+ssh://git@git.example/~/org/stacks", "ssh://git@git.example/home/git/org/stacks"),
+        ("git+ssh://git@git.example/~git/org/stacks", "ssh://git@git.example/home/git/org/stacks"),
+        ("git+ssh://git@git.example/~git/org/stacks", "ssh://git@git.example/~/org/stacks"),
+        ("git+ssh://git@git.example/~ann/stacks", "https://git.example/scm/~ann/stacks.git"),
+        ("git+ssh://git@git.example/org/stacks", "ssh://git@git.example/srv/org/stacks"),
+        ("git+https://git.example/org/stacks", "https://git.example/scm/org/stacks"),
         ("git+https://[2001:db8::1]/org/stacks", "ssh://git@[2001:db8::1]:22/org/stacks"),
     ],
 )
@@ -130,8 +139,11 @@ def test_environments_of_a_definition_are_the_same_by_every_transport_to_its_rep
         ("github://org/stacks", "ssh://git@github.com.example/org/stacks.git"),
         ("github://org/stacks", "ssh://git@github.com/org/stacks-2.git"),
         ("github://org/stacks", "ssh://git@github.com/stacks-org/stacks.git"),
-        ("git+https://git.example/org/stacks", "https://git.example/mirror/org/stacks"),
-        ("git+ssh://git@git.example/org/stacks", "ssh://git@git.example/srv/org/stacks"),
+        ("gitlab://org/stacks", "https://gitlab.com/mirror/org/stacks"),
+        ("git+ssh://git@gitlab.com/org/stacks", "ssh://git@gitlab.com/mirror/org/stacks"),
+        ("git+ssh://git@git.example/~ann/stacks", "ssh://git@git.example/~bob/stacks"),
+        ("git+ssh://git@git.example/org/stacks", "ssh://git@git.example/srv/borg/stacks"),
+        ("git+https://git.example/org/stacks", "ssh://git@git.example/~"),
         ("git+https://git.example/org/stacks", "ssh://git@git.example/srv/borg/stacks"),
         ("git+https://git.example/org/stacks", "file:///org/stacks"),
     ],
@@ -145,6 +157,7 @@ def test_environments_of_a_definition_of_another_repository_are_none(tmp_path: P
     [
         ("http://stacks.example:8080/gpu.yaml", True),
         ("https://STACKS.example/gpu.yaml?v=2", True),
+        ("https://stacks.example./gpu.yaml", True),
         ("https://stacks.example/GPU.yaml", False),
         ("https://other.example/gpu.yaml", False),
     ],
@@ -216,6 +229,121 @@ def test_environments_of_another_file_that_a_git_server_hands_out_are_none(
     tmp_path: Path, named: str, read: str
 ) -> None:
     assert not _is_in_environment(tmp_path, named, Provenance(kind="http", uri=read))
+
+
+@pytest.mark.parametrize(
+    ("fragment", "read", "expected"),
+    [
+        ("#any", "stacks/gpu.yaml", True),
+        ("#stacks/gpu.yaml", "stacks/gpu.yaml", True),
+        ("#stacks/", "stacks/gpu.yaml", True),
+        ("", "gpu.yaml", True),
+        ("#other", "stacks/gpu.yaml", False),
+        ("#stacks/gpu.yaml", "stacks/cpu.yaml", False),
+        ("#any", "../elsewhere/gpu.yaml", False),
+        ("#any", "../repository-2/gpu.yaml", False),
+    ],
+)
+@pytest.mark.parametrize("address", ["repository", "repository/.git", "link"])
+def test_environments_of_a_file_in_the_folder_of_a_repository_are_those_of_the_repository(
+    tmp_path: Path, address: str, fragment: str, read: str, *, expected: bool
+) -> None:
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "link").symlink_to("repository")
+    provenance = Provenance(kind="local", uri=str(tmp_path / "repository" / read))
+    assert _is_in_environment(tmp_path, f"git+file://{tmp_path}/{address}@v1{fragment}", provenance) is expected
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ("file://./repository/stacks/gpu.yaml", True),
+        ("file://./repository/stacks#any", True),
+        ("file://./link/stacks/gpu.yaml", True),
+        ("file://./repository/stacks/cpu.yaml", False),
+        ("file://./elsewhere/stacks/gpu.yaml", False),
+    ],
+)
+@pytest.mark.parametrize("address", ["repository", "repository/.git"])
+def test_environments_of_a_file_of_a_repository_of_this_machine_are_those_of_its_place_in_the_folder(
+    tmp_path: Path, address: str, named: str, *, expected: bool
+) -> None:
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "link").symlink_to("repository")
+    assert _is_in_environment(tmp_path, named, git(f"file://{tmp_path}/{address}")) is expected
+
+
+def registered(kind: SourceKind, uri: str) -> RegisteredProvenance:
+    """Where a definition came from that was read at `uri`, registered, and read from the registry."""
+    return RegisteredProvenance(
+        kind="registry", uri="registry://any@1.0.0", pinned=True, applied_from=Source(kind=kind, uri=uri)
+    )
+
+
+@pytest.mark.parametrize(
+    ("named", "kind", "uri"),
+    [
+        ("github://org/stacks@v1#any", "github", "https://github.com/org/stacks.git"),
+        ("github://org/stacks@v1#stacks/gpu.yaml", "github", "https://github.com/org/stacks.git"),
+        ("github://org/stacks", "git", "ssh://git@github.com/org/stacks"),
+        ("github://org/stacks@v1#stacks/gpu.yaml", "http", f"{RAW}/v2/stacks/gpu.yaml"),
+        (f"{RAW}/v1/stacks/gpu.yaml", "github", "https://github.com/org/stacks.git"),
+        ("https://stacks.example/gpu.yaml?v=1", "http", "https://stacks.example/gpu.yaml?v=2"),
+        ("git+file://@/repository@v1#any", "git", "file://@/repository"),
+        ("git+file://@/repository@v1#stacks/gpu.yaml", "git", "file://@/repository/.git"),
+        ("git+file://@/repository@v1", "local", "@/repository/stacks/gpu.yaml"),
+        ("file://./repository/stacks/gpu.yaml", "git", "file://@/repository"),
+        ("file://.", "git", "file://@/repository"),
+        ("file://./stacks/gpu.yaml", "local", "stacks/gpu.yaml"),
+        ("file://./stacks/gpu.yaml", "local", "@/stacks/gpu.yaml"),
+        ("file://@/stacks/gpu.yaml", "local", "gpu.yaml"),
+        ("file://./stacks/gpu.yaml", "local", "../build/stacks/gpu.yaml"),
+        ("file://./stacks/gpu.yaml", "local", "/another/machine/stacks/gpu.yaml"),
+        ("file://./stacks", "local", "/another/machine/stacks/sub/gpu.yaml"),
+        ("file://./stacks", "local", "gpu.yaml"),
+        ("github://org/stacks@v1#stacks/gpu.yaml", "local", "checkout/stacks/gpu.yaml"),
+        ("github://org/stacks@v1#stacks/", "local", "checkout/stacks/gpu.yaml"),
+        ("https://stacks.example/stacks/gpu.yaml", "local", "gpu.yaml"),
+        (f"{RAW}/v1/stacks/gpu.yaml", "local", "stacks/gpu.yaml"),
+        ("github://org/stacks@v1#any", "local", "elsewhere.yaml"),
+        ("github://org/stacks@v1#any", "stdin", "-"),
+        ("file://./stacks#any", "object", "flowyml.Stack"),
+        ("https://stacks.example/gpu.yaml#any", "registry", "registry://any@0.9.0"),
+        ("github://org/stacks@v1#any", "git", "https://[not an address"),
+        ("file://./stacks#any", "local", "no\0path"),
+    ],
+)
+def test_environments_of_a_registered_definition_are_those_of_where_it_was_read_before(
+    tmp_path: Path, named: str, kind: SourceKind, uri: str
+) -> None:
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "stacks").mkdir()
+    (tmp_path / "stacks" / "gpu.yaml").touch()
+    at = str(tmp_path)
+    assert _is_in_environment(tmp_path, named.replace("@/", f"{at}/"), registered(kind, uri.replace("@/", f"{at}/")))
+
+
+@pytest.mark.parametrize(
+    ("named", "kind", "uri"),
+    [
+        ("github://org/stacks@v1#other", "github", "https://github.com/org/stacks.git"),
+        ("github://org/stacks@v1#any", "github", "https://github.com/org/forks.git"),
+        ("github://org/stacks@v1#any", "http", "https://stacks.example/gpu.yaml"),
+        ("github://org/stacks@v1#stacks/gpu.yaml", "local", "stacks/cpu.yaml"),
+        ("github://org/stacks@v1#stacks/gpu.yaml", "stdin", "-"),
+        ("github://org/stacks", "local", "stacks/gpu.yaml"),
+        ("file://./stacks/gpu.yaml", "local", "cpu.yaml"),
+        ("file://./stacks/gpu.yaml", "local", "other/gpu.yaml"),
+        ("file://./stacks/gpu.yaml", "git", "https://github.com/org/stacks.git"),
+        ("file://./stacks", "local", "cpu.yaml"),
+        ("https://stacks.example/gpu.yaml", "http", "https://other.example/gpu.yaml"),
+        ("https://stacks.example/gpu.yaml", "git", "https://stacks.example/org/stacks"),
+    ],
+)
+def test_environments_of_a_registered_definition_of_another_place_are_none(
+    tmp_path: Path, named: str, kind: SourceKind, uri: str
+) -> None:
+    assert not _is_in_environment(tmp_path, named, registered(kind, uri))
 
 
 def _is_in_environment(folder: Path, reference: str, provenance: Provenance | None) -> bool:
