@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,11 @@ _SETTINGS_FILE: Final = "flowyml.yaml"
 
 
 def find_files(
-    path: Path, *, skip: Collection[Path] = (), unlisted: list[SourceUnreadable] | None = None
+    path: Path,
+    *,
+    skip: Collection[Path] = (),
+    unlisted: list[SourceUnreadable] | None = None,
+    watch: Callable[[], object] = lambda: None,
 ) -> list[Path]:
     """The files below a folder that may hold definitions, sorted; for a file, that file.
 
@@ -30,6 +35,7 @@ def find_files(
     the folder, and what `skip` names (the project's waivers). A folder that is met twice through a link is
     listed once. Raises NoStacksFound for a folder without any, SourceUnreadable for what cannot be listed;
     where `unlisted` is given, folders below that cannot be listed are put there, and the others are still listed.
+    `watch` is called before each folder, and may raise to end the search.
     """
     if not _is_folder(path):
         if not os.path.lexists(path):
@@ -37,7 +43,7 @@ def find_files(
         return [path]
     skipped = {os.path.realpath(one) for one in skip}
     root = os.path.realpath(path)
-    names = [name for name, real in _walk(str(path), root, unlisted) if real not in skipped]
+    names = [name for name, real in _walk(str(path), root, unlisted, watch) if real not in skipped]
     if not names and not unlisted:
         raise NoStacksFound(f"no *.yaml or *.yml file is in the folder {display_path(path)}")
     return [Path(name) for name in sorted(names)]
@@ -69,13 +75,16 @@ def display_path(path: Path) -> str:
     return os.fsencode(path.as_posix()).decode(errors="backslashreplace")
 
 
-def _walk(top: str, root: str, unlisted: list[SourceUnreadable] | None) -> Iterator[tuple[str, str]]:
+def _walk(
+    top: str, root: str, unlisted: list[SourceUnreadable] | None, watch: Callable[[], object]
+) -> Iterator[tuple[str, str]]:
     """Definition files below `top`, by path and by real path; each folder once, by its own name before any link."""
     visited: set[str] = set()
     waiting = [top]
     linked: list[str] = []
     while waiting or linked:
         folder = waiting.pop() if waiting else linked.pop(0)
+        watch()
         real = os.path.realpath(folder)
         if real in visited:
             continue
@@ -90,15 +99,21 @@ def _walk(top: str, root: str, unlisted: list[SourceUnreadable] | None) -> Itera
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            target = (
-                os.path.realpath(entry.path) if entry.is_symlink() else f"{real.rstrip(os.sep)}{os.sep}{entry.name}"
-            )
+            target = _target(entry, real)
             if not _is_inside(target, root):
                 continue
             if _is_folder(entry):
                 (linked if entry.is_symlink() else waiting).append(entry.path)
             elif entry.name.lower().endswith(_SUFFIXES) and entry.name != _SETTINGS_FILE:
                 yield entry.path, target
+
+
+def _target(entry: os.DirEntry[str], folder: str) -> str:
+    """The real path of an entry of the real `folder`; a link that cannot be followed is where it lies itself."""
+    if entry.is_symlink():
+        with suppress(OSError):
+            return os.path.realpath(entry.path)
+    return f"{folder.rstrip(os.sep)}{os.sep}{entry.name}"
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

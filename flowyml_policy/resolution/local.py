@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 from flowyml_policy.definitions.files import display_path, find_files, read_file
-from flowyml_policy.errors import NoStacksFound, SourceMissing
+from flowyml_policy.errors import NoStacksFound, SourceMissing, SourceTooLarge
 from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.resolution.boundary import Boundary
 from flowyml_policy.resolution.paths import other_than_path
 from flowyml_policy.resolution.source import (
+    Deadline,
     DefinitionSource,
     FetchRules,
     Layout,
@@ -50,6 +51,15 @@ class LocalSource(DefinitionSource):
         return LocalRevision(self.path, boundary, layout=layout, limits=self.limits)
 
 
+class SearchTime(Deadline):
+    """The end of one search of this machine. What takes too long is too large: no server is to blame."""
+
+    def passed(self) -> SourceTooLarge:
+        return SourceTooLarge(
+            f"not read through within {self.seconds:g} s: {self.what}", advice="name the file, or a smaller folder"
+        )
+
+
 class LocalRevision(Revision):
     """What lies at `named` at each read: a folder's files by their path in it, a file by its own name."""
 
@@ -71,9 +81,14 @@ class LocalRevision(Revision):
         return display_path(self._place(path) if path else self._named)
 
     def _read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
-        return {path: self._read(path) for path in paths}
+        time = self._time(self._named)
+        return {path: self._read(path, time) for path in paths}
 
-    def _read(self, path: str) -> bytes:
+    def _time(self, place: Path) -> SearchTime:
+        return SearchTime(self.limits.timeout, display_path(place))
+
+    def _read(self, path: str, time: SearchTime) -> bytes:
+        time.remaining()
         place = self._place(path)
         if not os.path.lexists(place):
             raise SourceMissing(f"there is no such file: {display_path(place)}")
@@ -86,7 +101,9 @@ class LocalRevision(Revision):
         if folder and not self._boundary.inside(top).is_dir():
             return []
         try:
-            found = [path.relative_to(self._named).as_posix() for path in find_files(top)]
+            found = [
+                path.relative_to(self._named).as_posix() for path in find_files(top, watch=self._time(top).remaining)
+            ]
         except NoStacksFound:
             return []
         depth = folder.count("/") + 1 if folder else 0

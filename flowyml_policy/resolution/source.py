@@ -80,13 +80,13 @@ class Deadline:
         self._end = time.monotonic() + seconds
 
     def remaining(self) -> float:
-        """Seconds that are left, more than none. Raises SourceUnreachable."""
+        """Seconds that are left, more than none. Raises what `passed` makes."""
         left = self._end - time.monotonic()
         if left <= 0:
             raise self.passed()
         return left
 
-    def passed(self) -> SourceUnreachable:
+    def passed(self) -> SourceError:
         """The error for a time that is over."""
         return SourceUnreachable(f"no complete answer within {self.seconds:g} s: {self.what}")
 

@@ -116,6 +116,28 @@ def test_broken_link_in_a_folder_is_found_and_unreadable_fails_closed(tmp_path: 
         read_file(path)
 
 
+def test_find_files_of_a_link_that_cannot_be_followed_gives_it_and_what_is_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(path: str, **_: object) -> str:
+        raise FileNotFoundError(2, "No such file or directory", path)
+
+    make(tmp_path, "a.yaml")
+    (tmp_path / "link.yaml").symlink_to("a.yaml")
+    (tmp_path / "exe").symlink_to("gone")
+    monkeypatch.setattr("os.readlink", gone)
+
+    assert found(tmp_path) == ["a.yaml", "link.yaml"]
+
+
+def test_find_files_asks_before_each_folder_whether_to_go_on(tmp_path: Path) -> None:
+    make(tmp_path, "a.yaml", "b/c.yaml", "b/d/e.yaml")
+    asked: list[int] = []
+
+    assert len(find_files(tmp_path, watch=lambda: asked.append(1))) == 3
+    assert asked == [1, 1, 1]
+
+
 def test_find_files_of_a_folder_without_stacks_fails_closed(tmp_path: Path) -> None:
     make(tmp_path, "flowyml.yaml", ".a.yaml", "b.txt")
 

@@ -126,6 +126,14 @@ def test_local_folder_of_more_files_than_are_listed_fails_closed(root: Path) -> 
     assert raised.value.message == "2 definition files in its root, more than 1"
 
 
+@pytest.mark.parametrize("named", ["stacks", "stacks/team/prod.yaml"])
+def test_local_place_that_is_not_read_through_in_time_fails_closed(named: str, root: Path) -> None:
+    source = LocalSource(named, root=root, rules=FetchRules(limits=SourceLimits(timeout=0)))
+    with pytest.raises(SourceTooLarge) as raised:
+        StackSearch(source.fetch()).find("prod")
+    assert str(raised.value) == (f"not read through within 0 s: {root / named}; name the file, or a smaller folder")
+
+
 def test_local_list_tells_a_folder_from_what_is_below_it(root: Path) -> None:
     (root / "stacks/dev.yaml").write_bytes(STACK)
     revision = LocalSource(".", root=root).fetch()
