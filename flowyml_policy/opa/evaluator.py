@@ -57,20 +57,14 @@ class OpaEvaluator(ABC):
     @final
     def judge(self, document: PolicyInput) -> Judgement:
         """The decision and its provenance. Raises only OpaError."""
-        with self._only_opa_errors():
-            encoded = document.encoded
-            started = perf_counter_ns()
-            raw = self._query(None, encoded)
-            duration = perf_counter_ns() - started
-            judged = self._checked(Judged, raw)
-            return Judgement(
-                decision=judged.result, bundles=judged.bundles, evaluator=self._title, duration_ns=duration
-            )
+        judged, duration = self._judged(document)
+        return Judgement(decision=judged.result, bundles=judged.bundles, evaluator=self._title, duration_ns=duration)
 
     @final
     def evaluate(self, document: PolicyInput) -> Decision:
         """The decision alone. Raises only OpaError, and never returns a decision that it could not check."""
-        return self.judge(document).decision
+        judged, _ = self._judged(document)
+        return judged.result
 
     @final
     def query(self, path: str, document: Json) -> Json:
@@ -112,19 +106,39 @@ class OpaEvaluator(ABC):
     def _close(self) -> None:
         """Release what the subclass holds. Called once."""
 
+    def _judged(self, document: PolicyInput) -> tuple[Judged, int]:
+        """What OPA answered, and its nanoseconds. Written out: after an evaluation each Python call is a cold one."""
+        self._require_open()
+        try:
+            encoded = document.encoded
+            started = perf_counter_ns()
+            raw = self._query(None, encoded)
+            duration = perf_counter_ns() - started
+            return self._checked(Judged, raw), duration
+        except OpaError:
+            raise
+        except Exception as error:
+            raise self._failure(error) from error
+
     @contextmanager
     def _only_opa_errors(self) -> Iterator[None]:
-        if self._closed:
-            raise OpaUnavailable(f"the {self.name} evaluator is closed", advice="make a new PolicyEngine")
+        self._require_open()
         try:
             yield
         except OpaError:
             raise
         except Exception as error:
-            raise OpaEvaluationFailed(
-                f"the {self.name} evaluator failed: {type(error).__name__}: {error}",
-                advice="run the command again with --debug and report what it prints",
-            ) from error
+            raise self._failure(error) from error
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise OpaUnavailable(f"the {self.name} evaluator is closed", advice="make a new PolicyEngine")
+
+    def _failure(self, error: Exception) -> OpaEvaluationFailed:
+        return OpaEvaluationFailed(
+            f"the {self.name} evaluator failed: {type(error).__name__}: {error}",
+            advice="run the command again with --debug and report what it prints",
+        )
 
     def _checked(self, shape: type[_Answer], raw: bytes) -> _Answer:
         try:

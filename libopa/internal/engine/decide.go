@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/metrics"
 	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/storage"
 	"github.com/open-policy-agent/opa/v1/topdown"
@@ -61,6 +62,7 @@ func (evaluator *Evaluator) decide(ctx context.Context, path string, input []byt
 			rego.EvalTransaction(txn),
 			rego.EvalExternalCancel(cancel),
 			rego.EvalGenerateJSON(keepTerm),
+			rego.EvalMetrics(metrics.NoOp()),
 		)
 		if err != nil {
 			return err

@@ -78,31 +78,42 @@ catalogue := object.union_n([entries |
 # description: So that each can be compiled before the first decision. See rule_data for where globs may stand.
 patterns := rule_data.patterns
 
-# The rules are asked only where the input has the agreed shape, so that they may rely on it.
+# What the rules found. They are asked only where the input has the agreed shape, so that they may rely on it. A key at
+# the depth of a rule without `findings`, or a rule that only the catalogue knows, is refused when a policy is built or
+# loaded: to look for them would cost half of each decision. The shape of what shipped rules report is shown by their
+# tests; what others report is looked at.
 _findings contains finding if {
 	shape.valid
-	some finding in _judged
-	finding.severity != null
-}
-
-# What the rules found. A key at the depth of a rule without `findings`, or a rule that only the catalogue knows, is
-# refused when a policy is built or loaded: to look for them would cost half of each decision.
-_judged contains _at_level("flowyml", name, reported) if {
 	some name
 	some reported in data.flowyml.rules[name].findings
+	level := object.get(levels.shipped, [reported.code, "enforcement"], "hard")
+	level != "disabled"
+	finding := object.union(reported, {
+		"severity": object.get({"advisory": "warn"}, level, "deny"),
+		"enforcement": level,
+		"waiver": null,
+		"override": null,
+		"effective_on": null,
+	})
 }
 
-_judged contains finding if {
+_findings contains finding if {
+	shape.valid
 	some name
 	some finding in _foreign("org", name, data.org.rules[name].findings)
 }
 
-_judged contains finding if {
+_findings contains finding if {
+	shape.valid
 	some name
 	some finding in _foreign("project", name, data.project.rules[name].findings)
 }
 
-_foreign(root, name, found) := {_at_level(root, name, reported) | some reported in found} if {
+_foreign(root, name, found) := {finding |
+	some reported in found
+	finding := _at_level(root, name, reported)
+	finding.severity != null
+} if {
 	is_set(found)
 } else := {_malformed(root, name, found)}
 
@@ -241,7 +252,8 @@ _of_company(company) := {finding |
 #   why: Data that nobody reads is a demand that nobody checks. Often the name of the rule is misspelt.
 _unread(subject, message, fix) := _denial({"code": "main.rule_data", "subject": subject, "message": message, "fix": fix})
 
-_judged contains finding if {
+_findings contains finding if {
+	shape.valid
 	some rule, sources in rule_data.given
 	not rule in _rules
 	some source in sources
@@ -252,7 +264,7 @@ _judged contains finding if {
 	)
 }
 
-_judged contains finding if {
+_findings contains finding if {
 	said := data.org.rule_data
 	not is_object(said)
 	finding := _unread(

@@ -110,6 +110,19 @@ test_allow_finding_that_the_company_disabled if {
 		with data.org.levels as {"version.missing": "disabled"}
 }
 
+test_allow_finding_of_the_company_that_it_disabled if {
+	decision == _decision(true, []) with input as inputs.plain
+		with data.org.rules as {"own": {"findings": {_reported("own.a")}}}
+		with data.org.catalogue as {"codes": {"own.a": {"enforcement": "hard"}}, "rules": []}
+		with data.org.levels as {"own.a": "disabled"}
+}
+
+test_deny_finding_that_the_project_makes_hard if {
+	changed := inputs.changed({"images/0/via": "off", "project/policies/levels": {"images_inspected.off": "hard"}})
+	found := decision.findings with input as changed
+	[[finding.code, finding.severity, finding.enforcement] | some finding in found] == [["images_inspected.off", "deny", "hard"]]
+}
+
 test_deny_finding_that_the_project_brings_back if {
 	codes := {[finding.code, finding.enforcement] | some finding in decision.findings} with data.org.levels as {"version.missing": "disabled"}
 		with input as inputs.changed({"stack/version": null, "project/policies/levels": {"version.missing": "soft"}})

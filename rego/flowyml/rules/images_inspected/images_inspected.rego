@@ -5,7 +5,6 @@
 #   business of images_registry: behind it is nothing to inspect.
 package flowyml.rules.images_inspected
 
-import data.flowyml.lib.images
 import data.flowyml.lib.rule_data
 import data.flowyml.lib.text
 
@@ -23,7 +22,7 @@ findings contains finding if {
 	some image in input.images
 	image.registry != null
 	image.via == "off"
-	some path in images.places(image)
+	some path in object.get({0: [[]]}, count(image.paths), image.paths)
 	finding := {
 		"code": "images_inspected.off",
 		"subject": image.ref,
@@ -46,9 +45,9 @@ findings contains finding if {
 findings contains finding if {
 	some image in input.images
 	image.registry != null
-	not image.inspected
+	image.inspected != true
 	image.via != "off"
-	some path in images.places(image)
+	some path in object.get({0: [[]]}, count(image.paths), image.paths)
 	finding := {
 		"code": "images_inspected.failed",
 		"subject": image.ref,
@@ -71,9 +70,6 @@ findings contains finding if {
 #   enforcement: hard
 #   why: Labels stand in the image. Without an inspection nobody can say that the required ones are there.
 findings contains finding if {
-	some image in input.images
-	image.registry != null
-	not image.inspected
 	labels := {label |
 		label := [
 			object.get(rule_data.company, ["images_inspected", "required_labels"], []),
@@ -81,8 +77,11 @@ findings contains finding if {
 			object.get(input.project.policies.rule_data, ["images_inspected", "required_labels"], []),
 		][_][_]
 	}
-	count(labels) > 0
-	some path in images.places(image)
+	labels != set()
+	some image in input.images
+	image.registry != null
+	image.inspected != true
+	some path in object.get({0: [[]]}, count(image.paths), image.paths)
 	finding := {
 		"code": "images_inspected.required",
 		"subject": image.ref,

@@ -3,7 +3,6 @@
 # description: Every image that a stack names comes from a registry that is allowed.
 package flowyml.rules.images_registry
 
-import data.flowyml.lib.images
 import data.flowyml.lib.rule_data
 import data.flowyml.lib.text
 
@@ -24,7 +23,7 @@ import data.flowyml.lib.text
 findings contains finding if {
 	some image in input.images
 	image.registry == null
-	some path in images.places(image)
+	some path in object.get({0: [[]]}, count(image.paths), image.paths)
 	finding := {
 		"code": "images_registry.reference",
 		"subject": image.ref,
@@ -69,7 +68,7 @@ findings contains finding if {
 	]
 	is_array(entries)
 	not _in(image, entries)
-	some path in images.places(image)
+	some path in object.get({0: [[]]}, count(image.paths), image.paths)
 	finding := {
 		"code": "images_registry.not_allowed",
 		"subject": image.ref,
@@ -135,7 +134,7 @@ _in(image, entries) if strings.any_prefix_match(
 	{regex.replace(entry, `(/\*{0,2})?$`, "/") | some entry in entries; is_string(entry)},
 )
 
-_reason(null) := ""
+default _reason(_) := ""
 
 _reason(error) := sprintf(": %s", [error]) if is_string(error)
 
