@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, TypeVar
 
 from typing_extensions import Self
 
@@ -37,7 +37,6 @@ from flowyml_policy.policy_engine import PolicyEngine
 from flowyml_policy.records import (
     AlreadyThere,
     ErrorReport,
-    Event,
     NewEvent,
     NewStack,
     Registered,
@@ -61,6 +60,8 @@ from flowyml_policy.storage import Transaction, is_same_file
 
 Status: TypeAlias = Literal["registered", "unchanged", "would_register", "denied", "refused", "undecided"]
 """What became of a stack. `refused`: policy allows it, and the registry does not take it."""
+
+_RegistryEvent = TypeVar("_RegistryEvent", bound=RegistryEvent)
 
 _EXITS: Final[dict[Status, int]] = {
     "registered": EXIT_ALLOWED,
@@ -172,8 +173,9 @@ class StackLifecycle:
             else:
                 self._audit.append_events([event.model_copy(update={"type": StackRetiring.TYPE})])
                 stack = self.registry.retire(name, before.version, by=by, at=at, reason=reason)
-                self._audit.append_events([event])
-        return Retired(stack=stack, changed=True)
+                if _is_retired_for(stack, reason):
+                    self._audit.append_events([event])
+        return Retired(stack=stack, changed=_is_retired_for(stack, reason))
 
     def close(self) -> None:
         """Release everything; closing twice is fine."""
@@ -261,23 +263,23 @@ class StackLifecycle:
     def _make_good_retirement(self, there: RegisteredStack) -> bool:
         """Record the retirement that this project began, where a crash came before its event. Whether it was missing.
 
-        It is told of whoever began it, and with the reason that the registry kept.
+        One for another reason is somebody else's, and not recorded. Who and why are told as the registry kept them: it
+        may call whoever began it by a name of its own, or have been asked the same by somebody else.
         """
-        if self._audits_registry() is not None or not self._audit.path.exists():
+        if self._audits_registry() is not None or there.retired is None or not self._audit.path.exists():
             return False
-        begun = self._newest(StackRetiring, there)
-        if begun is None or self._newest(StackRetired, there) is not None:
+        begun = any(_is_retired_for(there, one.reason or "") for one in self._events_of(StackRetiring, there))
+        if not begun or self._events_of(StackRetired, there):
             return False
-        reason = there.retired.reason if there.retired else ""
-        event = self._event(StackRetired.TYPE, _now(), there, reason=reason)
-        self._audit.append_events([event.model_copy(update={"actor": begun.actor})])
+        event = self._event(StackRetired.TYPE, _now(), there, reason=there.retired.reason)
+        self._audit.append_events([event.model_copy(update={"actor": there.retired.by})])
         return True
 
-    def _newest(self, kind: type[RegistryEvent], there: RegisteredStack) -> Event | None:
-        """The last event of this kind about this version in this registry."""
+    def _events_of(self, kind: type[_RegistryEvent], there: RegisteredStack) -> list[_RegistryEvent]:
+        """The events of this kind about this version in this registry."""
         events = self._audit.get_events(stack_name=there.name, type=kind.TYPE)
         wanted = (there.version, self.registry.uri)
-        return next((one for one in events if isinstance(one, kind) and (one.version, one.registry) == wanted), None)
+        return [one for one in events if isinstance(one, kind) and (one.version, one.registry) == wanted]
 
     def _compared(self, result: Result, stack: NewStack) -> Applied:
         """What registering `stack` would come to. Raises RegistryError."""
@@ -340,6 +342,11 @@ def _not_registered(result: Result, error: FlowymlPolicyError) -> Applied:
         diff=error.diff if isinstance(error, VersionTaken) else "",
         error=ErrorReport(code=error.code, message=mask_text(error.message)[0], advice=mask_text(error.advice)[0]),
     )
+
+
+def _is_retired_for(stack: RegisteredStack, reason: str) -> bool:
+    """Whether `stack` is retired for `reason`; registries keep it as it is sent, which is masked."""
+    return stack.retired is not None and stack.retired.reason == mask_text(reason)[0]
 
 
 def _difference(there: RegisteredStack, stack: NewStack) -> str:

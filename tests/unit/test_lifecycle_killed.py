@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -18,6 +18,8 @@ from flowyml_policy.lifecycle import Retired, StackLifecycle
 from flowyml_policy.records import (
     Event,
     PolicyChecked,
+    RegisteredStack,
+    Retirement,
     StackApplied,
     StackRetired,
     StackRetiring,
@@ -279,6 +281,44 @@ def test_retire_of_what_another_project_retired_records_nothing(write_stack: Wri
     DATABASE.unlink()
     assert retired(elsewhere) == found
     assert not DATABASE.exists()
+
+
+@pytest.mark.parametrize(("reason", "told"), [("hers", []), ("superseded", [("carol", "superseded")])])
+def test_retire_that_was_begun_here_and_done_by_somebody_else_is_never_told_of_who_began(
+    write_stack: WriteStack, elsewhere: str, reason: str, told: list[tuple[str, str]]
+) -> None:
+    """A server may call who retired by a name of its own, so that the same reason may be what was begun here."""
+    done(elsewhere, "apply", write_stack("prod-gpu-a"))
+    assert crash("begun", elsewhere, "retire", "prod-gpu-a") == -signal.SIGKILL
+    with LocalRegistry(COMPANY) as registry:
+        registry.retire("prod-gpu-a", "2.1.0", by="carol", at="2099-11-23T10:00:00Z", reason=reason)
+
+    found = retired(elsewhere)
+
+    assert (found.changed, found.made_good) == (False, bool(told))
+    with AuditStore(DATABASE) as audit:
+        events = audit.get_events(type="StackRetired")
+    assert [(event.actor, event.reason) for event in events if isinstance(event, StackRetired)] == told
+
+
+class Overtaken(LocalRegistry):
+    """A registry in which somebody else retires the version between two questions."""
+
+    def retire(self, name: str, version: str, **more: Any) -> RegisteredStack:
+        with LocalRegistry(self.path) as other:
+            other.retire(name, version, by="carol", at="2026-11-23T10:00:00Z", reason="hers")
+        return super().retire(name, version, **more)
+
+
+@pytest.mark.parametrize("path", [DATABASE, COMPANY], ids=["with the audit", "elsewhere"])
+def test_retire_that_somebody_else_overtook_changes_and_tells_nothing(write_stack: WriteStack, path: Path) -> None:
+    done(str(path), "apply", write_stack("prod-gpu-a"))
+    with StackLifecycle.from_project(".") as life:
+        life.registry = Overtaken(path)
+        found = life.retire("prod-gpu-a", "2.1.0", reason="mine")
+    assert (found.changed, found.made_good) == (False, False)
+    assert found.stack.retired == Retirement(by="carol", at="2026-11-23T10:00:00Z", reason="hers")
+    assert events(StackRetired) == []
 
 
 # Many at once
