@@ -151,10 +151,20 @@ class ProjectPins:
         return None if lockfile is None else lockfile.stacks.get(reference)
 
     def pins_at(self, uri: str) -> tuple[StackPin, ...]:
-        """The pins of stacks that were read at `uri`; see StackPins."""
+        """The pins of stacks that were read at `uri`, or in its repository by another spelling; see StackPins."""
+        from flowyml_policy.resolution.same_place import GIT_KINDS, is_repository  # noqa: PLC0415  only for addresses
+
         lockfile, _ = self._state()
         place = mask_text(uri)[0]
-        return () if lockfile is None else tuple(pin for pin in lockfile.stacks.values() if pin.uri == place)
+        return (
+            ()
+            if lockfile is None
+            else tuple(
+                pin
+                for pin in lockfile.stacks.values()
+                if pin.uri == place or (pin.kind in GIT_KINDS and is_repository(pin.uri, place))
+            )
+        )
 
     def references_to(self, *, name: str, definition: str) -> tuple[str, ...]:
         """The references that were pinned to that stack; see StackPins."""

@@ -199,10 +199,16 @@ class Fetcher:
         return pin.commit
 
     def _require_unmoved(self, reference: GitReference, now: GitRevision) -> None:
-        """Raise SourceChanged for a tag that some stack was pinned at, and that is another commit now."""
+        """Raise SourceChanged for a tag that some stack was pinned at, and that is another commit now.
+
+        Pins of this very address come first: what only seems to be the same repository allows nothing more.
+        """
         if self._pins is None or reference.ref is None:
             return
-        pinned = {pin.commit for pin in self._pins.pins_at(now.uri) if pin.commit and _is_tag_of(pin, reference, now)}
+        pins = [pin for pin in self._pins.pins_at(now.uri) if _is_tag_of(pin, reference, now)]
+        place = mask_text(now.uri)[0]
+        same = [pin for pin in pins if pin.commit and pin.uri == place] or pins
+        pinned = {pin.commit for pin in same if pin.commit}
         if pinned and now.commit not in pinned:
             raise _moved(reference, now, pinned)
 

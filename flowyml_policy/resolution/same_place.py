@@ -57,7 +57,7 @@ _OTHER_NAMES: Final = {
 }
 """What large hosts are called besides, for the sake of a transport."""
 _KNOWN_HOSTS: Final = frozenset(_OTHER_NAMES.values())
-_GIT_KINDS: Final = frozenset({"git", "github", "gitlab"})
+GIT_KINDS: Final = frozenset({"git", "github", "gitlab"})
 _OF_TRANSPORTS: Final = {"", "_git", "~"}
 """Segments of a path that are no part of the repository's name; Azure DevOps has `_git` by https alone.
 
@@ -88,12 +88,12 @@ class _Place(NamedTuple):
     @property
     def is_everywhere(self) -> bool:
         """Whether the address means one place on every machine."""
-        return self.kind in _GIT_KINDS or self.kind == "http"
+        return self.kind in GIT_KINDS or self.kind == "http"
 
     @property
     def folder(self) -> str | None:
         """The folder of a repository of this machine; null for everything else."""
-        address = urlsplit(self.uri) if self.kind in _GIT_KINDS else None
+        address = urlsplit(self.uri) if self.kind in GIT_KINDS else None
         return _folder(address.path) if address is not None and address.scheme == "file" else None
 
 
@@ -242,7 +242,7 @@ def _is_of(reference: GitReference, raw: _RawFile) -> bool:
 
 def _is_handed_out(raw: _RawFile, place: _Place) -> bool:
     """Whether `raw` is the file that was read from a repository."""
-    if place.kind not in _GIT_KINDS:
+    if place.kind not in GIT_KINDS:
         return False
     is_there = place.path is None or raw.ends_with(tuple(place.path.split("/")))
     return is_there and is_repository(raw.repository, place.uri)
@@ -268,7 +268,7 @@ def _raw_file(url: str) -> _RawFile | None:
 
 
 def _is_in_repository(reference: GitReference, place: _Place) -> bool:
-    if place.kind not in _GIT_KINDS:
+    if place.kind not in GIT_KINDS:
         return False
     is_there = None in {reference.path, place.path} or f"{place.path}/".startswith(f"{reference.path}/")
     return is_there and is_repository(reference.url, place.uri)

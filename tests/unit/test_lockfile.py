@@ -305,6 +305,22 @@ def test_require_takes_the_pin_of_what_the_environment_runs_on_and_no_other_fail
 def test_pins_at_a_place_are_those_that_were_read_there(pinned: ProjectPins) -> None:
     assert pinned.pins_at(GPU.uri) == (GPU,)
     assert pinned.pins_at("https://github.com/my-org/forks.git") == ()
+    assert pinned.pins_at("stacks/gpu.yaml") == ()
+
+
+@pytest.mark.parametrize("uri", ["https://github.com/My-Org/ML-stacks", "ssh://git@github.com/my-org/ml-stacks.git"])
+def test_pins_at_a_repository_are_found_by_every_spelling_of_it(pinned: ProjectPins, uri: str) -> None:
+    assert pinned.pins_at(uri) == (GPU,)
+
+
+def test_pins_at_a_repository_leave_out_what_can_be_no_address_and_what_is_none(path: Path) -> None:
+    odd = GPU.model_copy(update={"uri": "https://[github.com/my-org/ml-stacks.git"})
+    file = GPU.model_copy(update={"kind": "http", "uri": "https://github.com/my-org/ml-stacks"})
+    write_lockfile(
+        path, LOCKFILE.model_copy(update={"stacks": {"odd": odd, "file": file, "prod": GPU, "local": LOCAL}})
+    )
+    assert pins(path).pins_at(GPU.uri) == (GPU,)
+    assert pins(path).pins_at(odd.uri) == (odd,)
 
 
 def test_require_of_a_stack_that_is_not_pinned_fails_closed(pinned: ProjectPins) -> None:

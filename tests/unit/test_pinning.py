@@ -183,6 +183,32 @@ def test_resolving_after_a_tag_moved_fails_closed_by_whatever_name_and_for_nobod
     assert StackResolver().resolve(f"git+file://{repository}@main#prod.yaml").digest != before.digest
 
 
+@pytest.mark.parametrize("spelt", ["file://REPO/.git", "file://REPO/", "file://LINK"])
+def test_resolving_after_a_tag_moved_fails_closed_by_every_spelling_of_the_repository(
+    project: Path, repository: Path, spelt: str
+) -> None:
+    pinning().lock()
+    link = project / "link"
+    link.symlink_to(repository)
+    address = f"git+{spelt.replace('REPO', str(repository)).replace('LINK', str(link))}@v1#prod.yaml"
+    assert StackResolver().resolve(address).metadata.name == "prod-gpu-git"
+    move_tag(repository)
+    with pytest.raises(SourceChanged, match="the tag v1 was pinned to"):
+        StackResolver().resolve(address)
+
+
+def test_resolving_a_tag_that_moved_to_what_was_pinned_by_another_spelling_fails_closed(repository: Path) -> None:
+    pinning().lock()
+    lockfile = read_lockfile(Path("flowyml.lock"))
+    assert lockfile is not None
+    after = move_tag(repository)
+    twin = lockfile.stacks["prod"].model_copy(update={"uri": f"file://{repository}/.git", "commit": after})
+    write_lockfile(Path("flowyml.lock"), lockfile.model_copy(update={"stacks": {**lockfile.stacks, "twin": twin}}))
+    with pytest.raises(SourceChanged, match="the tag v1 was pinned to"):
+        StackResolver().resolve("prod")
+    assert StackResolver().resolve(f"git+file://{repository}/.git@v1#prod.yaml").source.commit == after
+
+
 def replace_tag_with_branch(repository: Path, *, at: str) -> str:
     git(repository, "tag", "-d", "v1")
     git(repository, "branch", "v1", at)
