@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ from flowyml_policy.registry import LocalRegistry, RemoteRegistry
 from flowyml_policy.resolution import resolver
 from flowyml_policy.resolution.cache import ContentCache
 from flowyml_policy.resolution.names import BUILTIN
-from flowyml_policy.resolution.source import FetchRules
+from flowyml_policy.resolution.source import FetchRules, is_offline
 from flowyml_policy.settings import Settings, load_settings
 
 
@@ -23,8 +24,9 @@ class StackResolver(resolver.StackResolver):
     """Resolves stacks for the project in folder `project`, or for the one around the working directory.
 
     What is not given is the project's own: `registry` the one that its settings name, or else its own file; `pins`
-    what its flowyml.lock pins. A context manager; closing it releases the registry that it opened itself, and a closed
-    resolver can be used again. Raises SettingsInvalid, UsageError, and RegistryError for an address that cannot be one.
+    what its flowyml.lock pins. FLOWYML_POLICY_OFFLINE=1 in `environ` asks no server, whatever `rules` say. A context
+    manager; closing it releases the registry that it opened itself, and a closed resolver can be used again. Raises
+    SettingsInvalid, UsageError, and RegistryError for an address that cannot be one.
     """
 
     def __init__(
@@ -44,7 +46,7 @@ class StackResolver(resolver.StackResolver):
             settings=settings,
             registry=registry or self._opened,
             pins=ProjectPins.of(settings) if pins is None else pins,
-            rules=rules,
+            rules=(rules or FetchRules()).as_asked(os.environ if environ is None else environ),
             environ=environ,
         )
 
@@ -78,10 +80,10 @@ class StackResolver(resolver.StackResolver):
 def open_registry(
     settings: Settings, *, decisions: LastDecisions | None = None, environ: Mapping[str, str] | None = None
 ) -> LocalRegistry | RemoteRegistry:
-    """The registry that `settings` name: the company's, or the project's own file. Raises RegistryError.
+    """The registry that `settings` name: the company's, or the project's own file. Raises RegistryError, UsageError.
 
     `decisions` tells listings of the latter what was last decided. What the former answers is kept with its ETag, under
-    the user's cache directory, so that other processes ask for what changed.
+    the user's cache directory, so that other processes ask for what changed; FLOWYML_POLICY_OFFLINE=1 asks it nothing.
     """
     remote = settings.policy.registry
     if remote.url is None:
@@ -90,4 +92,5 @@ def open_registry(
     cache = None
     with suppress(SourceUnreadable):
         cache = ContentCache(environ=environ)
-    return RemoteRegistry(remote.url, token_env=remote.token_env, ca=ca, cache=cache, environ=environ)
+    offline = is_offline(os.environ if environ is None else environ)
+    return RemoteRegistry(remote.url, token_env=remote.token_env, ca=ca, cache=cache, offline=offline, environ=environ)

@@ -37,6 +37,10 @@ is for people: on a terminal it is as wide as the terminal (40 to 120 columns) a
 in a pipe or a file it is 80 columns and plain. `--format json` is one document, complete only when the command
 ended; `stack validate` streams it. Where a path or a stack may be named, a word that is both is the
 path, and a note on stderr says so. Where FlowyML is installed, `flowyml enterprise` takes the same commands.
+
+`FLOWYML_POLICY_OFFLINE=1` in the environment asks no git server, no http source and no company's registry: what is
+pinned and was read before (a full commit id, or what `flowyml.lock` pins where `require_lock` is set; an http source
+with its `sha256`) comes from the user's cache, the files of this machine are read, and all else could not be decided.
 """
 
 

@@ -63,7 +63,8 @@ class RemoteRegistry:
 
     `token_env` names the environment variable that holds its bearer token, `ca` a PEM file of the certificates to trust
     in place of the system's. Each call takes at most `timeout` seconds, however many requests it needs. Answers are
-    asked for again with their ETag; `cache` keeps them for other processes. Safe from many threads. Every method, and
+    asked for again with their ETag; `cache` keeps them for other processes. `offline` asks nothing: every call is then
+    RegistryUnreachable, for nobody here knows what is registered now. Safe from many threads. Every method, and
     the constructor, raises only RegistryError.
     """
 
@@ -75,6 +76,7 @@ class RemoteRegistry:
         ca: str | Path | None = None,
         timeout: float = TIMEOUT,
         cache: ContentStore | None = None,
+        offline: bool = False,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         try:
@@ -88,6 +90,7 @@ class RemoteRegistry:
         self._environ = os.environ if environ is None else environ
         self._timeout = timeout
         self._cache = cache
+        self._offline = offline
         self._kept: OrderedDict[str, tuple[str, bytes]] = OrderedDict()
 
     @property
@@ -207,7 +210,7 @@ class RemoteRegistry:
         """What stands at `path`; asked for with the ETag of what is kept of it."""
         kept = self._kept_answer(path)
         headers = self._headers() | ({"If-None-Match": kept[0]} if kept else {})
-        answer = self._server.ask("GET", path, headers, None, deadline)
+        answer = self._ask("GET", path, headers, None, deadline)
         etag = answer.headers.get("etag", "")
         if answer.status == _NOT_MODIFIED:
             if kept is None or etag not in ("", kept[0]):
@@ -225,6 +228,13 @@ class RemoteRegistry:
             body = record.model_dump_json().encode()
         except ValueError as error:
             raise RegistryAnswerInvalid("what is to be sent holds text that UTF-8 cannot hold") from error
+        return self._ask(method, path, headers, body, deadline)
+
+    def _ask(self, method: str, path: str, headers: dict[str, str], body: bytes | None, deadline: Deadline) -> Answer:
+        if self._offline:
+            raise RegistryUnreachable(
+                f"the registry is a server, and none is asked offline: {self.uri}", advice="go online to ask it"
+            )
         return self._server.ask(method, path, headers, body, deadline)
 
     def _headers(self) -> dict[str, str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -26,6 +26,7 @@ from flowyml_policy.errors import (
     SourceTooLarge,
     SourceUnreachable,
     SourceUnreadable,
+    UsageError,
 )
 from flowyml_policy.records.provenance import Provenance, SourceKind
 
@@ -35,6 +36,7 @@ Layout: TypeAlias = Literal["repository", "folder", "file"]
 _MAX_PATH: Final = 1000
 _SUFFIXES: Final = (".yaml", ".yml")
 SETTINGS_FILE: Final = "flowyml.yaml"
+OFFLINE_VARIABLE: Final = "FLOWYML_POLICY_OFFLINE"
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,18 @@ class FetchRules:
     def allowing_plain_http(self, hosts: Collection[str]) -> FetchRules:
         """These rules, with http to `hosts` besides."""
         return replace(self, plain_http=self.plain_http.union(hosts)) if hosts else self
+
+    def as_asked(self, environ: Mapping[str, str]) -> FetchRules:
+        """These rules, offline where the environment asks for that. Raises UsageError."""
+        return replace(self, offline=True) if is_offline(environ) else self
+
+
+def is_offline(environ: Mapping[str, str]) -> bool:
+    """Whether FLOWYML_POLICY_OFFLINE asks that no server be asked. Raises UsageError for another value than 1 or 0."""
+    value = environ.get(OFFLINE_VARIABLE, "")
+    if value not in {"1", "0", ""}:
+        raise UsageError(f"{OFFLINE_VARIABLE} is {shown(value)}", advice="set it to 1 to ask no server, or unset it")
+    return value == "1"
 
 
 class Deadline:

@@ -17,6 +17,7 @@ from flowyml_policy.errors import (
     SourceChanged,
     SourceNotPinned,
     SourceRefMissing,
+    SourceUnreachable,
     StackAmbiguous,
     StackDrifted,
     UsageError,
@@ -221,6 +222,27 @@ def test_pinned_commit_is_read_while_the_server_is_away(project: Path, repositor
     assert StackResolver(rules=FetchRules(offline=True)).resolve(env="prod") == pinned
 
 
+def test_offline_by_the_environment_reads_what_is_pinned_and_asks_no_server(
+    project: Path, repository: Repository, git_host: GitHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = repository.commit({"stacks/gpu.yaml": stack("gpu"), "stacks/cpu.yaml": stack("cpu")})
+    (project / "flowyml.yaml").write_text("policy: {images: {inspect: 'off'}}\n")
+    at_commit, at_branch = (f"git+{git_host.url()}@{ref}#gpu" for ref in (commit, "main"))
+    fetched = StackResolver().resolve(at_commit)
+    assert StackResolver().resolve(at_branch).digest == fetched.digest
+    git_host.server.requests.clear()
+
+    monkeypatch.setenv("FLOWYML_POLICY_OFFLINE", "1")
+    assert StackResolver().resolve(at_commit) == fetched
+    for rules in (None, FetchRules()):
+        with pytest.raises(SourceUnreachable, match="nothing is fetched offline"):
+            StackResolver(rules=rules).resolve(at_branch)
+    with PolicyEngine.from_project() as engine:
+        results = list(engine.validate([at_commit, at_branch]))
+    assert [(one.outcome, one.exit_code()) for one in results] == [("allow", 0), ("error", 3)]
+    assert git_host.server.requests == []
+
+
 def test_200_stacks_of_one_repository_are_one_fetch(project: Path, repository: Repository, git_host: GitHost) -> None:
     repository.commit({f"stacks/{number}.yaml": stack(f"gpu-{number}") for number in range(200)})
     (project / "flowyml.yaml").write_text("policy: {images: {inspect: 'off'}}\n")
@@ -232,7 +254,8 @@ def test_200_stacks_of_one_repository_are_one_fetch(project: Path, repository: R
     assert len(git_host.server.requests) < 10
 
 
-def test_two_stacks_of_a_name_in_a_repository_name_both(project: Path, repository: Repository) -> None:
+@pytest.mark.usefixtures("project")
+def test_two_stacks_of_a_name_in_a_repository_name_both(repository: Repository) -> None:
     repository.commit({"stacks/a.yaml": stack("gpu"), "stacks/b.yaml": stack("gpu")})
     with pytest.raises(StackAmbiguous) as caught:
         StackResolver().resolve(f"git+{repository.url}@main#gpu")
@@ -279,5 +302,5 @@ def test_paths_alone_load_nothing_that_fetches(project: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [
         "['allow']",
-        "['flowyml_policy.resolution', 'flowyml_policy.resolution.paths']",
+        "['flowyml_policy.resolution', 'flowyml_policy.resolution.boundary', 'flowyml_policy.resolution.paths']",
     ]

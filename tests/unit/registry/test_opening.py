@@ -14,6 +14,7 @@ from flowyml_policy.errors import RegistryUnreachable
 from flowyml_policy.registry import RemoteRegistry
 from flowyml_policy.settings import load_settings
 from flowyml_policy.stack_resolver import open_registry
+from tests.unit.registry.conftest import make_stack
 
 PutAll = Callable[..., None]
 
@@ -76,3 +77,27 @@ def test_open_registry_for_a_user_without_a_home_keeps_nothing_and_answers(
     monkeypatch.setattr("pwd.getpwuid", lambda _: (_ for _ in ()).throw(KeyError("no such user")))
 
     assert open_registry(settings, environ={}).get("prod-gpu").version == "1.0.0"
+
+
+def test_open_registry_offline_asks_the_company_nothing_and_reads_the_projects_own(
+    server: Any, put_all: PutAll, tmp_path: Path
+) -> None:
+    put_all("1.0.0")
+    (tmp_path / "flowyml.yaml").write_text(f"policy: {{registry: {{url: '{server.url}'}}}}\n")
+    settings = load_settings(project=tmp_path, environ={"HOME": str(tmp_path)}, system_file=tmp_path / "none")
+    asked: list[str] = []
+    server.misbehave = lambda handler: asked.append(handler.path)
+    environ = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "FLOWYML_POLICY_OFFLINE": "1"}
+
+    registry = open_registry(settings, environ=environ)
+    for call in (lambda: registry.get("prod-gpu"), lambda: registry.put(make_stack("1.1.0"))):
+        with pytest.raises(RegistryUnreachable) as caught:
+            call()
+        assert str(caught.value) == (
+            f"the registry is a server, and none is asked offline: {registry.uri}; go online to ask it"
+        )
+    assert asked == []
+
+    (tmp_path / "flowyml.yaml").write_text("policy: {}\n")
+    own = open_registry(load_settings(project=tmp_path, environ={"HOME": str(tmp_path)}), environ=environ)
+    assert own.get("prod-gpu").version == "1.0.0"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowyml_policy.errors import NotCanonical, SourceError, SourceRefused, SourceTooLarge, SourceUnreadable
+from flowyml_policy.errors import NotCanonical, SourceError, SourceRefused, SourceTooLarge, SourceUnreadable, UsageError
 from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.resolution.source import (
     Deadline,
@@ -175,3 +176,18 @@ def test_deadline_that_is_over_says_what_took_so_long() -> None:
 
 def test_rules_ask_servers_unless_told_otherwise() -> None:
     assert FetchRules() == FetchRules(SourceLimits(), frozenset(), offline=False, allow_stale=False)
+
+
+@pytest.mark.parametrize(("value", "offline"), [(None, False), ("", False), ("0", False), ("1", True)])
+def test_rules_are_offline_where_the_environment_asks_for_it(value: str | None, *, offline: bool) -> None:
+    environ = {} if value is None else {"FLOWYML_POLICY_OFFLINE": value}
+    rules = FetchRules(SourceLimits(timeout=2), frozenset({"host"}))
+    assert rules.as_asked(environ) == replace(rules, offline=offline)
+    assert FetchRules(offline=True).as_asked(environ) == FetchRules(offline=True)
+
+
+@pytest.mark.parametrize("value", ["yes", "true", " 1", "2"])
+def test_rules_for_an_environment_that_asks_unclearly_are_a_usage_error(value: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        FetchRules().as_asked({"FLOWYML_POLICY_OFFLINE": value})
+    assert str(raised.value) == f"FLOWYML_POLICY_OFFLINE is {value!r}; set it to 1 to ask no server, or unset it"
