@@ -17,7 +17,14 @@ from typing import Annotated, Final, Literal, TypeAlias
 from pydantic import AfterValidator
 
 from flowyml_policy.definitions.files import display_path
-from flowyml_policy.errors import FlowymlPolicyError, LockfileInvalid, OpaError, SourceChanged, StackNotPinned
+from flowyml_policy.errors import (
+    FlowymlPolicyError,
+    LockfileInvalid,
+    OpaError,
+    SourceChanged,
+    SourceRefMissing,
+    StackNotPinned,
+)
 from flowyml_policy.lockfile import VERSION, Lockfile, lockfile_path, read_lockfile, write_lockfile
 from flowyml_policy.mask import mask_text
 from flowyml_policy.normaliser import named_images
@@ -25,7 +32,9 @@ from flowyml_policy.records import ErrorReport, StackPin, StackRegistry
 from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.records.record import Record
 from flowyml_policy.records.result import EXIT_ALLOWED, EXIT_DENIED, EXIT_UNDECIDED
+from flowyml_policy.resolution.references import GitReference
 from flowyml_policy.resolution.resolver import ResolvedStack, StackResolver
+from flowyml_policy.resolution.same_place import is_repository, meant_by
 from flowyml_policy.settings import Settings
 
 Kind: TypeAlias = Literal["stack", "environment", "bundle"]
@@ -122,13 +131,30 @@ class StackPinning:
         if pinned is None:
             raise StackNotPinned(f"nothing is pinned: there is no {self.path}")
         now, unchecked = self._now()
-        moved = tuple(one for one in unchecked if one.error.code == SourceChanged.code)
+        moved = tuple(one for one in unchecked if self._has_changed(pinned, one))
         changes = (
             *_changes(_without(pinned, unchecked), now),
             *(Change(kind="stack", name=one.name, found=one.error.message) for one in moved),
         )
         left = tuple(one for one in unchecked if one not in moved)
         return Verified(path=str(self.path), checked=len(now.stacks), changes=changes, unchecked=left)
+
+    def _has_changed(self, pinned: Lockfile, one: Unchecked) -> bool:
+        """Whether what could not be resolved is told to be another than was pinned, rather than out of reach.
+
+        A git ref that is gone is so where it is the one that was pinned; of any other nothing is known.
+        """
+        if one.error.code != SourceRefMissing.code:
+            return one.error.code == SourceChanged.code
+        return any(
+            isinstance(reference, GitReference)
+            and pin.commit is not None
+            and pin.ref == reference.ref
+            and is_repository(pin.uri, reference.url)
+            for name, pin in pinned.stacks.items()
+            if mask_text(name)[0] == one.name
+            for reference in meant_by(self._settings, name)
+        )
 
     def _now(self) -> tuple[Lockfile, tuple[Unchecked, ...]]:
         """Everything as a lockfile made now would pin it, but for what could not be resolved."""

@@ -122,12 +122,15 @@ def environments_of(settings: Settings, definition: StackDefinition) -> tuple[st
     return tuple(
         name
         for name, environment in settings.environments.items()
-        if any(_is_meant(settings, reference, definition) for reference in _references(settings, environment.stack))
+        if any(_is_meant(settings, reference, definition) for reference in meant_by(settings, environment.stack))
     )
 
 
-def _references(settings: Settings, text: str) -> Iterator[StackReference]:
-    """What an environment's `stack` may mean. One that is malformed means nothing, and resolves to nothing either."""
+def meant_by(settings: Settings, text: str) -> Iterator[StackReference]:
+    """What an environment's `stack`, or a key of `stacks:`, may mean.
+
+    One that is malformed means nothing, and resolves to nothing either.
+    """
     try:
         reference = parse_stack_reference(text)
         yield reference

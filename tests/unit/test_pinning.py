@@ -209,6 +209,37 @@ def test_resolving_a_tag_that_moved_to_what_was_pinned_by_another_spelling_fails
     assert StackResolver().resolve(f"git+file://{repository}/.git@v1#prod.yaml").source.commit == after
 
 
+@pytest.mark.parametrize("runs_on", ["prod", "prod@1.0.0", "git+file://REPO@v1#prod.yaml"])
+def test_verify_after_a_pinned_tag_was_deleted_tells_so_and_exits_1(
+    project: Path, repository: Path, runs_on: str
+) -> None:
+    named = runs_on.replace("REPO", str(repository))
+    settings = (project / "flowyml.yaml").read_text()
+    (project / "flowyml.yaml").write_text(settings.replace("{stack: prod, require", f"{{stack: '{named}', require"))
+    pinning().lock()
+    git(repository, "tag", "-d", "v1")
+
+    verified = pinning().verify()
+
+    said = f"the repository has no branch or tag 'v1': file://{repository}"
+    assert (verified.exit_code, verified.unchecked) == (1, ())
+    assert verified.changes == tuple(Change(kind="stack", name=name, found=said) for name in sorted({"prod", named}))
+
+
+@pytest.mark.parametrize(("old", "new"), [("ref: v1", "ref: v9"), ("/repository'", "/other'")])
+def test_verify_of_a_ref_that_was_never_pinned_and_is_not_there_is_not_checked_and_exits_3_fails_closed(
+    project: Path, repository: Path, old: str, new: str
+) -> None:
+    pinning().lock()
+    git(project, "clone", "-q", "--no-tags", str(repository), "other")
+    (project / "flowyml.yaml").write_text((project / "flowyml.yaml").read_text().replace(old, new))
+
+    verified = pinning().verify()
+
+    assert (verified.exit_code, verified.changes) == (3, ())
+    assert [(one.name, one.error.code) for one in verified.unchecked] == [("prod", "source_ref_missing")]
+
+
 def replace_tag_with_branch(repository: Path, *, at: str) -> str:
     git(repository, "tag", "-d", "v1")
     git(repository, "branch", "v1", at)
