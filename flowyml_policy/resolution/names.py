@@ -3,7 +3,8 @@
 Rules of this room:
 - All three are looked at, always: a name that means different definitions is an error that names them.
 - Nothing that is broken is passed over: a key whose source fails, a file that may hold the name and cannot be read,
-  a registry that does not answer.
+  a registry that does not answer. Only where an environment takes nothing but what is pinned, and that was found
+  without it, may the registry be out of reach.
 - `local` is the built-in stack and nothing else.
 """
 
@@ -15,6 +16,7 @@ from typing import Final
 from flowyml_policy.definitions import LOCAL_STACK, StackDefinition
 from flowyml_policy.errors import (
     RegistryError,
+    RegistryUnreachable,
     StackAmbiguous,
     StackNotFound,
     StackUnknown,
@@ -54,7 +56,7 @@ class Names:
             *self._in_folder(reference.name, trail),
         ]
         fitting = [one for one in found if _fits(one, wanted)]
-        refused, registered = self._registered(reference, trail)
+        refused, registered = self._registered(reference, trail, is_settled=_is_settled(fitting, pin))
         fitting += registered
         if not fitting:
             raise self._not_found(reference, found, refused) from refused
@@ -88,8 +90,10 @@ class Names:
             trail.place(where, "no definition of that name")
         return found
 
-    def _registered(self, reference: NameReference, trail: Trail) -> tuple[RegistryError | None, list[StackDefinition]]:
-        """What the registry has, or that it has none."""
+    def _registered(
+        self, reference: NameReference, trail: Trail, *, is_settled: bool
+    ) -> tuple[RegistryError | None, list[StackDefinition]]:
+        """What the registry has, or that it has none; its silence is no matter where the name `is_settled`."""
         registry = self._registry
         where = "no registry" if registry is None else f"the registry {registry.uri}"
         try:
@@ -97,6 +101,11 @@ class Names:
         except (StackUnknown, VersionUnknown) as error:
             trail.place(where, "no such version" if isinstance(error, VersionUnknown) else "no stack of that name")
             return error, []
+        except RegistryUnreachable:
+            if not is_settled:
+                raise
+            trail.place(where, "it does not answer, and need not: what was found is what is pinned")
+            return None, []
         if definition is None:
             trail.place(where, "none is at hand")
             return None, []
@@ -156,6 +165,13 @@ def place_of(definition: StackDefinition) -> str:
     if definition.source.kind in {"local", "stdin"}:
         return str(location or uri)
     return f"{location} of {uri}" if location and str(location.file) != uri else str(location or uri)
+
+
+def _is_settled(found: list[StackDefinition], pin: StackPin | None) -> bool:
+    """Whether something was found, and all of it is what was pinned."""
+    if pin is None or not found:
+        return False
+    return all((one.metadata.name, one.digest) == (pin.name, pin.definition) for one in found)
 
 
 def _fits(definition: StackDefinition, wanted: Wanted | None) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from flowyml_policy.errors import (
     FlowymlPolicyError,
     ReferenceMalformed,
     RegistryCorrupt,
+    RegistryUnreachable,
     SourceMissing,
     SourceNotPinned,
     SourceUnreachable,
@@ -433,6 +436,60 @@ def test_lock_holds_what_it_pins_and_nothing_else_fails_closed(project: Project)
     project.stack("gpu", max_nodes=9)
     assert isinstance(project.error(env="prod"), StackDrifted)
     assert project.locate("gpu").definition != definition
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """The address of a port of this machine at which nobody answers."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("kept", ["in the folder", "under a key"])
+def test_name_that_is_pinned_is_found_while_the_registry_is_out_of_reach(
+    project: Project, nobody: str, kept: str
+) -> None:
+    settings = (
+        f"environments: {{prod: {{stack: gpu, require_lock: true}}}}\npolicy: {{registry: {{url: '{nobody}'}}}}\n"
+    )
+    if kept == "under a key":
+        settings += "stacks: {gpu: {source: local, path: elsewhere/gpu.yaml}}\n"
+    project.write("flowyml.yaml", settings)
+    project.stack("gpu", file="elsewhere/gpu.yaml" if kept == "under a key" else None)
+    definition = StackDefinition.from_yaml(text("gpu"))
+    assert isinstance(project.error(env="prod"), RegistryUnreachable)
+    _lock(project, definition)
+
+    found = project.locate(env="prod")
+    assert (found.definition.digest, found.lock and found.lock.definition_digest) == (definition.digest,) * 2
+    with project.resolver() as resolver:
+        told = resolver.explain(env="prod").places[-1]
+    assert (told.where, told.found) == (
+        f"the registry {nobody}",
+        "it does not answer, and need not: what was found is what is pinned",
+    )
+    assert isinstance(project.error("gpu"), RegistryUnreachable)
+
+
+def test_name_that_is_not_as_it_was_pinned_needs_the_registry_fails_closed(project: Project, nobody: str) -> None:
+    project.write(
+        "flowyml.yaml",
+        f"environments: {{prod: {{stack: gpu, require_lock: true}}}}\npolicy: {{registry: {{url: '{nobody}'}}}}\n",
+    )
+    _lock(project, StackDefinition.from_yaml(text("gpu")))
+    assert isinstance(project.error(env="prod"), RegistryUnreachable)
+    project.stack("gpu", max_nodes=9)
+    assert isinstance(project.error(env="prod"), RegistryUnreachable)
+
+
+def test_pinned_name_that_the_registry_has_otherwise_fails_closed(project: Project) -> None:
+    project.write("flowyml.yaml", "environments: {prod: {stack: gpu, require_lock: true}}\n")
+    project.stack("gpu")
+    _lock(project, StackDefinition.from_yaml(text("gpu")))
+    assert project.locate(env="prod").definition.metadata.name == "gpu"
+    project.register("gpu", max_nodes=9)
+    assert isinstance(project.error(env="prod"), StackAmbiguous)
 
 
 def test_lock_without_pins_at_hand_fails_closed(project: Project) -> None:
