@@ -50,23 +50,14 @@ findings contains finding if {
 #     An image is code that runs with the stack's data and secrets. Registries that the company does not keep can change
 #     what stands behind a name at any time.
 findings contains finding if {
-	some image in input.images
-	image.registry != null
-	some [owner, entries] in [
-		[
-			"the company's policy (images_registry.allowed_registries)",
-			object.get(rule_data.company, ["images_registry", "allowed_registries"], null),
-		],
-		[
-			"the project (policies.image_policy.allowed_registries)",
-			input.project.policies.image_policy.allowed_registries,
-		],
-		[
-			"the project (policies.rule_data.images_registry.allowed_registries)",
-			object.get(input.project.policies.rule_data, ["images_registry", "allowed_registries"], null),
-		],
+	some place, entries in [
+		object.get(rule_data.company, ["images_registry", "allowed_registries"], null),
+		input.project.policies.image_policy.allowed_registries,
+		object.get(input.project.policies.rule_data, ["images_registry", "allowed_registries"], null),
 	]
 	is_array(entries)
+	some image in input.images
+	image.registry != null
 	not _in(image, entries)
 	some path in object.get({0: [[]]}, count(image.paths), image.paths)
 	finding := {
@@ -77,7 +68,7 @@ findings contains finding if {
 			image.ref,
 			image.registry,
 			image.repository,
-			owner,
+			_owners[place],
 			text.listing(entries),
 		]),
 		"fix": _advice(image, entries),
@@ -162,3 +153,10 @@ _example(image, entries) := sprintf(", for example `%s/%s%s`", [place, name, _en
 default _ending(_) := ""
 
 _ending(image) := concat("", [":", image.tag]) if is_string(image.tag)
+
+# Who gives each list of registries.
+_owners := [
+	"the company's policy (images_registry.allowed_registries)",
+	"the project (policies.image_policy.allowed_registries)",
+	"the project (policies.rule_data.images_registry.allowed_registries)",
+]

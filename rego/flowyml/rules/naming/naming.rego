@@ -48,27 +48,16 @@ findings contains finding if {
 #     The platform team vouches for the stacks it names. Any other stack runs with machines, images and secrets that
 #     nobody has looked at.
 findings contains finding if {
-	some [patterns, owner, remedy] in [
-		[
-			object.get(rule_data.company, ["naming", "allowed_stacks"], null),
-			"the company's policy (naming.allowed_stacks)",
-			"ask the platform team to allow this one",
-		],
-		[
-			input.project.policies.allowed_stacks,
-			"the project (policies.allowed_stacks)",
-			"add a pattern for this one to the list in flowyml.yaml",
-		],
-		[
-			object.get(input.project.policies.rule_data, ["naming", "allowed_stacks"], null),
-			"the project (policies.rule_data.naming.allowed_stacks)",
-			"add a pattern for this one to the list in flowyml.yaml",
-		],
+	some place, patterns in [
+		object.get(rule_data.company, ["naming", "allowed_stacks"], null),
+		input.project.policies.allowed_stacks,
+		object.get(input.project.policies.rule_data, ["naming", "allowed_stacks"], null),
 	]
 	is_array(patterns)
 	{pattern | some pattern in patterns; is_string(pattern); glob.match(pattern, null, input.stack.name)} == set()
 	not stack.builtin
 	listing := text.listing(patterns)
+	[owner, remedy] := _places[place]
 	finding := {
 		"code": "naming.allowed_stacks",
 		"subject": input.stack.name,
@@ -113,3 +102,10 @@ _example := sprintf(", for example %q", [nearest]) if {
 	nearest := trim(substring(trim(plain, "-._"), 0, 128), "-._")
 	nearest != ""
 }
+
+# Who gives each list of patterns, and how to have one more added.
+_places := [
+	["the company's policy (naming.allowed_stacks)", "ask the platform team to allow this one"],
+	["the project (policies.allowed_stacks)", "add a pattern for this one to the list in flowyml.yaml"],
+	["the project (policies.rule_data.naming.allowed_stacks)", "add a pattern for this one to the list in flowyml.yaml"],
+]
