@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from benchmarks import decisions, peers, policy, processes, starting
+from benchmarks import decisions, listing, peers, policy, processes, resolving, starting
 from benchmarks.clock import CannotMeasure
 from benchmarks.report import Report, Row, Target
 from benchmarks.stacks import StackProject, write_project
@@ -114,6 +114,12 @@ class Bench:
     def memory(self) -> Iterator[Row]:
         return processes.measure_memory(self.judges, self.thousand, self.ten_thousand, self.effort.memory_rounds)
 
+    def resolve(self) -> Iterator[Row]:
+        return resolving.measure_offline(self.own, self.work, self.effort.short_rounds * 10)
+
+    def list(self) -> Iterator[Row]:
+        return listing.measure_list(self.own, self.work, self.effort.short_rounds)
+
     def parts(self) -> dict[str, Callable[[], Iterator[Row]]]:
         """Every measurement, by the name that --only takes, in the order of a run."""
         return {
@@ -126,6 +132,8 @@ class Bench:
             "upstream": self.upstream,
             "folders": self.folders,
             "memory": self.memory,
+            "resolve": self.resolve,
+            "list": self.list,
         }
 
 
