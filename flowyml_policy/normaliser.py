@@ -99,7 +99,7 @@ class Normaliser:
         """
         file = Path(definition.source.uri) if definition.source.kind == "local" else None
         names = set(self._settings.environments_of(definition.metadata.name, file=file))
-        if self._settings.has_distant_stacks:
+        if self._settings.has_distant_stacks or definition.source.kind == "registry":
             from flowyml_policy.resolution.same_place import environments_of  # noqa: PLC0415  only for addresses
 
             names.update(environments_of(self._settings, definition))

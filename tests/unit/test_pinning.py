@@ -482,6 +482,20 @@ def test_verify_of_what_cannot_be_reached_is_not_checked_and_exits_3_fails_close
     assert (unchecked.name, unchecked.environments) == ("prod", ("production",))
 
 
+def test_registered_stack_belongs_to_the_environment_whose_key_names_its_file_fails_closed(project: Path) -> None:
+    settings = (project / "flowyml.yaml").read_text()
+    settings = settings.replace("{stack: prod-gpu-large}", "{stack: prod}")
+    (project / "flowyml.yaml").write_text(f"{settings}stacks: {{prod: {{source: local, path: here/prod.yaml}}}}\n")
+    file = project / "here" / "prod.yaml"
+    file.parent.mkdir()
+    file.write_text(STACK % IMAGE)
+    with StackLifecycle.from_project(project) as life:
+        assert [one.status for one in life.apply([str(file)])] == ["registered"]
+    with PolicyEngine.from_project(project) as engine:
+        (result,) = engine.validate(["registry://prod-gpu-git@1.0.0"])
+    assert result.environments == ("production",)
+
+
 def test_verify_of_what_changed_beside_what_cannot_be_reached_tells_both_and_exits_3_fails_closed(
     project: Path, repository: Path, write_stack: WriteStack
 ) -> None:

@@ -135,17 +135,20 @@ _advice(image, entries) := sprintf("use an image from an allowed registry%s, or 
 	count(entries) > 0
 }
 
-# The same image where it would be allowed. It has to be copied there first, which only the user can know.
+# The same image where it would be allowed, on its own host if that can be, else in the registry that is listed first.
+# It has to be copied there first, which only the user can know.
 default _example(_, _) := ""
 
 _example(image, entries) := sprintf(", for example `%s/%s%s`", [place, name, _ending(image)]) if {
-	place := min({bare |
+	places := [bare |
 		some entry in entries
 		is_string(entry)
 		regex.match(_entry, entry)
 		not startswith(entry, "*")
 		bare := trim_right(entry, "/*")
-	})
+	]
+	near := [place | some place in places; split(place, "/")[0] == image.registry]
+	place := array.concat(near, places)[0]
 	segments := split(image.repository, "/")
 	name := segments[count(segments) - 1]
 }

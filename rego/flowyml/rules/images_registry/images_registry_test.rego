@@ -87,8 +87,18 @@ test_deny_image_that_the_project_does_not_name if {
 			`the image "myregistry.azurecr.io/team/train:1.4.0" comes from myregistry.azurecr.io/team/train, `,
 			`but the project (policies.image_policy.allowed_registries) allows "quay.io", "gcr.io/my-project/**"`,
 		]),
-		"fix": "use an image from an allowed registry, for example `gcr.io/my-project/train:1.4.0`, or have its registry added to the list",
+		"fix": "use an image from an allowed registry, for example `quay.io/train:1.4.0`, or have its registry added to the list",
 	}} with input as inputs.changed({"project/policies/image_policy/allowed_registries": ["quay.io", "gcr.io/my-project/**"]})
+}
+
+test_deny_example_on_the_image_s_own_host if {
+	found := findings with input as inputs.changed({"project/policies/image_policy/allowed_registries": [
+		"quay.io",
+		"myregistry.azurecr.io.example.com/a",
+		"myregistry.azurecr.io/ml/**",
+		"myregistry.azurecr.io/b",
+	]})
+	{finding.fix | some finding in found} == {"use an image from an allowed registry, for example `myregistry.azurecr.io/ml/train:1.4.0`, or have its registry added to the list"}
 }
 
 test_deny_image_that_any_list_leaves_out if {
