@@ -3,6 +3,7 @@
 Rules of this room:
 - One stack at a time, under its lock: judged, recorded, registered, in that order. Only an explicit allow registers;
   undecided never does.
+- StackLocked and StackUnlocked stand around all of it; where the first cannot be recorded, nothing is done.
 - PolicyChecked and StackValidated are on disk before the registry is asked. StackApplied and StackRetired are one
   transaction with what they tell of where both are in one file. Where they are not, they follow, and a crash in between
   is made good when the same is asked again: of a registration, where the decision that allowed it is in this audit; of
@@ -23,6 +24,7 @@ from typing_extensions import Self
 from flowyml_policy.audit import AuditStore
 from flowyml_policy.definitions import StackDefinition
 from flowyml_policy.errors import (
+    AuditError,
     FlowymlPolicyError,
     LockError,
     StackUnknown,
@@ -61,6 +63,7 @@ from flowyml_policy.storage import Transaction, is_same_file
 Status: TypeAlias = Literal["registered", "unchanged", "would_register", "denied", "refused", "undecided"]
 """What became of a stack. `refused`: policy allows it, and the registry does not take it."""
 
+_Done = TypeVar("_Done")
 _RegistryEvent = TypeVar("_RegistryEvent", bound=RegistryEvent)
 
 _EXITS: Final[dict[Status, int]] = {
@@ -134,7 +137,7 @@ class StackLifecycle:
         engine = PolicyEngine.from_project(project, rules=rules, environ=environ)
         audit = AuditStore(engine.settings.audit_path)
         registry = open_registry(engine.settings, decisions=audit, environ=environ)
-        return cls(engine, registry=registry, audit=audit, locks=StackLockManager())
+        return cls(engine, registry=registry, audit=audit, locks=StackLockManager(recorder=audit))
 
     def apply(
         self,
@@ -161,21 +164,7 @@ class StackLifecycle:
 
         Raises StackUnknown, VersionUnknown, VersionMalformed, other RegistryError leaves, AuditError and LockError.
         """
-        at, by = _now(), self.engine.actor.name
-        with self._locks.acquire(name, timeout):
-            before = self.registry.get(name, version, retired=True)
-            if before.is_retired:
-                return Retired(stack=before, changed=False, made_good=self._make_good_retirement(before))
-            event = self._event(StackRetired.TYPE, at, before, reason=reason)
-            own = self._audits_registry()
-            if own is not None:
-                stack = own.retire(name, before.version, by=by, at=at, reason=reason, along_with=self._appending(event))
-            else:
-                self._audit.append_events([event.model_copy(update={"type": StackRetiring.TYPE})])
-                stack = self.registry.retire(name, before.version, by=by, at=at, reason=reason)
-                if _is_retired_for(stack, reason):
-                    self._audit.append_events([event])
-        return Retired(stack=stack, changed=_is_retired_for(stack, reason))
+        return self._locked(name, timeout, lambda: self._retired(name, version, reason))
 
     def close(self) -> None:
         """Release everything; closing twice is fine."""
@@ -191,14 +180,32 @@ class StackLifecycle:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _locked(self, name: str, timeout: float, work: Callable[[], _Done]) -> _Done:
+        """What `work` came to under the stack's lock, also where the end of the lock cannot be recorded any more.
+
+        Raises LockError, UsageError, AuditError where its beginning cannot be, and whatever `work` raises.
+        """
+        done: list[_Done] = []
+        try:
+            with self._locks.acquire(name, timeout):
+                done.append(work())
+        except AuditError:
+            if not done:
+                raise
+        return done[0]
+
     def _applied(self, candidate: Candidate, environment: str | None, timeout: float) -> Applied:
         """One stack, judged and registered under its lock; what is no definition has no lock, and is judged alone."""
-        if not isinstance(candidate.content, StackDefinition):
+        definition = candidate.content
+        if not isinstance(definition, StackDefinition):
             return self._judged(candidate, environment)
+
+        def registered() -> Applied:
+            return self._registered(self._judged(candidate, environment), definition)
+
         try:
-            with self._locks.acquire(candidate.content.metadata.name, timeout):
-                return self._registered(self._judged(candidate, environment), candidate.content)
-        except (LockError, UsageError) as error:
+            return self._locked(definition.metadata.name, timeout, registered)
+        except (AuditError, LockError, UsageError) as error:
             result = self.engine.answer(candidate, environment=environment, operation="apply", failure=error)
             return Applied(status="undecided", result=result)
 
@@ -259,6 +266,22 @@ class StackLifecycle:
         event = self._event(StackApplied.TYPE, _now(), there)
         self._audit.append_events([event.model_copy(update={"actor": allow.actor})])
         return True
+
+    def _retired(self, name: str, version: str, reason: str) -> Retired:
+        at, by = _now(), self.engine.actor.name
+        before = self.registry.get(name, version, retired=True)
+        if before.is_retired:
+            return Retired(stack=before, changed=False, made_good=self._make_good_retirement(before))
+        event = self._event(StackRetired.TYPE, at, before, reason=reason)
+        own = self._audits_registry()
+        if own is not None:
+            stack = own.retire(name, before.version, by=by, at=at, reason=reason, along_with=self._appending(event))
+        else:
+            self._audit.append_events([event.model_copy(update={"type": StackRetiring.TYPE})])
+            stack = self.registry.retire(name, before.version, by=by, at=at, reason=reason)
+            if _is_retired_for(stack, reason):
+                self._audit.append_events([event])
+        return Retired(stack=stack, changed=_is_retired_for(stack, reason))
 
     def _make_good_retirement(self, there: RegisteredStack) -> bool:
         """Record the retirement that this project began, where a crash came before its event. Whether it was missing.

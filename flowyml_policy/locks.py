@@ -66,7 +66,8 @@ _held: Final[dict[str, _Owner]] = {}
 class StackLockManager:
     """Gives out the locks of stacks. `directory` holds them, by default one under the user's state directory.
 
-    `recorder` gets the events StackLocked and StackUnlocked. Safe from many threads, and after fork.
+    `recorder`, such as an AuditStore, gets the events StackLocked and StackUnlocked. Safe from many threads, and after
+    fork.
     """
 
     def __init__(self, directory: str | Path | None = None, recorder: EventRecorder | None = None) -> None:

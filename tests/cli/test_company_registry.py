@@ -21,8 +21,10 @@ from flowyml_policy.records import (
     Event,
     PolicyChecked,
     StackApplied,
+    StackLocked,
     StackRetired,
     StackRetiring,
+    StackUnlocked,
     StackValidated,
 )
 from flowyml_policy.registry import LocalRegistry
@@ -83,10 +85,11 @@ def edit(client: Client, old: str, new: str) -> None:
 
 
 def events(client: Client) -> list[type[Event]]:
-    """The types of all events, oldest first."""
+    """The types of all events but for those of locks, oldest first."""
     with AuditStore(client.here / ".flowyml" / "policy.db") as audit:
         assert audit.verify().ok
-        return [type(event) for event in reversed(audit.get_events())]
+        found = [type(event) for event in reversed(audit.get_events())]
+    return [kind for kind in found if kind not in (StackLocked, StackUnlocked)]
 
 
 def kept(server: RegistryServer) -> list[tuple[str, str, bool]]:

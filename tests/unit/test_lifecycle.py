@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,12 +26,16 @@ from flowyml_policy.locks import StackLockManager
 from flowyml_policy.policy_engine import PolicyEngine
 from flowyml_policy.records import (
     Event,
+    NewEvent,
     PolicyChecked,
     StackApplied,
+    StackLocked,
     StackRetired,
+    StackUnlocked,
     StackValidated,
 )
 from flowyml_policy.registry import LocalRegistry
+from flowyml_policy.storage import Transaction
 
 if TYPE_CHECKING:
     from tests.unit.conftest import WriteStack
@@ -64,7 +68,11 @@ def statuses(applied: Iterator[Applied]) -> list[tuple[str | None, str, int]]:
 
 
 def events(name: str) -> list[type[Event]]:
-    """The types of a stack's events, oldest first."""
+    """The types of a stack's events but for those of its lock, oldest first."""
+    return [kind for kind in all_events(name) if not issubclass(kind, (StackLocked, StackUnlocked))]
+
+
+def all_events(name: str) -> list[type[Event]]:
     with AuditStore(DATABASE) as audit:
         return [type(event) for event in reversed(audit.get_events(stack_name=name))]
 
@@ -266,6 +274,71 @@ def test_apply_with_an_audit_that_takes_no_event_fails_closed(project: Path, wri
     assert one.error is not None
     assert one.error.code == "audit_unwritable"
     assert registered() == []
+
+
+class ForgetfulAudit(AuditStore):
+    """An audit that does not take events of the type `refused`."""
+
+    refused = ""
+
+    def append_events(self, events: Sequence[NewEvent], *, within: Transaction | None = None) -> None:
+        if any(event.type == self.refused for event in events):
+            raise AuditUnwritable(f"the event could not be recorded: {self.path}: no space left")
+        super().append_events(events, within=within)
+
+
+@pytest.fixture
+def forgetful(project: Path) -> Iterator[tuple[StackLifecycle, ForgetfulAudit]]:
+    """A project's stacks, of whose locks a ForgetfulAudit is told."""
+    audit = ForgetfulAudit(DATABASE)
+    engine, locks = PolicyEngine.from_project(project), StackLockManager(recorder=audit)
+    with StackLifecycle(engine, registry=LocalRegistry(DATABASE), audit=audit, locks=locks) as life:
+        yield life, audit
+
+
+def test_apply_and_retire_record_the_lock_around_all_they_do(life: StackLifecycle, write_stack: WriteStack) -> None:
+    path = write_stack("prod-gpu-a")
+    list(life.apply([path], dry_run=True))
+    assert all_events("prod-gpu-a") == [PolicyChecked, StackValidated]
+    list(life.apply([path]))
+    life.retire("prod-gpu-a", "2.1.0")
+    assert all_events("prod-gpu-a")[2:] == [
+        *(StackLocked, PolicyChecked, StackValidated, StackApplied, StackUnlocked),
+        *(StackLocked, StackRetired, StackUnlocked),
+    ]
+
+
+def test_apply_whose_lock_cannot_be_recorded_fails_closed(
+    forgetful: tuple[StackLifecycle, ForgetfulAudit], write_stack: WriteStack
+) -> None:
+    life, audit = forgetful
+    audit.refused = StackLocked.TYPE
+    found = list(life.apply([write_stack("prod-gpu-a"), write_stack("prod-gpu-b")]))
+    assert [(one.status, one.exit_code) for one in found] == [("undecided", 3)] * 2
+    assert [one.result.error and one.result.error.code for one in found] == ["audit_unwritable"] * 2
+    assert registered() == []
+
+
+def test_apply_whose_end_of_the_lock_cannot_be_recorded_tells_what_became_of_the_stack(
+    forgetful: tuple[StackLifecycle, ForgetfulAudit], write_stack: WriteStack
+) -> None:
+    life, audit = forgetful
+    audit.refused = StackUnlocked.TYPE
+    names = ["prod-gpu-a", "other"]
+    found = list(life.apply([write_stack(name) for name in names]))
+    assert [(one.status, one.exit_code) for one in found] == [("registered", 0), ("denied", 1)]
+    assert registered() == [("prod-gpu-a", "2.1.0")]
+
+
+def test_retire_whose_end_of_the_lock_cannot_be_recorded_tells_what_became_of_the_stack(
+    forgetful: tuple[StackLifecycle, ForgetfulAudit], write_stack: WriteStack
+) -> None:
+    life, audit = forgetful
+    list(life.apply([write_stack("prod-gpu-a")]))
+    audit.refused = StackUnlocked.TYPE
+    retired = life.retire("prod-gpu-a", "2.1.0")
+    assert (retired.changed, retired.stack.is_retired) == (True, True)
+    assert events("prod-gpu-a")[-1] is StackRetired
 
 
 def test_apply_of_a_stack_that_another_holds_fails_closed(

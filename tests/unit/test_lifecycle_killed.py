@@ -21,8 +21,10 @@ from flowyml_policy.records import (
     RegisteredStack,
     Retirement,
     StackApplied,
+    StackLocked,
     StackRetired,
     StackRetiring,
+    StackUnlocked,
     StackValidated,
 )
 from flowyml_policy.registry import LocalRegistry
@@ -45,6 +47,7 @@ from flowyml_policy.policy_engine import PolicyEngine
 from flowyml_policy.registry import LocalRegistry, RemoteRegistry
 
 step, registry, operation, named = sys.argv[1:]
+STEPS = {"StackRetiring": "begun", "StackApplied": "announced", "StackRetired": "announced", "StackLocked": "held"}
 
 
 def reached(name):
@@ -94,14 +97,15 @@ class Audit(AuditStore):
     def append_events(self, events, *, within=None):
         super().append_events(events, within=within)
         if within is None:
-            reached("begun" if events[0].type == "StackRetiring" else "announced")
+            reached(STEPS.get(events[0].type))
 
 
+audit = Audit(".flowyml/policy.db")
 with StackLifecycle(
     Engine.from_project("."),
     registry=Registry(registry),
-    audit=Audit(".flowyml/policy.db"),
-    locks=StackLockManager(),
+    audit=audit,
+    locks=StackLockManager(recorder=audit),
 ) as life:
     if operation == "apply":
         list(life.apply([named]))
@@ -155,16 +159,18 @@ def registered(registry: Path = DATABASE) -> list[tuple[str, str, bool]]:
 # Apply
 
 
-@pytest.mark.parametrize("step", ["locked", "judged", "recorded", "inserted", "appended", "changed"])
+@pytest.mark.parametrize("step", ["held", "locked", "judged", "recorded", "inserted", "appended", "changed"])
 def test_apply_killed_between_two_steps_leaves_registry_and_audit_consistent(
     project: Path, write_stack: WriteStack, step: str
 ) -> None:
     path = write_stack("prod-gpu-a")
     assert crash(step, str(DATABASE), "apply", path) == -signal.SIGKILL
 
-    if step not in {"locked", "judged"}:
+    if step in {"held", "locked", "judged"}:
+        assert events() == [StackLocked]
+    else:
         seen = events()
-        assert seen[:2] == [PolicyChecked, StackValidated]
+        assert seen[:3] == [StackLocked, PolicyChecked, StackValidated]
         assert (StackApplied in seen) == (registered() != []) == (step == "changed")
 
     with StackLifecycle.from_project(project) as life:
@@ -280,7 +286,7 @@ def test_retire_of_what_another_project_retired_records_nothing(write_stack: Wri
     assert events(StackRetiring, StackRetired) == []
     DATABASE.unlink()
     assert retired(elsewhere) == found
-    assert not DATABASE.exists()
+    assert events() == [StackLocked, StackUnlocked]
 
 
 @pytest.mark.parametrize(("reason", "told"), [("hers", []), ("superseded", [("carol", "superseded")])])
