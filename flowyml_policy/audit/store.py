@@ -32,6 +32,13 @@ if TYPE_CHECKING:  # what reads the audit is imported when it is read: most proc
 
 _Answer = TypeVar("_Answer")
 
+_ASKED_AT_ONCE = 500
+"""Digests in one question; SQLite once took no more than 999."""
+_LAST = (  # SQLite takes bare columns from the row that holds the maximum: https://sqlite.org/lang_select.html#bareagg
+    "SELECT definition_digest, outcome, at, decision_id, max(seq) FROM decisions"
+    " WHERE definition_digest IN (%s) AND hypothetical = 0 GROUP BY definition_digest"
+)
+
 
 class AuditStore:
     """The audit in the file `path`; None: the file that the settings of the current project name.
@@ -125,16 +132,17 @@ class AuditStore:
 
         Empty where nothing is recorded yet.
         """
-        query = (
-            "SELECT outcome, at, decision_id FROM decisions WHERE definition_digest = ? AND hypothetical = 0"
-            " ORDER BY seq DESC LIMIT 1"
-        )
-
         from flowyml_policy.records import LastDecision  # noqa: PLC0415  for readers
 
+        asked = list(dict.fromkeys(digests))
+
         def read(connection: sqlite3.Connection) -> dict[str, LastDecision]:
-            found = ((digest, connection.execute(query, (digest,)).fetchone()) for digest in set(digests))
-            return {digest: LastDecision(outcome=row[0], at=row[1], decision_id=row[2]) for digest, row in found if row}
+            found: dict[str, LastDecision] = {}
+            for start in range(0, len(asked), _ASKED_AT_ONCE):
+                some = asked[start : start + _ASKED_AT_ONCE]
+                for digest, outcome, at, decision_id, _ in connection.execute(_LAST % ",".join("?" * len(some)), some):
+                    found[digest] = LastDecision(outcome=outcome, at=at, decision_id=decision_id)
+            return found
 
         return self._read(read, dict)
 
