@@ -4,6 +4,8 @@ Rules of this room:
 - A leaf is a key that holds a value rather than a section of its own. A list or a free mapping, such as
   `policy.opa.config`, is one value: two owners never share it.
 - The same leaf in both files is an error that names both places, also when both say the same.
+- Whoever sets the `url` of a server says everything of it: a project that could add its own certificates or token
+  would choose whose answers are believed there.
 """
 
 from __future__ import annotations
@@ -35,15 +37,19 @@ def conflicts(
 ) -> list[SettingsProblem]:
     """What the project's `policy` sets although the platform's does, in the project's terms."""
     owned = set(set_leaves(platform, ("policy",)))
-    return [
-        SettingsProblem(
-            f"`{dotted(path)}` is set by the platform ({platform_document.key_location(path)}) and again",
-            location=document.key_location(path),
-            fix="take it out of the project",
-        )
-        for path in set_leaves(project, ("policy",))
-        if path in owned
-    ]
+    found = []
+    for path in set_leaves(project, ("policy",)):
+        url = (*path[:-1], "url")
+        if path in owned:
+            what = f"is set by the platform ({platform_document.key_location(path)}) and again"
+        elif url in owned:
+            where = platform_document.key_location(url)
+            what = f"belongs to `{dotted(url)}`, which is set by the platform ({where})"
+        else:
+            continue
+        location = document.key_location(path)
+        found.append(SettingsProblem(f"`{dotted(path)}` {what}", location=location, fix="take it out of the project"))
+    return found
 
 
 def merged(platform: _Section, project: _Section) -> _Section:

@@ -75,6 +75,31 @@ policy:
     )
 
 
+@pytest.mark.parametrize(("server", "section"), [("registry", "{%s}"), ("opa.sidecar", "{sidecar: {%s}}")])
+@pytest.mark.parametrize("key", ["ca", "token_env"])
+def test_project_cannot_say_how_a_server_of_the_platform_is_trusted_fails_closed(
+    refused: Refused, server: str, section: str, key: str
+) -> None:
+    top = server.partition(".")[0]
+    own = f"policy:\n  {top}: {section % f'{key}: OWN'}\n"
+    column = own.splitlines()[1].index(f"{key}:") + 1
+    platform = f"policy:\n  {top}: {section % 'url: https://company.example'}\n"
+    owned = platform.splitlines()[1].index("url") + 1
+    assert refused(own, platform=platform).splitlines()[0] == (
+        f"`policy.{server}.{key}` belongs to `policy.{server}.url`, which is set by the platform "
+        f"(/etc/settings.yaml:2:{owned}): flowyml.yaml:2:{column}; take it out of the project"
+    )
+
+
+def test_project_says_how_its_own_server_is_trusted(load: Load) -> None:
+    settings = load(
+        "policy: {registry: {url: 'https://own.example', ca: own.pem, token_env: OWN}}\n",
+        platform="policy: {opa: {sidecar: {url: 'https://company.example'}}}\n",
+    )
+    registry = settings.policy.registry
+    assert (registry.url, registry.ca, registry.token_env) == ("https://own.example", "own.pem", "OWN")
+
+
 def test_problems_of_both_files_are_said_at_once(refused: Refused) -> None:
     assert refused("x: 1\n", platform="policies: {}\n").splitlines()[:2] == [
         "unknown key `policies`: /etc/settings.yaml:1:1; did you mean `policy`?",
