@@ -46,6 +46,7 @@ from flowyml_policy.records import (
     Registration,
     RegistryEvent,
     Result,
+    Retirement,
     StackApplied,
     StackRegistry,
     StackRetired,
@@ -275,13 +276,34 @@ class StackLifecycle:
         event = self._event(StackRetired.TYPE, at, before, reason=reason)
         own = self._audits_registry()
         if own is not None:
-            stack = own.retire(name, before.version, by=by, at=at, reason=reason, along_with=self._appending(event))
-        else:
-            self._audit.append_events([event.model_copy(update={"type": StackRetiring.TYPE})])
-            stack = self.registry.retire(name, before.version, by=by, at=at, reason=reason)
-            if _is_retired_for(stack, reason):
-                self._audit.append_events([event])
-        return Retired(stack=stack, changed=_is_retired_for(stack, reason))
+            told: list[Transaction] = []
+
+            def tell(transaction: Transaction) -> None:
+                self._audit.append_events([event], within=transaction)
+                told.append(transaction)
+
+            stack = own.retire(name, before.version, by=by, at=at, reason=reason, along_with=tell)
+            return Retired(stack=stack, changed=bool(told))
+        self._audit.append_events([event.model_copy(update={"type": StackRetiring.TYPE})])
+        stack = self.registry.retire(name, before.version, by=by, at=at, reason=reason)
+        asked = Retirement(at=at, by=_escaped(by), reason=_escaped(mask_text(reason)[0]))
+        changed = self._is_own_retirement(stack, asked)
+        if changed and stack.retired is not None:
+            self._audit.append_events([event.model_copy(update={"actor": stack.retired.by})])
+        return Retired(stack=stack, changed=changed)
+
+    def _is_own_retirement(self, stack: RegisteredStack, asked: Retirement) -> bool:
+        """Whether `stack` is retired as it was `asked` just now, and not by somebody who came first.
+
+        A file keeps what it was sent. A server may put its own name for who asked and its own time for both, but no
+        time before it was asked.
+        """
+        there = stack.retired
+        if there is None or there.reason != asked.reason:
+            return False
+        if isinstance(self.registry, LocalRegistry):
+            return there == asked
+        return there.by == asked.by or there.at >= asked.at
 
     def _make_good_retirement(self, there: RegisteredStack) -> bool:
         """Record the retirement that this project began, where a crash came before its event. Whether it was missing.
@@ -370,6 +392,11 @@ def _not_registered(result: Result, error: FlowymlPolicyError) -> Applied:
 def _is_retired_for(stack: RegisteredStack, reason: str) -> bool:
     """Whether `stack` is retired for `reason`; registries keep it as it is sent, which is masked."""
     return stack.retired is not None and stack.retired.reason == mask_text(reason)[0]
+
+
+def _escaped(text: str) -> str:
+    """`text` as a registry keeps it, which holds no bytes but UTF-8."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _difference(there: RegisteredStack, stack: NewStack) -> str:

@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -27,7 +28,7 @@ from flowyml_policy.records import (
     StackUnlocked,
     StackValidated,
 )
-from flowyml_policy.registry import LocalRegistry
+from flowyml_policy.registry import LocalRegistry, RemoteRegistry
 from tests.registry_server import serving
 
 if TYPE_CHECKING:
@@ -310,21 +311,64 @@ def test_retire_that_was_begun_here_and_done_by_somebody_else_is_never_told_of_w
 class Overtaken(LocalRegistry):
     """A registry in which somebody else retires the version between two questions."""
 
+    reason = ""
+
     def retire(self, name: str, version: str, **more: Any) -> RegisteredStack:
         with LocalRegistry(self.path) as other:
-            other.retire(name, version, by="carol", at="2026-11-23T10:00:00Z", reason="hers")
+            other.retire(name, version, by="carol", at="2026-11-23T10:00:00Z", reason=self.reason)
         return super().retire(name, version, **more)
 
 
+@pytest.mark.parametrize("reason", ["hers", "mine", ""])
 @pytest.mark.parametrize("path", [DATABASE, COMPANY], ids=["with the audit", "elsewhere"])
-def test_retire_that_somebody_else_overtook_changes_and_tells_nothing(write_stack: WriteStack, path: Path) -> None:
+def test_retire_that_somebody_else_overtook_changes_and_tells_nothing(
+    write_stack: WriteStack, path: Path, reason: str
+) -> None:
     done(str(path), "apply", write_stack("prod-gpu-a"))
     with StackLifecycle.from_project(".") as life:
-        life.registry = Overtaken(path)
-        found = life.retire("prod-gpu-a", "2.1.0", reason="mine")
+        life.registry = overtaken = Overtaken(path)
+        overtaken.reason = reason
+        found = life.retire("prod-gpu-a", "2.1.0", reason="mine" if reason else "")
     assert (found.changed, found.made_good) == (False, False)
-    assert found.stack.retired == Retirement(by="carol", at="2026-11-23T10:00:00Z", reason="hers")
+    assert found.stack.retired == Retirement(by="carol", at="2026-11-23T10:00:00Z", reason=reason)
     assert events(StackRetired) == []
+
+
+class Renaming(LocalRegistry):
+    """A server's registry that keeps who retired and when by its own knowledge."""
+
+    kept: Mapping[str, str] = MappingProxyType({"by": "Root of Example", "at": "2099-11-23T10:00:00Z"})
+
+    def retire(self, name: str, version: str, **more: Any) -> RegisteredStack:
+        return super().retire(name, version, **{**more, **self.kept})
+
+
+def test_retire_by_a_server_with_names_and_a_clock_of_its_own_is_told_of_whom_it_names(write_stack: WriteStack) -> None:
+    with serving(Renaming(COMPANY)) as server:
+        done(server.url, "apply", write_stack("prod-gpu-a"))
+        with StackLifecycle.from_project(".") as life:
+            life.registry = RemoteRegistry(server.url)
+            found = life.retire("prod-gpu-a", "2.1.0")
+    assert (found.changed, found.made_good) == (True, False)
+    assert found.stack.retired == Retirement(by="Root of Example", at="2099-11-23T10:00:00Z", reason="")
+    with AuditStore(DATABASE) as audit:
+        (event,) = audit.get_events(type="StackRetired")
+    assert event.actor == "Root of Example"
+
+
+@pytest.mark.parametrize(("by", "changed"), [("carol", False), ("", True)], ids=["by another", "by the same"])
+def test_retire_that_a_server_had_done_before_it_was_asked_is_of_whom_it_names(
+    write_stack: WriteStack, by: str, *, changed: bool
+) -> None:
+    registry = Renaming(COMPANY)
+    with serving(registry) as server:
+        done(server.url, "apply", write_stack("prod-gpu-a"))
+        with StackLifecycle.from_project(".") as life:
+            life.registry = RemoteRegistry(server.url)
+            registry.kept = {"by": by or life.engine.actor.name, "at": "2026-11-23T10:00:00Z"}
+            found = life.retire("prod-gpu-a", "2.1.0")
+    assert found.changed is changed
+    assert events(StackRetired) == [StackRetired] * changed
 
 
 # Many at once
