@@ -13,8 +13,9 @@ Where that takes two repositories for one, the definition belongs to an environm
 
 A registered definition belongs wherever it would if it were read where it was when it was registered. Of a repository
 it is not known any more in which file, so that every path there fits. What was registered from a file of some machine,
-or from none, was perhaps a copy of what an environment runs on: it is enough that the environment says its name, or
-that one path ends as the other.
+or from none, was perhaps a copy of what an environment runs on: it is enough that the environment says its name, that
+its file or folder on this machine holds a definition of that name now, or that one path ends as the other. A file that
+is there and cannot be read may hold the name; one that is not there holds none.
 
 A file that a git server hands out by https (`raw.githubusercontent.com/org/repo/v1/stacks/prod.yaml`, and `/raw/` or
 `/-/raw/` below a repository) is that file of the repository. Its ref may hold slashes, so where the ref ends and the
@@ -32,9 +33,10 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from pydantic import Field
 
 from flowyml_policy.definitions import StackDefinition
-from flowyml_policy.errors import ReferenceMalformed
+from flowyml_policy.errors import FlowymlPolicyError, ReferenceMalformed
 from flowyml_policy.records import Source
 from flowyml_policy.records.provenance import Provenance
+from flowyml_policy.resolution.local import LocalSource
 from flowyml_policy.resolution.references import (
     FileReference,
     GitReference,
@@ -45,6 +47,7 @@ from flowyml_policy.resolution.references import (
     parse_stack_reference,
     reference_of,
 )
+from flowyml_policy.resolution.search import StackSearch
 from flowyml_policy.settings import Settings
 from flowyml_policy.settings.scalars import bracketed, is_loopback
 
@@ -152,9 +155,10 @@ def _is_meant(settings: Settings, reference: StackReference, definition: StackDe
         path = None if provenance is None else provenance.path
         return _is_there(settings, reference, _Place(source.kind, source.uri, path))
     place = _place_of(provenance.applied_from)
-    if _is_there(settings, reference, place):
-        return True
-    return not place.is_everywhere and (reference.stack == name or _may_be_there(settings, reference, place))
+    is_there = _is_there(settings, reference, place)
+    if is_there or place.is_everywhere:
+        return is_there
+    return reference.stack == name or _may_be_there(settings, reference, place) or _holds(settings, reference, name)
 
 
 def _place_of(source: Source) -> _Place:
@@ -195,6 +199,16 @@ def _may_be_there(settings: Settings, reference: _Address, place: _Place) -> boo
         named = "/".join(raw.path) if raw else unquote(urlsplit(reference.url).path)
     wanted, found = _segments(named), _segments(place.uri)
     return bool(wanted) and (_is_end(wanted, found) or _is_within(wanted, found))
+
+
+def _holds(settings: Settings, reference: _Address, name: str) -> bool:
+    """Whether what `reference` leads to on this machine holds a definition called `name`, as far as can be told."""
+    if not isinstance(reference, FileReference):
+        return False
+    try:
+        return bool(StackSearch(LocalSource(reference.path, root=settings.root).fetch()).find_all(name))
+    except FlowymlPolicyError:
+        return os.path.lexists(settings.root / reference.path)
 
 
 def _segments(path: str) -> list[str]:

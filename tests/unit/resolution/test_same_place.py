@@ -37,6 +37,7 @@ stacks:
   searched: {source: github, repo: org/stacks}
   web: {source: http, url: https://stacks.example/gpu.yaml}
 """
+VALID = "apiVersion: flowyml/v1\nkind: StackDefinition\nmetadata: {name: any}\nspec: {}\n"
 ALWAYS = {"by-name", "by-version", "by-registry"}
 
 
@@ -340,10 +341,66 @@ def test_environments_of_a_registered_definition_are_those_of_where_it_was_read_
         ("https://stacks.example/gpu.yaml", "git", "https://stacks.example/org/stacks"),
     ],
 )
-def test_environments_of_a_registered_definition_of_another_place_are_none(
+def test_environments_of_a_registered_definition_of_another_place_and_name_are_none(
     tmp_path: Path, named: str, kind: SourceKind, uri: str
 ) -> None:
+    (tmp_path / "stacks").mkdir()
+    (tmp_path / "stacks" / "gpu.yaml").write_text(VALID.replace("any", "gpu"))
     assert not _is_in_environment(tmp_path, named, registered(kind, uri))
+
+
+@pytest.mark.parametrize(
+    ("kind", "uri"),
+    [
+        ("stdin", "-"),
+        ("object", "flowyml.Stack"),
+        ("local", "elsewhere.yaml"),
+        ("local", "/another/machine/copy.yaml"),
+        ("registry", "registry://any@0.9.0"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("named", "content", "expected"),
+    [
+        ("file://./stacks/prod.yaml", VALID, True),
+        ("file://./stacks/prod.yaml", VALID.replace("spec: {}", "spec: {compute: {max_nodes: 4}}"), True),
+        ("file://./stacks", VALID, True),
+        ("file://./stacks/prod.yaml", f"{VALID.replace('any', 'cpu')}---\n{VALID}", True),
+        ("file://./stacks/prod.yaml", VALID.replace("spec: {}", "spec: 1"), True),
+        ("file://./stacks/prod.yaml", "any: [", True),
+        ("file://./stacks/prod.yaml", "cpu: [", False),
+        ("file://./stacks/prod.yaml", VALID.replace("any", "cpu"), False),
+        ("file://./stacks", VALID.replace("any", "cpu"), False),
+        ("file://./stacks#cpu", VALID, False),
+        ("file://./stacks/missing.yaml", VALID, False),
+    ],
+)
+def test_environments_of_a_definition_registered_from_a_copy_are_those_whose_file_holds_its_name(
+    tmp_path: Path, named: str, content: str, kind: SourceKind, uri: str, *, expected: bool
+) -> None:
+    (tmp_path / "stacks").mkdir()
+    (tmp_path / "stacks" / "prod.yaml").write_text(content)
+    assert _is_in_environment(tmp_path, named, registered(kind, uri)) is expected
+
+
+def test_environments_of_a_definition_registered_from_a_copy_include_one_whose_file_cannot_be_read(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "project" / "stacks").mkdir(parents=True)
+    (tmp_path / "outside.yaml").write_text(VALID)
+    (tmp_path / "project" / "stacks" / "prod.yaml").symlink_to(tmp_path / "outside.yaml")
+    assert _is_in_environment(tmp_path / "project", "file://./stacks/prod.yaml", registered("stdin", "-"))
+
+
+def test_environments_of_a_definition_of_a_key_include_it_when_registered_from_standard_input(tmp_path: Path) -> None:
+    (tmp_path / "stacks").mkdir()
+    (tmp_path / "stacks" / "prod.yaml").write_text(VALID)
+    (tmp_path / "flowyml.yaml").write_text(
+        "environments: {production: {stack: prod, require_lock: true}, dev: {stack: other}}\n"
+        "stacks: {prod: {source: local, path: stacks/prod.yaml}, other: {source: local, path: stacks/other.yaml}}\n"
+    )
+    settings = load_settings(project=tmp_path, environ={"HOME": str(tmp_path)})
+    assert environments_of(settings, definition(registered("stdin", "-"), "any")) == ("production",)
 
 
 def _is_in_environment(folder: Path, reference: str, provenance: Provenance | None) -> bool:
