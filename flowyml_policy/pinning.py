@@ -35,6 +35,7 @@ from flowyml_policy.records.result import EXIT_ALLOWED, EXIT_DENIED, EXIT_UNDECI
 from flowyml_policy.resolution.references import GitReference
 from flowyml_policy.resolution.resolver import ResolvedStack, StackResolver
 from flowyml_policy.resolution.same_place import is_repository, meant_by
+from flowyml_policy.resolution.source import FetchRules
 from flowyml_policy.settings import Settings
 
 Kind: TypeAlias = Literal["stack", "environment", "bundle"]
@@ -101,7 +102,10 @@ class Verified(Record):
 
 
 class StackPinning:
-    """Pins the stacks of one project. `bundles` tells the revisions of policy, `registry` what is registered."""
+    """Pins the stacks of one project. `bundles` tells the revisions of policy, `registry` what is registered.
+
+    FLOWYML_POLICY_OFFLINE=1 in `environ` asks no server: what would have to be asked for could not be resolved then.
+    """
 
     def __init__(
         self,
@@ -118,7 +122,10 @@ class StackPinning:
         self._environ = environ
 
     def lock(self) -> Locked:
-        """Pin everything as it is now. Raises LockfileError; what cannot be resolved is part of the answer."""
+        """Pin everything as it is now; what cannot be resolved is part of the answer.
+
+        Raises LockfileError, and UsageError for what FLOWYML_POLICY_OFFLINE cannot be.
+        """
         before = _without_damage(self.path)
         now, unchecked = self._now()
         changes = () if unchecked else tuple(_changes(before or Lockfile(), now))
@@ -126,7 +133,10 @@ class StackPinning:
         return Locked(path=str(self.path), lockfile=now, changes=changes, unchecked=unchecked, written=written)
 
     def verify(self) -> Verified:
-        """Compare what is pinned with what is there now. Raises LockfileError, also where nothing is pinned."""
+        """Compare what is pinned with what is there now.
+
+        Raises LockfileError, also where nothing is pinned, and UsageError as `lock` does.
+        """
         pinned = read_lockfile(self.path)
         if pinned is None:
             raise StackNotPinned(f"nothing is pinned: there is no {self.path}")
@@ -158,7 +168,12 @@ class StackPinning:
 
     def _now(self) -> tuple[Lockfile, tuple[Unchecked, ...]]:
         """Everything as a lockfile made now would pin it, but for what could not be resolved."""
-        resolver = StackResolver(settings=_undemanding(self._settings), registry=self._registry, environ=self._environ)
+        resolver = StackResolver(
+            settings=_undemanding(self._settings),
+            registry=self._registry,
+            rules=FetchRules().as_asked(os.environ if self._environ is None else self._environ),
+            environ=self._environ,
+        )
         stacks: dict[str, StackPin] = {}
         unchecked: list[Unchecked] = []
         for reference, environments in self._references().items():

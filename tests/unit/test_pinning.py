@@ -39,6 +39,7 @@ spec:
   runtime: {docker_image: "myregistry.azurecr.io/flowyml@sha256:%s"}
 """
 IMAGE = "a" * 64
+OFFLINE = "the repository is asked for at its server, and nothing is fetched offline"
 
 
 @pytest.fixture(autouse=True)
@@ -125,6 +126,24 @@ def test_lock_again_changes_nothing(repository: Path) -> None:
     again = pinning().lock()
     assert (again.exit_code, again.written, again.changes) == (0, False, ())
     assert repository.exists()
+
+
+def test_lock_and_verify_offline_ask_no_server(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pinning().lock()
+    before = Path("flowyml.lock").read_bytes()
+    moved = move_tag(repository)
+    monkeypatch.setenv("FLOWYML_POLICY_OFFLINE", "1")
+
+    verified, locked = pinning().verify(), pinning().lock()
+
+    assert (verified.exit_code, verified.changes) == (3, ())
+    assert [(one.name, one.environments, one.error.message) for one in verified.unchecked] == [
+        ("prod", ("production",), f"v1 of {OFFLINE}: file://{repository}")
+    ]
+    assert (locked.exit_code, locked.written, locked.unchecked) == (3, False, verified.unchecked)
+    assert Path("flowyml.lock").read_bytes() == before
+    monkeypatch.delenv("FLOWYML_POLICY_OFFLINE")
+    assert pinning().lock().lockfile.stacks["prod"].commit == moved
 
 
 def test_lock_is_the_same_from_every_folder(
@@ -493,6 +512,24 @@ def test_registered_stack_belongs_to_the_environment_whose_key_names_its_file_fa
         assert [one.status for one in life.apply([str(file)])] == ["registered"]
     with PolicyEngine.from_project(project) as engine:
         (result,) = engine.validate(["registry://prod-gpu-git@1.0.0"])
+    assert result.environments == ("production",)
+
+
+def test_stack_registered_from_standard_input_is_not_run_past_the_lock_of_its_environment_fails_closed(
+    project: Path,
+) -> None:
+    settings = (project / "flowyml.yaml").read_text()
+    settings = settings.replace("{stack: prod-gpu-large}", "{stack: prod, require_lock: true}")
+    (project / "flowyml.yaml").write_text(f"{settings}stacks: {{prod: {{source: local, path: here/prod.yaml}}}}\n")
+    (project / "here").mkdir()
+    (project / "here" / "prod.yaml").write_text(STACK % IMAGE)
+    with StackLifecycle.from_project(project) as life:
+        assert [one.status for one in life.apply(["-"], stdin=(STACK % IMAGE).encode())] == ["registered"]
+    with PolicyEngine.from_project(project) as engine:
+        with pytest.raises(PolicyUndecided) as raised:
+            engine.check("registry://prod-gpu-git@1.0.0", operation="run")
+        (result,) = engine.validate(["registry://prod-gpu-git@1.0.0"])
+    assert isinstance(raised.value.__cause__, StackNotPinned)
     assert result.environments == ("production",)
 
 
