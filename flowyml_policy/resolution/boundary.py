@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from flowyml_policy.definitions.files import display_path
@@ -12,22 +13,22 @@ from flowyml_policy.errors import SourceRefused, SourceUnreadable
 class Boundary:
     """The folder that no link at or below `named` may lead out of, wherever the working directory is.
 
-    That is `project`, where `named` lies in it, by whatever name of either. Outside it is the folder that was named, or
-    the folder of the file that was.
+    That is `project`, where `named` or a link on its way lies in it, by whatever name of either. Outside it, whoever
+    named a link meant what it leads to: that folder, or the folder of that file. Raises SourceUnreadable.
     """
 
     def __init__(self, named: Path, project: Path) -> None:
-        outside = named if named.is_dir() else named.parent
-        self._folder = os.path.realpath(project if _lies_in(named, project) else outside)
+        try:
+            self._folder = os.path.realpath(project) if _lies_in(named, project) else _folder_of(named)
+        except OSError as error:
+            raise _unfollowed(named, error) from error
 
     def inside(self, path: Path) -> Path:
         """Where `path` leads, every link followed. Raises SourceRefused if that is outside, SourceUnreadable."""
         try:
             real = Path(os.path.realpath(path))
         except OSError as error:
-            raise SourceUnreadable(
-                f"cannot follow the link {display_path(path)}: {error.strerror or type(error).__name__}"
-            ) from error
+            raise _unfollowed(path, error) from error
         if not real.is_relative_to(self._folder):
             raise SourceRefused(
                 f"a link leads out of {display_path(Path(self._folder))}: {display_path(path)}",
@@ -36,9 +37,33 @@ class Boundary:
         return real
 
 
+def _folder_of(named: Path) -> str:
+    real = os.path.realpath(named)
+    return real if os.path.isdir(real) else os.path.dirname(real)  # noqa: PTH112, PTH120  Path.is_dir raises for some
+
+
 def _lies_in(named: Path, project: Path) -> bool:
-    place = Path(os.path.abspath(named))  # noqa: PTH100  Path.absolute keeps `..`
-    if place.is_relative_to(os.path.abspath(project)):  # noqa: PTH100  as above
-        return True
-    real = os.path.realpath(project)
-    return any(Path(os.path.realpath(folder)).is_relative_to(real) for folder in place.parents)
+    written, real = os.path.abspath(project), os.path.realpath(project)  # noqa: PTH100  Path.absolute keeps `..`
+    for step in _steps(named):
+        place = Path(os.path.abspath(step))  # noqa: PTH100  as above
+        if place.is_relative_to(written):
+            return True
+        if any(Path(os.path.realpath(folder)).is_relative_to(real) for folder in place.parents):
+            return True
+    return False
+
+
+def _steps(named: Path) -> Iterator[str]:
+    """`named`, and while that is a link, what it leads to."""
+    passed: set[str] = set()
+    step = os.fspath(named)
+    while step not in passed:
+        yield step
+        passed.add(step)
+        if os.path.islink(step):  # noqa: PTH114  Path.is_symlink raises for some
+            step = os.path.join(os.path.dirname(step), os.readlink(step))  # noqa: PTH115, PTH118, PTH120  `..` stays
+
+
+def _unfollowed(path: Path, error: OSError) -> SourceUnreadable:
+    reason = error.strerror or type(error).__name__
+    return SourceUnreadable(f"cannot follow the link {display_path(path)}: {reason}")

@@ -1,7 +1,8 @@
 """Definitions in files of this machine.
 
 A file or folder is read where it lies, at every run anew. A link inside the project that leads out of it is
-refused; so is one that leads out of a folder (or, for a file, its folder) that was named outside the project.
+refused; so is one below a folder that was named outside the project and leads out of that. What is named outside may
+be a link itself.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class LocalSource(DefinitionSource):
             raise SourceMissing(f"there is no such file or folder: {self.uri}", advice=advice)
         boundary = Boundary(self.path, self._project)
         boundary.inside(self.path)
-        layout: Layout = "folder" if self.path.is_dir() else "file"
+        layout: Layout = "folder" if os.path.isdir(self.path) else "file"  # noqa: PTH112  Path.is_dir raises for some
         return LocalRevision(self.path, boundary, layout=layout, limits=self.limits)
 
 
@@ -98,7 +99,7 @@ class LocalRevision(Revision):
         if self.only_file is not None:
             return [] if folder else [self.only_file]
         top = self._named / folder if folder else self._named
-        if folder and not self._boundary.inside(top).is_dir():
+        if folder and not os.path.isdir(self._boundary.inside(top)):  # noqa: PTH112  as above
             return []
         try:
             found = [
@@ -113,7 +114,7 @@ class LocalRevision(Revision):
         place = self._place(path)
         if not os.path.lexists(place):
             return None
-        return "folder" if self._boundary.inside(place).is_dir() else "file"
+        return "folder" if os.path.isdir(self._boundary.inside(place)) else "file"  # noqa: PTH112  as above
 
     def _place(self, path: str) -> Path:
         return self._named if path == self.only_file else self._named / path

@@ -11,6 +11,7 @@ from flowyml_policy.definitions import StackDefinition
 from flowyml_policy.errors import FlowymlPolicyError, SourceRefused, SourceUnreadable
 from flowyml_policy.named_stacks import read_one
 from flowyml_policy.resolution.boundary import Boundary
+from flowyml_policy.resolution.local import LocalSource
 from flowyml_policy.resolution.paths import read_candidates
 
 STACK = "apiVersion: flowyml/v1\nkind: StackDefinition\nmetadata: {name: prod}\nspec: {}\n"
@@ -102,11 +103,45 @@ def test_link_out_of_a_project_that_is_named_by_another_link_fails_closed(projec
     assert outcome_of(str(project / "stacks/prod.yaml"), other) == ["prod"]
 
 
-def test_link_out_of_the_folder_of_a_file_that_is_named_outside_fails_closed(project: Path) -> None:
-    (project.parent / "shared/out.yaml").symlink_to("../named/prod.yaml")
-    (project.parent / "shared/in.yaml").symlink_to("prod.yaml")
-    assert outcome_of("../shared/out.yaml", project) == resolved_of("../shared/out.yaml", project) == [SourceRefused]
-    assert outcome_of("../shared/in.yaml", project) == resolved_of("../shared/in.yaml", project) == ["prod"]
+@pytest.mark.parametrize("to", ["../named/prod.yaml", "../named"], ids=["file", "folder"])
+def test_link_that_is_named_outside_is_followed(project: Path, to: str) -> None:
+    (project.parent / "shared/current.yaml").symlink_to("next.yaml")
+    (project.parent / "shared/next.yaml").symlink_to(to)
+    path = "../shared/current.yaml"
+    assert outcome_of(path, project) == resolved_of(path, project) == ["folder"]
+
+
+def test_open_file_is_read_by_its_number(project: Path) -> None:
+    with (project.parent / "named/prod.yaml").open() as file:
+        assert outcome_of(f"/dev/fd/{file.fileno()}", project) == ["folder"]
+
+
+def test_link_of_the_project_that_a_link_outside_leads_to_fails_closed(project: Path) -> None:
+    (project / "stacks/out.yaml").symlink_to("../../named/prod.yaml")
+    (project.parent / "shared/current.yaml").symlink_to("../project/stacks/out.yaml")
+    (project.parent / "shared/good.yaml").symlink_to("../project/stacks/prod.yaml")
+    path = "../shared/current.yaml"
+    assert outcome_of(path, project) == resolved_of(path, project) == [SourceRefused]
+    path = "../shared/good.yaml"
+    assert outcome_of(path, project) == resolved_of(path, project) == ["prod"]
+
+
+def test_link_below_a_link_that_is_named_outside_fails_closed(project: Path) -> None:
+    (project.parent / "current").symlink_to("named")
+    (project.parent / "named/out.yaml").symlink_to("../shared/prod.yaml")
+    revision = LocalSource("../current", root=project).fetch()
+    assert revision.list_paths() == ["prod.yaml"]
+    with pytest.raises(SourceRefused):
+        revision.read("out.yaml")
+
+
+@pytest.mark.parametrize("place", ["stacks", "../shared"], ids=["project", "outside"])
+def test_link_to_what_no_system_can_look_up_is_undecided_and_the_others_are_read(project: Path, place: str) -> None:
+    (project / place / "long.yaml").symlink_to("a" * 300)
+    paths = [f"{place}/long.yaml", "stacks/prod.yaml"]
+    outcomes = [type(one.content) for one in read_candidates(paths, project=project)]
+    assert outcomes == [SourceUnreadable, StackDefinition]
+    assert resolved_of(paths[0], project) == [SourceUnreadable]
 
 
 def test_library_reads_a_path_within_the_same_boundary(project: Path) -> None:
@@ -130,3 +165,16 @@ def test_link_that_cannot_be_followed_fails_closed(project: Path, monkeypatch: p
     with pytest.raises(SourceUnreadable) as caught:
         boundary.inside(project / "stacks/closed.yaml")
     assert caught.value.message == f"cannot follow the link {project}/stacks/closed.yaml: Permission denied"
+
+
+def test_named_link_outside_that_cannot_be_followed_fails_closed(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    (project.parent / "shared/closed.yaml").symlink_to("prod.yaml")
+    monkeypatch.setattr("os.readlink", unreadable)
+    with pytest.raises(SourceUnreadable) as caught:
+        Boundary(Path("../shared/closed.yaml"), project)
+    assert caught.value.message == "cannot follow the link ../shared/closed.yaml: Permission denied"
