@@ -63,6 +63,7 @@ def examine(project: str | None) -> Iterator[Check]:
         yield _platform(settings)
         yield from _unsupported(settings)
         yield from _policy(settings)
+        yield from _registry(settings)
         yield _audit(settings)
         yield from exposure(settings.audit_path, os.geteuid())
     yield _flowyml()
@@ -132,6 +133,27 @@ def _policy(settings: Settings) -> Iterator[Check]:
     own = sum(entry.root == "project" for entry in codes)
     rules = ", ".join(str(folder) for folder in settings.rule_folders)
     yield Check("rules", f"{plural(len(codes), 'code')}" + (f", {own} of them from {rules}" if rules else ""))
+
+
+def _registry(settings: Settings) -> Iterator[Check]:
+    """The company's registry, which is not asked: whether the certificates can be read that it is trusted by."""
+    import ssl  # noqa: PLC0415  rarely asked
+
+    remote = settings.policy.registry
+    if remote.url is None:
+        return
+    ca = None if remote.ca is None else settings.resolved(("policy", "registry", "ca"), remote.ca)
+    try:
+        ssl.create_default_context(cafile=ca)
+    except OSError as error:
+        reason = "it holds no certificates" if isinstance(error, ssl.SSLError) else error.strerror
+        yield Check(
+            "registry",
+            f"the CA certificates of {remote.url} cannot be read: {ca}: {reason}",
+            "name a readable PEM file in policy.registry.ca, or put it there",
+        )
+    else:
+        yield Check("registry", f"{remote.url}, not asked")
 
 
 def _audit(settings: Settings) -> Check:

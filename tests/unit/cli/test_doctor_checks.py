@@ -1,4 +1,4 @@
-"""What the doctor finds of an audit's file whose owner is somebody else."""
+"""What the doctor finds of an audit's file whose owner is somebody else, and of the company's registry."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import pwd
 from pathlib import Path
 
 import pytest
+import trustme
 
-from flowyml_policy.cli.doctor_checks import Check, exposure
+from flowyml_policy.cli.doctor_checks import Check, examine, exposure
 
 ME = os.geteuid()
 SOMEBODY_ELSE = ME + 1
@@ -40,3 +41,42 @@ def test_exposure_of_an_audit_that_is_or_will_be_closed_finds_nothing(tmp_path: 
 
 def test_exposure_of_an_audit_that_is_not_there_finds_nothing(tmp_path: Path) -> None:
     assert list(exposure(tmp_path / "policy.db", SOMEBODY_ELSE)) == []
+
+
+def registry_checks(project: Path, section: str) -> list[Check]:
+    """What the doctor says of the registry, where `section` is that of a project in the folder `project`."""
+    (project / "flowyml.yaml").write_text(f"policy: {{registry: {section}}}\n")
+    return [check for check in examine(str(project)) if check.name == "registry"]
+
+
+@pytest.fixture(name="project")
+def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("FLOWYML_ENV", "FLOWYML_POLICY_SETTINGS"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(None, "No such file or directory"), ("junk", "it holds no certificates")]
+)
+def test_registry_whose_certificates_cannot_be_read_is_to_do(project: Path, content: str | None, reason: str) -> None:
+    file = project / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    assert registry_checks(project, "{url: 'https://company.example', ca: ca.pem}") == [
+        Check(
+            "registry",
+            f"the CA certificates of https://company.example cannot be read: {file}: {reason}",
+            "name a readable PEM file in policy.registry.ca, or put it there",
+        )
+    ]
+
+
+def test_registry_of_the_company_is_named_and_not_asked(project: Path) -> None:
+    trustme.CA().cert_pem.write_to_path(str(project / "ca.pem"))
+    for section in ("{url: 'https://company.example', ca: ca.pem}", "{url: 'https://company.example'}"):
+        assert registry_checks(project, section) == [Check("registry", "https://company.example, not asked")]
+
+
+def test_registry_of_the_project_itself_is_no_line(project: Path) -> None:
+    assert registry_checks(project, "{}") == []
