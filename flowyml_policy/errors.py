@@ -214,7 +214,10 @@ class SourceChanged(SourceError):
     """A source holds something else than what it was pinned to."""
 
     code = "source_changed"
-    default_advice = "find out who changed it; if the change is meant, pin the new one"
+    default_advice = (
+        "find out who changed it; if the change is meant, pin the new one: run `flowyml-policy stack lock`, or correct"
+        " the sha256 or commit that names it"
+    )
 
 
 class SourceNotPinned(SourceError):

@@ -114,7 +114,11 @@ def exact_version(reference: str) -> tuple[str, str]:
     parsed = parse_stack_reference(reference)
     if isinstance(parsed, NameReference | RegistryReference) and parsed.wanted and parsed.wanted[0] not in "^~":
         return parsed.name, parsed.wanted
-    raise UsageError(f"{reference!r} names no one version of a stack", advice="write prod-gpu@2.1.0")
+    name = parsed.name if isinstance(parsed, NameReference | RegistryReference) else "NAME"
+    raise UsageError(
+        f"{reference!r} names no one version of a stack",
+        advice=f"write {name}@VERSION; `flowyml-policy stack list --all-versions` shows what is registered",
+    )
 
 
 def hidden_stacks(words: Iterable[str], *, open_resolver: OpenResolver) -> Iterator[tuple[str, str]]:

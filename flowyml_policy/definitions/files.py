@@ -6,9 +6,10 @@ cannot be listed is an error. Only regular files are opened, so that no pipe or 
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ from flowyml_policy.strict_yaml import Limits
 
 _SUFFIXES: Final = (".yaml", ".yml")
 _SETTINGS_FILE: Final = "flowyml.yaml"
+_NAMED: Final = 3
 
 
 def find_files(
@@ -33,8 +35,9 @@ def find_files(
 
     `*.yaml` and `*.yml` in all folders below, except hidden files and folders, flowyml.yaml, links that leave
     the folder, and what `skip` names (the project's waivers). A folder that is met twice through a link is
-    listed once. Raises NoStacksFound for a folder without any, SourceUnreadable for what cannot be listed;
-    where `unlisted` is given, folders below that cannot be listed are put there, and the others are still listed.
+    listed once; one below that is gone when its turn comes holds nothing. Raises NoStacksFound for a folder
+    without any, SourceUnreadable for what cannot be listed; where `unlisted` is given, folders below that cannot
+    be listed are put there, and the others are still listed.
     `watch` is called before each folder, and may raise to end the search.
     """
     if not _is_folder(path):
@@ -43,9 +46,10 @@ def find_files(
         return [path]
     skipped = {os.path.realpath(one) for one in skip}
     root = os.path.realpath(path)
-    names = [name for name, real in _walk(str(path), root, unlisted, watch) if real not in skipped]
+    leaving: list[str] = []
+    names = [name for name, real in _walk(str(path), root, unlisted, watch, leaving) if real not in skipped]
     if not names and not unlisted:
-        raise NoStacksFound(f"no *.yaml or *.yml file is in the folder {display_path(path)}")
+        raise NoStacksFound(f"no *.yaml or *.yml file is in the folder {display_path(path)}{_but(leaving)}")
     return [Path(name) for name in sorted(names)]
 
 
@@ -75,10 +79,22 @@ def display_path(path: Path) -> str:
     return os.fsencode(path.as_posix()).decode(errors="backslashreplace")
 
 
+def _but(leaving: Sequence[str]) -> str:
+    """That there are links which lead out of the folder, where there are any."""
+    if not leaving:
+        return ""
+    named = ", ".join(display_path(Path(link)) for link in sorted(leaving)[:_NAMED])
+    more = f" and {len(leaving) - _NAMED:,} more" if len(leaving) > _NAMED else ""
+    return f"; no link that leads out of it is followed: {named}{more}"
+
+
 def _walk(
-    top: str, root: str, unlisted: list[SourceUnreadable] | None, watch: Callable[[], object]
+    top: str, root: str, unlisted: list[SourceUnreadable] | None, watch: Callable[[], object], leaving: list[str]
 ) -> Iterator[tuple[str, str]]:
-    """Definition files below `top`, by path and by real path; each folder once, by its own name before any link."""
+    """Definition files below `top`, by path and by real path; each folder once, by its own name before any link.
+
+    Links out of `root` to what may hold definitions are put into `leaving`.
+    """
     visited: set[str] = set()
     waiting = [top]
     linked: list[str] = []
@@ -89,22 +105,17 @@ def _walk(
         if real in visited:
             continue
         visited.add(real)
-        try:
-            entries = _entries(folder)
-        except SourceUnreadable as error:
-            if unlisted is None:
-                raise
-            unlisted.append(error)
-            continue
-        for entry in entries:
+        for entry in _entries(folder, unlisted, may_be_gone=folder != top):
             if entry.name.startswith("."):
                 continue
             target = _target(entry, real)
+            is_definition = entry.name.lower().endswith(_SUFFIXES) and entry.name != _SETTINGS_FILE
             if not _is_inside(target, root):
-                continue
-            if _is_folder(entry):
+                if is_definition or _is_folder(entry):
+                    leaving.append(entry.path)
+            elif _is_folder(entry):
                 (linked if entry.is_symlink() else waiting).append(entry.path)
-            elif entry.name.lower().endswith(_SUFFIXES) and entry.name != _SETTINGS_FILE:
+            elif is_definition:
                 yield entry.path, target
 
 
@@ -116,13 +127,23 @@ def _target(entry: os.DirEntry[str], folder: str) -> str:
     return f"{folder.rstrip(os.sep)}{os.sep}{entry.name}"
 
 
-def _entries(folder: str) -> list[os.DirEntry[str]]:
+def _entries(folder: str, unlisted: list[SourceUnreadable] | None, *, may_be_gone: bool) -> Sequence[os.DirEntry[str]]:
+    """What is in `folder`, sorted; nothing in one that may be gone and is. See find_files for `unlisted`."""
     try:
         with os.scandir(folder) as found:
             return sorted(found, key=lambda entry: entry.name)
     except OSError as error:
-        shown = display_path(Path(folder))
-        raise SourceUnreadable(f"cannot list the folder {shown}: {error.strerror or error}") from error
+        # What is left of a folder that goes away at that moment may answer by any error, as one of a process does.
+        if may_be_gone and (error.errno == errno.ENOENT or not os.path.lexists(folder)):
+            return []
+        unreadable = SourceUnreadable(
+            f"cannot list the folder {display_path(Path(folder))}: {error.strerror or error}",
+            advice="let this user list it, or name a folder without it",
+        )
+        if unlisted is None:
+            raise unreadable from error
+        unlisted.append(unreadable)
+        return []
 
 
 def _is_folder(path: Path | os.DirEntry[str]) -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 from flowyml_policy import StackResolver
 from flowyml_policy.errors import DefinitionInvalid, FlowymlPolicyError, UsageError
-from flowyml_policy.named_stacks import hidden_stacks, read_argument, read_one
+from flowyml_policy.named_stacks import exact_version, hidden_stacks, read_argument, read_one
 from flowyml_policy.records import Source
 
 if TYPE_CHECKING:
@@ -125,3 +125,21 @@ def test_read_one_object_that_is_no_valid_definition_is_called_an_object() -> No
     candidate = read_one(Printed(), open_resolver=StackResolver, project=Path())
     assert isinstance(candidate.content, DefinitionInvalid)
     assert candidate.source == Source(kind="object", uri=f"object:{__name__}.Printed")
+
+
+@pytest.mark.parametrize(
+    ("reference", "advised"),
+    [
+        ("prod-gpu-large", "prod-gpu-large"),
+        ("prod-gpu-large@^2", "prod-gpu-large"),
+        ("registry://prod-gpu-large", "prod-gpu-large"),
+        ("https://example.org/prod.yaml", "NAME"),
+    ],
+)
+def test_exact_version_of_what_names_none_advises_one_of_the_same_stack(reference: str, advised: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        exact_version(reference)
+    assert caught.value.message == f"{reference!r} names no one version of a stack"
+    said = f"write {advised}@VERSION; `flowyml-policy stack list --all-versions` shows what is registered"
+    assert caught.value.advice == said
+    assert exact_version("prod-gpu-large@2.1.0") == ("prod-gpu-large", "2.1.0")

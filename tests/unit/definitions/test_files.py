@@ -147,6 +147,39 @@ def test_find_files_of_a_folder_without_stacks_fails_closed(tmp_path: Path) -> N
     assert caught.value.exit_code == 3
 
 
+def test_find_files_of_a_folder_with_nothing_but_links_out_names_them(tmp_path: Path) -> None:
+    make(tmp_path, "outside/o.yaml", "in/b.txt")
+    folder = tmp_path / "in"
+    (folder / "out.yaml").symlink_to("../outside/o.yaml")
+    (folder / "out").symlink_to("../outside")
+    (folder / "out.txt").symlink_to("../outside/o.yaml")
+    said = f"no *.yaml or *.yml file is in the folder {folder}; no link that leads out of it is followed: "
+
+    with pytest.raises(NoStacksFound) as caught:
+        find_files(folder)
+    assert caught.value.message == f"{said}{folder}/out, {folder}/out.yaml"
+    for name in ("p.yaml", "q.yaml", "r.yaml"):
+        (folder / name).symlink_to("../outside/o.yaml")
+    with pytest.raises(NoStacksFound) as caught:
+        find_files(folder)
+    assert caught.value.message == f"{said}{folder}/out, {folder}/out.yaml, {folder}/p.yaml and 2 more"
+
+
+def test_find_files_passes_by_a_folder_that_vanishes_and_fails_closed_for_all_of_it(tmp_path: Path) -> None:
+    make(tmp_path, "a.yaml", "b/c.yaml", "gone/d.yaml")
+
+    def remove() -> None:
+        if asked.pop():
+            (tmp_path / "gone" / "d.yaml").unlink()
+            (tmp_path / "gone").rmdir()
+
+    asked = [False, True, False]
+    assert [path.name for path in find_files(tmp_path, watch=remove)] == ["a.yaml", "c.yaml"]
+    make(tmp_path, "top/e.yaml")
+    with pytest.raises(SourceUnreadable, match=r"cannot list the folder .*top: No such file or directory"):
+        find_files(tmp_path / "top", watch=lambda: (tmp_path / "top").rename(tmp_path / "away"))
+
+
 @pytest.mark.parametrize("name", ["absent", "absent/a.yaml", "nul\0.yaml"])
 def test_find_files_of_nothing_fails_closed(tmp_path: Path, name: str) -> None:
     with pytest.raises(SourceUnreadable, match="no such file or folder can be reached"):
@@ -165,8 +198,9 @@ def __closed(open_folder: Path) -> Iterator[None]:
 
 @pytest.mark.usefixtures("_closed", "_as_nobody")
 def test_find_files_of_a_folder_that_cannot_be_listed_fails_closed(open_folder: Path) -> None:
-    with pytest.raises(SourceUnreadable, match=r"cannot list the folder .*closed: Permission denied"):
+    with pytest.raises(SourceUnreadable, match=r"cannot list the folder .*closed: Permission denied") as caught:
         find_files(open_folder)
+    assert caught.value.advice == "let this user list it, or name a folder without it"
 
 
 @pytest.mark.usefixtures("_closed", "_as_nobody")
