@@ -86,7 +86,8 @@ _findings contains finding if {
 	shape.valid
 	some name
 	some reported in data.flowyml.rules[name].findings
-	level := object.get(levels.shipped, [reported.code, "enforcement"], "hard")
+	catalogued := object.get(data.flowyml.catalogue.codes, [reported.code, "enforcement"], "hard")
+	level := object.get(levels.changed, [reported.code], catalogued)
 	level != "disabled"
 	finding := object.union(reported, {
 		"severity": object.get({"advisory": "warn"}, level, "deny"),

@@ -5,8 +5,6 @@
 #   project says in policies.levels. A code without an entry is hard, and so is one whose level is no level.
 #   The project can only make a level stricter, so that it cannot disable a code; it can bring back one that the
 #   company disabled.
-#
-#   The catalogues are read leaf by leaf: to mention one whole would copy it for every decision.
 package flowyml.lib.levels
 
 import data.flowyml.lib.text
@@ -20,12 +18,9 @@ level(root, code) := object.get(_stricter, [company, project], "hard") if {
 
 # METADATA
 # description: |
-#   For each code that ships the level in force, as `enforcement`: the catalogue itself unless somebody changes a level,
-#   so that a finding costs one look.
-shipped := data.flowyml.catalogue.codes if {
-	input.project.policies.levels == {}
-	not data.org.levels
-} else := {code: {"enforcement": level("flowyml", code)} | some code, _ in data.flowyml.catalogue.codes}
+#   The level in force for each code that somebody changes, as if it shipped; every other one has that of its catalogue.
+#   With it a finding of what ships costs two looks.
+changed := {code: level("flowyml", code) | some code, _ in object.union(_levels, _tightened)}
 
 # METADATA
 # description: What is wrong with data.org.levels and policies.levels.

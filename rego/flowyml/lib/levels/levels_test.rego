@@ -29,12 +29,12 @@ test_level_that_is_none_is_hard if {
 		with input as inputs.plain
 }
 
-test_shipped_levels_are_those_of_the_catalogue_unless_somebody_changes_one if {
-	shipped == _catalogue.codes with data.flowyml.catalogue as _catalogue with input as inputs.plain
-	shipped["a.b"] == {"enforcement": "hard"} with data.flowyml.catalogue as _catalogue with input as _at("hard")
-	shipped["a.b"] == {"enforcement": "advisory"} with data.flowyml.catalogue as _catalogue
-		with data.org.levels as {"a.b": "advisory"}
-		with input as inputs.plain
+test_changed_levels_are_those_that_somebody_mentions if {
+	changed == {} with data.flowyml.catalogue as _catalogue with input as inputs.plain
+	changed == {"a.b": "hard"} with data.flowyml.catalogue as _catalogue with input as _at("hard")
+	changed == {"a.b": "soft", "a.odd": "hard"} with data.flowyml.catalogue as _catalogue
+		with data.org.levels as {"a.b": "advisory", "a.odd": "mild"}
+		with input as _at("soft")
 }
 
 test_level_of_the_company_replaces_the_catalogue if {

@@ -28,7 +28,10 @@ valid if {
 		[input.stack.name, input.source.kind],
 		input.environments,
 		input.stack.labels,
+		input.project.policies.allowed_stacks,
 		input.project.policies.required_labels,
+		input.project.policies.image_policy.allowed_registries,
+		input.project.policies.image_policy.required_labels,
 	]
 	{text | text := texts[_][_]; not is_string(text)} == set()
 	type_name(input.stack.version) in {"string", "null"}
@@ -36,8 +39,10 @@ valid if {
 		some facts in input.images
 		is_array(facts.paths)
 		is_string(facts.ref)
-		{type_name(facts.registry), type_name(facts.repository)} - {"string", "null"} == set()
-		image := [facts.tag, facts.via, facts.inspected, facts.error]
+		{type_name(facts.registry), type_name(facts.repository), type_name(facts.tag)} - {"string", "null"} == set()
+		image := [facts.via, facts.inspected, facts.error]
 	]
 	count(images) == count(input.images)
+	{type_name(path) | path := input.images[_].paths[_]} - {"array"} == set()
+	{type_name(key) | key := input.images[_].paths[_][_]} - {"string", "number"} == set()
 }

@@ -46,15 +46,16 @@ _wrong := {
 	"project/policies": [null],
 	"project/policies/levels": [null, []],
 	"project/policies/rule_data": [null, []],
-	"project/policies/allowed_stacks": ["a", {}],
+	"project/policies/allowed_stacks": ["a", {}, [1], [null]],
 	"project/policies/required_labels": ["a", {}, [1], [null]],
 	"project/policies/image_policy": [null],
-	"project/policies/image_policy/allowed_registries": ["a", {}],
-	"project/policies/image_policy/required_labels": ["a", {}],
+	"project/policies/image_policy/allowed_registries": ["a", {}, ["gcr.io", 1]],
+	"project/policies/image_policy/required_labels": ["a", {}, [1]],
 	"images/0/ref": [null, 1],
 	"images/0/registry": [1],
 	"images/0/repository": [1],
-	"images/0/paths": [null, "a", {}],
+	"images/0/tag": [1, {}],
+	"images/0/paths": [null, "a", {}, [7], ["a"], [[null]], [["a"], ["a", {}]]],
 }
 
 test_invalid_values if {
@@ -67,7 +68,7 @@ test_invalid_values if {
 }
 
 # What only has to be there, whatever it is.
-_present := {"images/0/tag", "images/0/via", "images/0/error", "images/0/inspected"}
+_present := {"images/0/via", "images/0/error", "images/0/inspected"}
 
 test_valid_whatever_a_value_is_that_no_rule_minds if {
 	every path in _present {
