@@ -162,7 +162,7 @@ class ProjectPins:
             else tuple(
                 pin
                 for pin in lockfile.stacks.values()
-                if pin.uri == place or (pin.kind in GIT_KINDS and is_repository(pin.uri, place))
+                if pin.uri == place or (pin.kind in GIT_KINDS and is_repository(pin.uri, place, below_prefixes=False))
             )
         )
 

@@ -17,9 +17,9 @@ or from none, was perhaps a copy of what an environment runs on: it is enough th
 its file or folder on this machine holds a definition of that name now, or that one path ends as the other. A file that
 is there and cannot be read may hold the name; one that is not there holds none.
 
-A file that a git server hands out by https (`raw.githubusercontent.com/org/repo/v1/stacks/prod.yaml`, and `/raw/` or
-`/-/raw/` below a repository) is that file of the repository. Its ref may hold slashes, so where the ref ends and the
-path begins is told by the path that it is compared with.
+A file that a git server hands out by https (`raw.githubusercontent.com/org/repo/v1/stacks/prod.yaml`, and `/raw/`,
+`/-/raw/` or `/blob/` below a repository) is that file of the repository. Its ref may hold slashes, so where the ref
+ends and the path begins is told by the path that it is compared with.
 """
 
 from __future__ import annotations
@@ -70,6 +70,8 @@ _OF_TRANSPORTS: Final = {"", "_git", "~"}
 _RAW_HOSTS: Final = {"raw.githubusercontent.com": "github.com"}
 """Hosts of files alone, and those of their repositories, which are an owner and a name."""
 _OWNER_AND_NAME: Final = 2
+_HANDED_OUT: Final = {"raw", "blob"}
+"""What stands between a repository and the ref of its file; a file at `blob` is handed out where `raw` is asked for."""
 _FULL_REFS: Final = ("heads", "tags")
 
 _Address: TypeAlias = FileReference | GitReference | HttpReference
@@ -167,7 +169,7 @@ def _place_of(source: Source) -> _Place:
         bracketed(urlsplit(source.uri).hostname or "")
     except ValueError:
         return _Place("object", "")
-    return _Place("object", "") if "\0" in source.uri else _Place(source.kind, source.uri)
+    return _Place("object", "") if "\0" in unquote(source.uri) else _Place(source.kind, source.uri)
 
 
 def _is_there(settings: Settings, reference: _Address, place: _Place) -> bool:
@@ -272,13 +274,13 @@ def _raw_file(url: str) -> _RawFile | None:
     parts = unquote(address.path).strip("/").split("/")
     if host in _RAW_HOSTS:
         host, owned, rest = _RAW_HOSTS[host], parts[:_OWNER_AND_NAME], parts[_OWNER_AND_NAME:]
-    elif "-" in parts and parts[parts.index("-") + 1 :][:1] == ["raw"]:
-        mark = parts.index("-")
-        owned, rest = parts[:mark], parts[mark + 2 :]
-    elif parts[_OWNER_AND_NAME : _OWNER_AND_NAME + 1] == ["raw"]:
-        owned, rest = parts[:_OWNER_AND_NAME], parts[_OWNER_AND_NAME + 1 :]
     else:
-        return None
+        mark = next((at for at in range(_OWNER_AND_NAME, len(parts)) if parts[at] in _HANDED_OUT), None)
+        if mark is None:
+            return None
+        owned, rest = parts[:mark], parts[mark + 1 :]
+        if owned[-1] == "-":
+            owned = owned[:-1]
     if rest[:1] == ["refs"] and rest[1:2] and rest[1] in _FULL_REFS:
         rest = rest[2:]
     return _RawFile(f"https://{host}/{'/'.join(owned)}", tuple(rest)) if rest[1:] else None
@@ -291,8 +293,11 @@ def _is_in_repository(reference: GitReference, place: _Place) -> bool:
     return is_there and is_repository(reference.url, place.uri)
 
 
-def is_repository(one: str, other: str) -> bool:
-    """Whether two addresses may lead to one repository; see above. False for what is no address."""
+def is_repository(one: str, other: str, *, below_prefixes: bool = True) -> bool:
+    """Whether two addresses may lead to one repository; see above. False for what is no address.
+
+    Without `below_prefixes` two https addresses of one repository have one path: a server that has both has two.
+    """
     try:
         named, read = urlsplit(one), urlsplit(other)
     except ValueError:
@@ -304,13 +309,15 @@ def is_repository(one: str, other: str) -> bool:
     paths = _without_homes(_path(named), _path(read))
     if paths[0] == paths[1]:
         return True
-    is_one_transport = (named.scheme == "ssh") == (read.scheme == "ssh")
-    return not (is_one_transport and _host(named) in _KNOWN_HOSTS) and _is_end(*paths)
+    by_ssh = {named.scheme == "ssh", read.scheme == "ssh"}
+    is_one_path = (len(by_ssh) == 1 and _host(named) in _KNOWN_HOSTS) or (by_ssh == {False} and not below_prefixes)
+    return not is_one_path and _is_end(*paths)
 
 
 def _folder(path: str) -> str:
     """The folder of a repository of this machine; its links are followed."""
-    return os.path.realpath(unquote(path)).removesuffix(".git").rstrip("/")
+    folder = unquote(path)
+    return folder if "\0" in folder else os.path.realpath(folder).removesuffix(".git").rstrip("/")
 
 
 def _host(address: SplitResult) -> str:

@@ -305,12 +305,20 @@ def test_require_takes_the_pin_of_what_the_environment_runs_on_and_no_other_fail
 def test_pins_at_a_place_are_those_that_were_read_there(pinned: ProjectPins) -> None:
     assert pinned.pins_at(GPU.uri) == (GPU,)
     assert pinned.pins_at("https://github.com/my-org/forks.git") == ()
+    assert pinned.pins_at("file:///no%00path") == ()
     assert pinned.pins_at("stacks/gpu.yaml") == ()
 
 
 @pytest.mark.parametrize("uri", ["https://github.com/My-Org/ML-stacks", "ssh://git@github.com/my-org/ml-stacks.git"])
 def test_pins_at_a_repository_are_found_by_every_spelling_of_it(pinned: ProjectPins, uri: str) -> None:
     assert pinned.pins_at(uri) == (GPU,)
+
+
+def test_pins_at_a_repository_leave_out_another_one_of_its_server(path: Path) -> None:
+    there = GPU.model_copy(update={"uri": "https://git.example/ml/stacks", "kind": "git"})
+    write_lockfile(path, LOCKFILE.model_copy(update={"stacks": {**LOCKFILE.stacks, "prod": there}}))
+    assert pins(path).pins_at("https://git.example/teams/ml/stacks") == ()
+    assert pins(path).pins_at("ssh://git@git.example/srv/ml/stacks.git") == (there,)
 
 
 def test_pins_at_a_repository_leave_out_what_can_be_no_address_and_what_is_none(path: Path) -> None:

@@ -186,6 +186,9 @@ RAW = "https://raw.githubusercontent.com/org/stacks"
         ("gitlab://git.example/g/s#gpu.yaml", "https://git.example:8443/g/s/-/raw/main/gpu.yaml?ref_type=heads"),
         ("git+https://[2001:db8::1]/g/s#gpu.yaml", "https://[2001:db8::1]:8443/g/s/-/raw/main/gpu.yaml"),
         ("git+https://git.example/org/s#gpu.yaml", "https://git.example/org/s/raw/branch/main/gpu.yaml"),
+        ("git+https://git.example/org/s#gpu.yaml", "https://git.example/scm/org/s/raw/main/gpu.yaml"),
+        ("github://org/stacks@v1#stacks/gpu.yaml", "https://github.com/org/stacks/blob/v1/stacks/gpu.yaml?raw=true"),
+        ("gitlab://g/s#gpu.yaml", "https://gitlab.com/g/s/-/blob/main/gpu.yaml"),
         (f"{RAW}/v1/stacks/gpu.yaml", f"{RAW}/feature/x/stacks/gpu.yaml"),
         (f"{RAW}/feature/x/stacks/gpu.yaml", f"{RAW}/refs/tags/v1/stacks/gpu.yaml"),
         (f"{RAW}/v1/gpu.yaml", "https://github.com/org/stacks/raw/v2/gpu.yaml"),
@@ -221,7 +224,6 @@ def test_environments_of_a_repositorys_file_are_those_of_where_its_server_hands_
         ),
         ("github://org/stacks@v1#other", f"{RAW}/v1/stacks/gpu.yaml"),
         ("gitlab://org/stacks#stacks/gpu.yaml", f"{RAW}/v1/stacks/gpu.yaml"),
-        ("gitlab://g/s#gpu.yaml", "https://gitlab.com/g/s/-/blob/main/gpu.yaml"),
         (f"{RAW}/v1/stacks/gpu.yaml", f"{RAW}/v1/stacks/cpu.yaml"),
         (f"{RAW}/v1/stacks/gpu.yaml", "https://stacks.example/v1/stacks/gpu.yaml"),
     ],
@@ -312,6 +314,7 @@ def registered(kind: SourceKind, uri: str) -> RegisteredProvenance:
         ("https://stacks.example/gpu.yaml#any", "registry", "registry://any@0.9.0"),
         ("github://org/stacks@v1#any", "git", "https://[not an address"),
         ("file://./stacks#any", "local", "no\0path"),
+        ("file://./stacks#any", "git", "file:///no%00path"),
     ],
 )
 def test_environments_of_a_registered_definition_are_those_of_where_it_was_read_before(
