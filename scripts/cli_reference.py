@@ -39,9 +39,14 @@ ended; `stack validate` streams it. Where a path or a stack may be named, a word
 path, and a note on stderr says so. No link inside the project is followed out of it. Where FlowyML is installed,
 `flowyml enterprise` takes the same commands.
 
+A bare name is a key of `stacks:`, a definition in the folder `stacks`, and the highest release in the registry. All are
+looked at: where they have different digests, the name means none of them, which is an error that names them.
+`name@2.2.0` names the version that only one of them has, `registry://name` the registry's.
+
 `FLOWYML_POLICY_OFFLINE=1` in the environment asks no git server, no http source and no company's registry: what is
-pinned and was read before (a full commit id, or what `flowyml.lock` pins where `require_lock` is set; an http source
-with its `sha256`) comes from the user's cache, the files of this machine are read, and all else could not be decided.
+pinned and was read before (a full commit id, or what `flowyml.lock` pins where the environment that is asked for has
+`require_lock`; an http source with its `sha256`) comes from the user's cache, the files of this machine are read, and
+all else could not be decided. So `stack lock` and `stack verify` tell what they could not check (exit 3).
 """
 
 
