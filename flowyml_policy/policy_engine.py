@@ -33,17 +33,17 @@ from flowyml_policy.errors import (
     PolicyUndecided,
     UsageError,
 )
-from flowyml_policy.lockfile import ProjectPins
 from flowyml_policy.named_stacks import read_named, read_one
 from flowyml_policy.normaliser import Normaliser
 from flowyml_policy.policy_checks import UnavailableEvaluator, read_bundles, read_catalogue
+from flowyml_policy.project_pins import ProjectPins
 from flowyml_policy.project_policy import load_policy
-from flowyml_policy.records import Actor, Decision, Evaluator, Judgement, PolicyInput, Recorder, Result, StackPins
+from flowyml_policy.records import Actor, Decision, Evaluator, Judgement, PolicyInput, Recorder, Result
 from flowyml_policy.resolution import Candidate, require_pinned
 from flowyml_policy.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from flowyml_policy.records import CatalogueEntry
+    from flowyml_policy.records import CatalogueEntry, StackPins
     from flowyml_policy.stack_resolver import StackResolver
 
 CHECKS = ("validate", "run")

@@ -6,18 +6,22 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from typing_extensions import Self
 
 from flowyml_policy.errors import FlowymlPolicyError, SourceUnreadable
-from flowyml_policy.lockfile import ProjectPins
-from flowyml_policy.records import LastDecisions, StackPins, StackRegistry
+from flowyml_policy.project_pins import ProjectPins
+from flowyml_policy.records import LastDecisions, StackRegistry
 from flowyml_policy.registry import LocalRegistry, RemoteRegistry
 from flowyml_policy.resolution import resolver
 from flowyml_policy.resolution.cache import ContentCache
 from flowyml_policy.resolution.names import BUILTIN
 from flowyml_policy.resolution.source import FetchRules, is_offline
 from flowyml_policy.settings import Settings, load_settings
+
+if TYPE_CHECKING:  # loaded where there is a lockfile
+    from flowyml_policy.records import StackPins
 
 
 class StackResolver(resolver.StackResolver):

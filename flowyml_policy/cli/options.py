@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -57,8 +56,12 @@ def policy_option(command: F) -> F:
 
 def audit_list(ctx: click.Context, project: str | None) -> str:
     """The command that shows what was just recorded."""
-    where = f" --project {shlex.quote(project)}" if project else ""
-    return f"{ctx.find_root().command_path} audit list{where}"
+    command = f"{ctx.find_root().command_path} audit list"
+    if not project:
+        return command
+    import shlex  # noqa: PLC0415  a name to quote is rare
+
+    return f"{command} --project {shlex.quote(project)}"
 
 
 def standard_input(named: Collection[str]) -> bytes | None:

@@ -123,7 +123,7 @@ class Spec(Part):
     )
 
 
-class Definition(Record):
+class Definition(Part):
     """The four keys that every definition has."""
 
     api_version: Literal["flowyml/v1"] = Field(alias="apiVersion", description="The schema of this definition.")

@@ -96,7 +96,7 @@ class LockFacts(Record):
     bundles: dict[str, str] = Field(default_factory=dict)
 
 
-class RunFacts(Record):
+class RunFacts(Part):
     """What a pipeline run asks for beside the stack."""
 
     pipeline: str

@@ -11,6 +11,9 @@ from typing import Final
 from flowyml_policy.errors import SettingsInvalid
 
 PROJECT_FILE: Final = "flowyml.yaml"
+LOCKFILE: Final = "flowyml.lock"
+"""Beside flowyml.yaml."""
+
 PLATFORM_FILE: Final = Path("/etc/flowyml-policy/settings.yaml")
 PLATFORM_VARIABLE: Final = "FLOWYML_POLICY_SETTINGS"
 ENVIRONMENT_VARIABLE: Final = "FLOWYML_ENV"

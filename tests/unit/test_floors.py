@@ -38,7 +38,7 @@ FLOORS = (
     ),
     ("actor", "definitions", "settings", "storage"),
     ("audit", "images", "locks", "opa", "registry", "resolution"),
-    ("bundles", "lockfile", "normaliser"),
+    ("bundles", "lockfile", "normaliser", "project_pins"),
     (
         "answers",
         "policy_checks",

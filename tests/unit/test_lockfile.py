@@ -19,7 +19,8 @@ from flowyml_policy.errors import (
     StackDrifted,
     StackNotPinned,
 )
-from flowyml_policy.lockfile import Lockfile, ProjectPins, read_lockfile, write_lockfile
+from flowyml_policy.lockfile import Lockfile, read_lockfile, write_lockfile
+from flowyml_policy.project_pins import ProjectPins
 from flowyml_policy.records import LockFacts, StackPin
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
