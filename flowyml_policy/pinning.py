@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator
+from typing_extensions import Self
 
 from flowyml_policy.definitions.files import display_path
 from flowyml_policy.errors import (
@@ -52,7 +53,8 @@ BUNDLES: Final = "bundles"
 class Change(Record):
     """One thing that is not as it was pinned. `what` is the part of it that changed; null for all of it.
 
-    `pinned` and `found` are null where there was, or is, nothing.
+    `pinned` and `found` are null where there was, or is, nothing. `uri` and `ref` are the address and the ref that a
+    stack is pinned at; null for what has none.
     """
 
     kind: Kind
@@ -60,6 +62,22 @@ class Change(Record):
     what: Told | None = None
     pinned: Told | None = None
     found: Told | None = None
+    uri: Told | None = None
+    ref: Told | None = None
+
+    @classmethod
+    def of_stack(
+        cls,
+        name: str,
+        pin: StackPin | None,
+        *,
+        what: str | None = None,
+        pinned: str | None = None,
+        found: str | None = None,
+    ) -> Self:
+        """A change of the stack called `name`, which is pinned as `pin`."""
+        uri, ref = (None, None) if pin is None else (pin.uri, pin.ref)
+        return cls(kind="stack", name=name, what=what, pinned=pinned, found=found, uri=uri, ref=ref)
 
 
 class Unchecked(Record):
@@ -128,7 +146,7 @@ class StackPinning:
         """
         before = _without_damage(self.path)
         now, unchecked = self._now()
-        changes = () if unchecked else tuple(_changes(before or Lockfile(), now))
+        changes = () if unchecked else tuple(_changes(before or Lockfile(), now, pins=now.stacks))
         written = False if unchecked else write_lockfile(self.path, now)
         return Locked(path=str(self.path), lockfile=now, changes=changes, unchecked=unchecked, written=written)
 
@@ -143,8 +161,8 @@ class StackPinning:
         now, unchecked = self._now()
         moved = tuple(one for one in unchecked if self._has_changed(pinned, one))
         changes = (
-            *_changes(_without(pinned, unchecked), now),
-            *(Change(kind="stack", name=one.name, found=one.error.message) for one in moved),
+            *_changes(_without(pinned, unchecked), now, pins=pinned.stacks),
+            *(Change.of_stack(one.name, _pin_of(one, pinned), found=one.error.message) for one in moved),
         )
         left = tuple(one for one in unchecked if one not in moved)
         return Verified(path=str(self.path), checked=len(now.stacks), changes=changes, unchecked=left)
@@ -255,7 +273,12 @@ def _without(lockfile: Lockfile, unchecked: tuple[Unchecked, ...]) -> Lockfile:
     )
 
 
-def _changes(pinned: Lockfile, now: Lockfile) -> Iterator[Change]:
+def _pin_of(one: Unchecked, pinned: Lockfile) -> StackPin | None:
+    return next((pin for name, pin in pinned.stacks.items() if mask_text(name)[0] == one.name), None)
+
+
+def _changes(pinned: Lockfile, now: Lockfile, *, pins: Mapping[str, StackPin]) -> Iterator[Change]:
+    """What differs from `pinned`; each stack with the address and ref that `pins` has it at."""
     for kind, before, after in (
         ("environment", pinned.environments, now.environments),
         ("bundle", pinned.bundles, now.bundles),
@@ -265,7 +288,7 @@ def _changes(pinned: Lockfile, now: Lockfile) -> Iterator[Change]:
                 yield Change(kind=kind, name=name, pinned=before.get(name), found=after.get(name))  # type: ignore[arg-type]  # the two literals
     stacks = now.stacks if pinned.version == VERSION else _without_full_refs(now.stacks)
     for name in sorted({*pinned.stacks, *stacks}):
-        yield from _changes_of(name, pinned.stacks.get(name), stacks.get(name))
+        yield from _changes_of(name, pinned.stacks.get(name), stacks.get(name), pins.get(name))
 
 
 def _without_full_refs(stacks: Mapping[str, StackPin]) -> dict[str, StackPin]:
@@ -273,11 +296,11 @@ def _without_full_refs(stacks: Mapping[str, StackPin]) -> dict[str, StackPin]:
     return {name: pin.model_copy(update={"full_ref": None}) for name, pin in stacks.items()}
 
 
-def _changes_of(name: str, pinned: StackPin | None, now: StackPin | None) -> Iterator[Change]:
+def _changes_of(name: str, pinned: StackPin | None, now: StackPin | None, pin: StackPin | None) -> Iterator[Change]:
     if pinned is None or now is None:
-        yield Change(
-            kind="stack",
-            name=name,
+        yield Change.of_stack(
+            name,
+            pin,
             pinned=None if pinned is None else pinned.definition,
             found=None if now is None else now.definition,
         )
@@ -285,7 +308,7 @@ def _changes_of(name: str, pinned: StackPin | None, now: StackPin | None) -> Ite
     before, after = _parts(pinned), _parts(now)
     for what in dict.fromkeys((*before, *after)):
         if before.get(what) != after.get(what):
-            yield Change(kind="stack", name=name, what=what, pinned=before.get(what), found=after.get(what))
+            yield Change.of_stack(name, pin, what=what, pinned=before.get(what), found=after.get(what))
 
 
 def _parts(pin: StackPin) -> dict[str, str | None]:

@@ -8,18 +8,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from flowyml_policy.mask import mask_text
 from flowyml_policy.outputs.blocks import error_lines, word
 from flowyml_policy.outputs.screen import Screen, plural, printable
 
 if TYPE_CHECKING:
-    from flowyml_policy.lockfile import Lockfile
     from flowyml_policy.pinning import Change, Locked, Unchecked, Verified
 
 
 def _locked_table(screen: Screen, locked: Locked) -> None:
     _lines(screen, _unchecked_lines(screen, locked.unchecked))
-    _lines(screen, _change_lines(screen, locked.changes, "pinned", locked.lockfile))
+    _lines(screen, _change_lines(screen, locked.changes, "pinned"))
     path = _shown(locked.path)
     if locked.unchecked:
         screen.line(f"nothing was written: {plural(len(locked.unchecked), 'name')} could not be resolved")
@@ -28,9 +26,9 @@ def _locked_table(screen: Screen, locked: Locked) -> None:
         screen.line(f"{said}  {plural(len(locked.lockfile.stacks), 'stack')} in {path}")
 
 
-def _verified_table(screen: Screen, verified: Verified, pinned: Lockfile) -> None:
+def _verified_table(screen: Screen, verified: Verified) -> None:
     _lines(screen, _unchecked_lines(screen, verified.unchecked))
-    _lines(screen, _change_lines(screen, verified.changes, "CHANGED", pinned))
+    _lines(screen, _change_lines(screen, verified.changes, "CHANGED"))
     path = _shown(verified.path)
     if verified.exit_code == 0:
         screen.line(f"{word(screen, 'ok')}  {plural(verified.checked, 'stack')} as pinned in {path}")
@@ -44,27 +42,19 @@ def _verified_table(screen: Screen, verified: Verified, pinned: Lockfile) -> Non
             screen.line(line)
 
 
-def _change_lines(screen: Screen, changes: Sequence[Change], name: str, pins: Lockfile) -> Iterator[str]:
-    """Each thing that changed, where `pins` has it from, and each part with what was pinned and found."""
+def _change_lines(screen: Screen, changes: Sequence[Change], name: str) -> Iterator[str]:
+    """Each thing that changed, where it is pinned at, and each part with what was pinned and found."""
     for number, (thing, found) in enumerate(groupby(changes, key=lambda change: (change.kind, change.name))):
         parts = list(found)
         title = screen.style(printable(" ".join(thing)), bold=True)
         if number and any(part.what is not None for part in parts):
             yield ""
-        uri, ref = _origin(parts[0], pins)
-        yield f"{word(screen, name)}  {title}" + (printable(f"  ({ref} of {uri})") if ref else "")
+        ref = parts[0].ref
+        yield f"{word(screen, name)}  {title}" + (printable(f"  ({ref} of {parts[0].uri})") if ref else "")
         for part in parts:
             if part.what is not None:
                 yield f"  {printable(part.what)}"
             yield from _sides(screen, part, 2 if part.what is None else 4)
-
-
-def _origin(change: Change, pins: Lockfile) -> tuple[str | None, str | None]:
-    """The address and the ref that the stack which changed is pinned at; nothing for what has none."""
-    if change.kind != "stack":
-        return None, None
-    named = (pin for name, pin in pins.stacks.items() if mask_text(name)[0] == change.name)
-    return next(((mask_text(pin.uri)[0], pin.ref) for pin in named), (None, None))
 
 
 def _sides(screen: Screen, change: Change, indent: int) -> Iterator[str]:
@@ -105,12 +95,8 @@ def _locked_json(screen: Screen, locked: Locked) -> None:
     _print_json(screen, locked.model_dump(mode="json", exclude={"lockfile"}))
 
 
-def _verified_json(screen: Screen, verified: Verified, pinned: Lockfile) -> None:
-    changes = [
-        {**change.model_dump(mode="json"), **dict(zip(("uri", "ref"), _origin(change, pinned), strict=True))}
-        for change in verified.changes
-    ]
-    _print_json(screen, {"ok": verified.exit_code == 0, **verified.model_dump(mode="json"), "changes": changes})
+def _verified_json(screen: Screen, verified: Verified) -> None:
+    _print_json(screen, {"ok": verified.exit_code == 0, **verified.model_dump(mode="json")})
 
 
 def _print_json(screen: Screen, value: Mapping[str, object]) -> None:
@@ -119,7 +105,4 @@ def _print_json(screen: Screen, value: Mapping[str, object]) -> None:
 
 
 LOCKED: Final[dict[str, Callable[[Screen, Locked], None]]] = {"table": _locked_table, "json": _locked_json}
-VERIFIED: Final[dict[str, Callable[[Screen, Verified, Lockfile], None]]] = {
-    "table": _verified_table,
-    "json": _verified_json,
-}
+VERIFIED: Final[dict[str, Callable[[Screen, Verified], None]]] = {"table": _verified_table, "json": _verified_json}

@@ -55,12 +55,10 @@ def verify(ctx: click.Context, output_format: str, project: str | None, rules: t
     Exit: 0 nothing changed, 1 something did, 3 something could not be checked, whatever else changed.
     """
     from flowyml_policy.cli import lock_screens  # noqa: PLC0415
-    from flowyml_policy.lockfile import Lockfile, read_lockfile  # noqa: PLC0415  loads pydantic
 
     with _pinning(project, rules) as pinning:
         verified = pinning.verify()
-        pinned = read_lockfile(pinning.path) or Lockfile()
-    lock_screens.VERIFIED[output_format](Screen.of(sys.stdout), verified, pinned)
+    lock_screens.VERIFIED[output_format](Screen.of(sys.stdout), verified)
     ctx.exit(verified.exit_code)
 
 

@@ -62,5 +62,7 @@ def test_verify_of_a_tag_that_moved_names_it_and_its_repository(examples: Any, r
         ("gpu", "commit", f"file://{repository}", "v1"),
     ]
     assert (told["changes"][1]["pinned"], told["changes"][1]["found"]) == (before, after)
+    pinned = json.loads(examples.run("stack", "lock", "--format", "json").stdout)
+    assert [one for one in pinned["changes"] if one["kind"] == "stack"] == told["changes"]
     assert refused.exit_code == 3
     assert "pin the new one: run `flowyml-policy stack lock`" in " ".join(refused.stdout.split())

@@ -134,7 +134,10 @@ def test_verify_of_an_http_stack_that_changed_tells_both_digests_and_exits_1(pro
     verified = pinning().verify()
     after = StackResolver().resolve("web").digest
     assert (verified.exit_code, verified.unchecked) == (1, ())
-    assert verified.changes == (Change(kind="stack", name="web", what="definition", pinned=before, found=after),)
+    uri = server.url("/web.yaml")
+    assert verified.changes == (
+        Change(kind="stack", name="web", what="definition", pinned=before, found=after, uri=uri),
+    )
     assert before != after
     assert project.exists()
 
@@ -185,7 +188,7 @@ def test_http_stack_with_its_sha256_is_verified_from_the_cache_and_drift_where_i
     verified = pinning().verify()
     said = f"pinned to {digest(STACK)}, and its content is {digest(CHANGED)}: {server.url('/web.yaml')}"
     assert (verified.exit_code, verified.unchecked) == (1, ())
-    assert verified.changes == (Change(kind="stack", name="web", found=said),)
+    assert verified.changes == (Change(kind="stack", name="web", found=said, uri=server.url("/web.yaml")),)
     error = raised_by(lambda: StackResolver().resolve(env="production"))
     assert (type(error), error.message) == (SourceChanged, said)
 

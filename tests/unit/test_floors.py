@@ -38,10 +38,11 @@ FLOORS = (
     ),
     ("actor", "definitions", "settings", "storage"),
     ("audit", "images", "locks", "opa", "registry", "resolution"),
-    ("bundles", "lockfile", "normaliser", "project_pins"),
+    ("bundles", "lockfile", "normaliser"),
     (
         "answers",
         "policy_checks",
+        "project_pins",
         "project_policy",
         "stack_resolver",
         "named_stacks",

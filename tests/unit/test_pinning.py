@@ -86,6 +86,13 @@ def move_tag(repository: Path) -> str:
     return git(repository, "rev-parse", "v1^{commit}")
 
 
+def change_of_prod(
+    repository: Path, *, pinned: str | None, found: str, what: str | None = None, ref: str = "v1"
+) -> Change:
+    uri = f"file://{repository}"
+    return Change(kind="stack", name="prod", what=what, pinned=pinned, found=found, uri=uri, ref=ref)
+
+
 def pinning(bundles: dict[str, str] | None = None) -> StackPinning:
     settings = load_settings()
     return StackPinning(
@@ -173,10 +180,36 @@ def test_verify_after_a_tag_moved_tells_what_changed_and_exits_1(repository: Pat
 
     verified = pinning().verify()
 
+    new = digest_of(repository / "prod.yaml")
     assert verified.exit_code == 1
     assert verified.changes == (
-        Change(kind="stack", name="prod", what="definition", pinned=old, found=digest_of(repository / "prod.yaml")),
-        Change(kind="stack", name="prod", what="commit", pinned=before, found=after),
+        change_of_prod(repository, what="definition", pinned=old, found=new),
+        change_of_prod(repository, what="commit", pinned=before, found=after),
+    )
+
+
+def test_lock_of_a_stack_tells_its_address_and_the_ref_that_it_is_pinned_at(project: Path, repository: Path) -> None:
+    assert pinning().lock().changes[-1] == change_of_prod(
+        repository, pinned=None, found=digest_of(repository / "prod.yaml")
+    )
+    settings = project / "flowyml.yaml"
+    git(repository, "tag", "v2")
+    settings.write_text(settings.read_text().replace("ref: v1", "ref: v2"))
+
+    assert pinning().lock().changes == (
+        change_of_prod(repository, ref="v2", what="ref", pinned="v1", found="v2"),
+        change_of_prod(repository, ref="v2", what="full_ref", pinned="refs/tags/v1", found="refs/tags/v2"),
+    )
+
+
+def test_lock_of_a_project_that_names_a_stack_no_more_tells_no_address_of_it(project: Path, repository: Path) -> None:
+    pinning().lock()
+    gone = digest_of(repository / "prod.yaml")
+    (project / "flowyml.yaml").write_text("environments: {dev: {stack: local}}\n")
+
+    assert pinning().lock().changes == (
+        Change(kind="environment", name="production", pinned="prod"),
+        Change(kind="stack", name="prod", pinned=gone),
     )
 
 
@@ -242,7 +275,10 @@ def test_verify_after_a_pinned_tag_was_deleted_tells_so_and_exits_1(
 
     said = f"the repository has no branch or tag 'v1': file://{repository}"
     assert (verified.exit_code, verified.unchecked) == (1, ())
-    assert verified.changes == tuple(Change(kind="stack", name=name, found=said) for name in sorted({"prod", named}))
+    assert verified.changes == tuple(
+        Change(kind="stack", name=name, found=said, uri=f"file://{repository}", ref="v1")
+        for name in sorted({"prod", named})
+    )
 
 
 @pytest.mark.parametrize(("old", "new"), [("ref: v1", "ref: v9"), ("/repository'", "/other'")])
@@ -273,7 +309,7 @@ def test_verify_tells_of_a_tag_that_gave_way_to_a_branch_of_its_name(repository:
 
     assert (verified.exit_code, verified.unchecked) == (1, ())
     assert verified.changes == (
-        Change(kind="stack", name="prod", what="full_ref", pinned="refs/tags/v1", found="refs/heads/v1"),
+        change_of_prod(repository, what="full_ref", pinned="refs/tags/v1", found="refs/heads/v1"),
     )
 
 
@@ -459,6 +495,8 @@ def test_verify_tells_of_environments_stacks_and_policy_that_came_and_went(
     pinning().lock()
     pinned = read_lockfile(project / "flowyml.lock")
     assert pinned is not None
+    large = pinned.stacks["prod-gpu-large"]
+    assert (large.uri, large.ref) == ("stacks/prod-gpu-large.yaml", None)
     text = (
         (project / "flowyml.yaml")
         .read_text()
@@ -473,7 +511,7 @@ def test_verify_tells_of_environments_stacks_and_policy_that_came_and_went(
         Change(kind="environment", name="production", pinned="prod-gpu-large"),
         Change(kind="environment", name="staging", found="staging-cpu"),
         Change(kind="bundle", name="flowyml", pinned="1", found="2"),
-        Change(kind="stack", name="prod-gpu-large", pinned=pinned.stacks["prod-gpu-large"].definition),
+        Change.of_stack("prod-gpu-large", large, pinned=large.definition),
         Change(kind="stack", name="staging-cpu", found=digest_of(project / "stacks" / "staging-cpu.yaml")),
     )
 
@@ -547,7 +585,7 @@ def test_verify_of_what_changed_beside_what_cannot_be_reached_tells_both_and_exi
     verified = pinning().verify()
 
     assert verified.changes[0] == Change(
-        kind="stack", name="staging", what="definition", pinned=before, found=digest_of(Path(path))
+        kind="stack", name="staging", what="definition", pinned=before, found=digest_of(Path(path)), uri=path
     )
     assert [one.name for one in verified.unchecked] == ["prod"]
     assert verified.exit_code == 3
