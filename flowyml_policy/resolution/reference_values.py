@@ -40,22 +40,23 @@ _COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class NameReference:
-    """A name, looked up as DESIGN 10 says; `wanted` is a version or a range, None for the highest release."""
+class _NamedStack:
+    """A stack by its name; `wanted` is a version or a range, None for the highest release."""
 
     name: str
     wanted: str | None = None
 
     def __post_init__(self) -> None:
-        parts.name(self.name)
-        if self.name.lower().endswith(FILE_ENDINGS):
-            raise ReferenceMalformed("it names a file", advice=f"write file://./{self.name}")
+        self._check_name()
         if self.wanted is not None:
             parts.wanted(self.wanted)
 
+    def _check_name(self) -> None:
+        parts.name(self.name)
+
     @property
     def source_kind(self) -> SourceKind:
-        """The registry is the last place in which a name is looked up."""
+        """The registry is the last place in which a bare name is looked up."""
         return "registry"
 
     def __str__(self) -> str:
@@ -63,23 +64,21 @@ class NameReference:
 
 
 @dataclass(frozen=True, slots=True)
-class RegistryReference:
+class NameReference(_NamedStack):
+    """A bare name, looked up as DESIGN 10 says."""
+
+    def _check_name(self) -> None:
+        parts.name(self.name)
+        if self.name.lower().endswith(FILE_ENDINGS):
+            raise ReferenceMalformed("it names a file", advice=f"write file://./{self.name}")
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryReference(_NamedStack):
     """A name that only the stack registry answers."""
 
-    name: str
-    wanted: str | None = None
-
-    def __post_init__(self) -> None:
-        parts.name(self.name)
-        if self.wanted is not None:
-            parts.wanted(self.wanted)
-
-    @property
-    def source_kind(self) -> SourceKind:
-        return "registry"
-
     def __str__(self) -> str:
-        return f"registry://{self.name}" + ("" if self.wanted is None else f"@{self.wanted}")
+        return f"registry://{_NamedStack.__str__(self)}"
 
 
 @dataclass(frozen=True, slots=True)
