@@ -35,7 +35,8 @@ from flowyml_policy.records.record import Record
 from flowyml_policy.records.result import EXIT_ALLOWED, EXIT_DENIED, EXIT_UNDECIDED
 from flowyml_policy.resolution.references import GitReference
 from flowyml_policy.resolution.resolver import ResolvedStack, StackResolver
-from flowyml_policy.resolution.same_place import is_repository, meant_by
+from flowyml_policy.resolution.same_place import meant_by
+from flowyml_policy.resolution.same_repository import is_repository
 from flowyml_policy.resolution.source import FetchRules
 from flowyml_policy.settings import Settings
 

@@ -50,7 +50,7 @@ class ProjectPins:
 
     def pins_at(self, uri: str) -> tuple[StackPin, ...]:
         """The pins of stacks that were read at `uri`, or in its repository by another spelling; see StackPins."""
-        from flowyml_policy.resolution.same_place import GIT_KINDS, is_repository  # noqa: PLC0415  only for addresses
+        from flowyml_policy.resolution.same_repository import GIT_KINDS, is_repository  # noqa: PLC0415  only for addresses
 
         lockfile, _ = self._state()
         place = mask_text(uri)[0]

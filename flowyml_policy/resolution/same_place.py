@@ -5,21 +5,15 @@ Another way to name a stack must not take it out of an environment. So a definit
 or version does not matter, nor what is asked of an http address. A repository of this machine is the folder that its
 links lead to, and what lies in it: a file there belongs to the repository, and a file of the repository to its folder.
 
-A repository on a network is its host and its path there, whoever asks for it, by whatever transport and port, in small
-letters or capitals, with `.git` or without. By ssh the path begins where the server's folders do (`/srv/git/org/repo`)
-or at somebody's home (`~/org/repo`), and by https often below a prefix (`/scm/org/repo`), so it is enough that one path
-ends as the other. Of the large hosts it is known that by one transport a path is written in one way.
-Where that takes two repositories for one, the definition belongs to an environment more, and is judged more strictly.
+Where two addresses lead to one repository, same_repository tells, and of a file that a git server hands out by https,
+raw_file. Where these take two places for one, the definition belongs to an environment more, and is judged more
+strictly.
 
 A registered definition belongs wherever it would if it were read where it was when it was registered. Of a repository
 it is not known any more in which file, so that every path there fits. What was registered from a file of some machine,
 or from none, was perhaps a copy of what an environment runs on: it is enough that the environment says its name, that
 its file or folder on this machine holds a definition of that name now, or that one path ends as the other. A file that
 is there and cannot be read may hold the name; one that is not there holds none.
-
-A file that a git server hands out by https (`raw.githubusercontent.com/org/repo/v1/stacks/prod.yaml`, and `/raw/`,
-`/-/raw/` or `/blob/` below a repository) is that file of the repository. Its ref may hold slashes, so where the ref
-ends and the path begins is told by the path that it is compared with.
 """
 
 from __future__ import annotations
@@ -27,8 +21,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple, TypeAlias
-from urllib.parse import SplitResult, unquote, urlsplit
+from typing import NamedTuple, TypeAlias
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field
 
@@ -37,6 +31,7 @@ from flowyml_policy.errors import FlowymlPolicyError, ReferenceMalformed
 from flowyml_policy.records import Source
 from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.resolution.local import LocalSource
+from flowyml_policy.resolution.raw_file import RawFile, raw_file
 from flowyml_policy.resolution.references import (
     FileReference,
     GitReference,
@@ -47,32 +42,10 @@ from flowyml_policy.resolution.references import (
     parse_stack_reference,
     reference_of,
 )
+from flowyml_policy.resolution.same_repository import GIT_KINDS, folder_of, host_of, is_end, is_repository
 from flowyml_policy.resolution.search import StackSearch
 from flowyml_policy.settings import Settings
-from flowyml_policy.settings.scalars import bracketed, is_loopback
-
-_OTHER_NAMES: Final = {
-    "ssh.github.com": "github.com",
-    "www.github.com": "github.com",
-    "altssh.gitlab.com": "gitlab.com",
-    "altssh.bitbucket.org": "bitbucket.org",
-    "ssh.dev.azure.com": "dev.azure.com",
-}
-"""What large hosts are called besides, for the sake of a transport."""
-_KNOWN_HOSTS: Final = frozenset(_OTHER_NAMES.values())
-GIT_KINDS: Final = frozenset({"git", "github", "gitlab"})
-_OF_TRANSPORTS: Final = {"", "_git", "~"}
-"""Segments of a path that are no part of the repository's name; Azure DevOps has `_git` by https alone.
-
-`~` is the home of whoever asks by ssh.
-"""
-
-_RAW_HOSTS: Final = {"raw.githubusercontent.com": "github.com"}
-"""Hosts of files alone, and those of their repositories, which are an owner and a name."""
-_OWNER_AND_NAME: Final = 2
-_HANDED_OUT: Final = {"raw", "blob"}
-"""What stands between a repository and the ref of its file; a file at `blob` is handed out where `raw` is asked for."""
-_FULL_REFS: Final = ("heads", "tags")
+from flowyml_policy.settings.scalars import bracketed
 
 _Address: TypeAlias = FileReference | GitReference | HttpReference
 
@@ -99,27 +72,7 @@ class _Place(NamedTuple):
     def folder(self) -> str | None:
         """The folder of a repository of this machine; null for everything else."""
         address = urlsplit(self.uri) if self.kind in GIT_KINDS else None
-        return _folder(address.path) if address is not None and address.scheme == "file" else None
-
-
-class _RawFile(NamedTuple):
-    """A file that a git server hands out: its repository's address, and the segments of its ref and path."""
-
-    repository: str
-    segments: tuple[str, ...]
-
-    @property
-    def path(self) -> tuple[str, ...]:
-        """The longest path that it may have: all but one segment of the ref."""
-        return self.segments[1:]
-
-    def ends_with(self, path: tuple[str, ...]) -> bool:
-        return self.path[-len(path) :] == path
-
-    def is_below(self, path: tuple[str, ...]) -> bool:
-        """Whether `path` may be the file, or a folder that it lies in."""
-        found = self.path
-        return any(found[start : start + len(path)] == path for start in range(len(found)))
+        return folder_of(address.path) if address is not None and address.scheme == "file" else None
 
 
 def environments_of(settings: Settings, definition: StackDefinition) -> tuple[str, ...]:
@@ -180,7 +133,7 @@ def _is_there(settings: Settings, reference: _Address, place: _Place) -> bool:
         return _is_address(reference, place)
     if place.kind == "local":
         return _is_in_folder(reference, place)
-    raw = _raw_file(place.uri) if place.kind == "http" else None
+    raw = raw_file(place.uri) if place.kind == "http" else None
     return _is_of(reference, raw) if raw else _is_in_repository(reference, place)
 
 
@@ -197,10 +150,10 @@ def _may_be_there(settings: Settings, reference: _Address, place: _Place) -> boo
     elif isinstance(reference, GitReference):
         named = reference.path or ""
     else:
-        raw = _raw_file(reference.url)
+        raw = raw_file(reference.url)
         named = "/".join(raw.path) if raw else unquote(urlsplit(reference.url).path)
     wanted, found = _segments(named), _segments(place.uri)
-    return bool(wanted) and (_is_end(wanted, found) or _is_within(wanted, found))
+    return bool(wanted) and (is_end(wanted, found) or _is_within(wanted, found))
 
 
 def _holds(settings: Settings, reference: _Address, name: str) -> bool:
@@ -241,25 +194,25 @@ def _is_in_folder(reference: GitReference, place: _Place) -> bool:
 
 
 def _is_address(reference: HttpReference, place: _Place) -> bool:
-    raw = _raw_file(reference.url)
+    raw = raw_file(reference.url)
     if place.kind != "http":
         return raw is not None and _is_handed_out(raw, place)
     named, read = urlsplit(reference.url), urlsplit(place.uri)
-    if (_host(named), named.path) == (_host(read), read.path):
+    if (host_of(named), named.path) == (host_of(read), read.path):
         return True
-    other = _raw_file(place.uri)
+    other = raw_file(place.uri)
     if raw is None or other is None or not is_repository(raw.repository, other.repository):
         return False
     return raw.ends_with(other.path) or other.ends_with(raw.path)
 
 
-def _is_of(reference: GitReference, raw: _RawFile) -> bool:
+def _is_of(reference: GitReference, raw: RawFile) -> bool:
     """Whether a file that a server hands out may be the one that `reference` leads to."""
     is_there = reference.path is None or raw.is_below(tuple(reference.path.split("/")))
     return is_there and is_repository(reference.url, raw.repository)
 
 
-def _is_handed_out(raw: _RawFile, place: _Place) -> bool:
+def _is_handed_out(raw: RawFile, place: _Place) -> bool:
     """Whether `raw` is the file that was read from a repository."""
     if place.kind not in GIT_KINDS:
         return False
@@ -267,89 +220,11 @@ def _is_handed_out(raw: _RawFile, place: _Place) -> bool:
     return is_there and is_repository(raw.repository, place.uri)
 
 
-def _raw_file(url: str) -> _RawFile | None:
-    """The file of a repository that a git server hands out at `url`; None for any other address."""
-    address = urlsplit(url)
-    host = bracketed(address.hostname or "")
-    parts = unquote(address.path).strip("/").split("/")
-    if host in _RAW_HOSTS:
-        host, owned, rest = _RAW_HOSTS[host], parts[:_OWNER_AND_NAME], parts[_OWNER_AND_NAME:]
-    else:
-        mark = next((at for at in range(_OWNER_AND_NAME, len(parts)) if parts[at] in _HANDED_OUT), None)
-        if mark is None:
-            return None
-        owned, rest = parts[:mark], parts[mark + 1 :]
-        if owned[-1] == "-":
-            owned = owned[:-1]
-    if rest[:1] == ["refs"] and rest[1:2] and rest[1] in _FULL_REFS:
-        rest = rest[2:]
-    return _RawFile(f"https://{host}/{'/'.join(owned)}", tuple(rest)) if rest[1:] else None
-
-
 def _is_in_repository(reference: GitReference, place: _Place) -> bool:
     if place.kind not in GIT_KINDS:
         return False
     is_there = None in {reference.path, place.path} or f"{place.path}/".startswith(f"{reference.path}/")
     return is_there and is_repository(reference.url, place.uri)
-
-
-def is_repository(one: str, other: str, *, below_prefixes: bool = True) -> bool:
-    """Whether two addresses may lead to one repository; see above. False for what is no address.
-
-    Without `below_prefixes` two https addresses of one repository have one path: a server that has both has two.
-    """
-    try:
-        named, read = urlsplit(one), urlsplit(other)
-    except ValueError:
-        return False
-    if "file" in {named.scheme, read.scheme}:
-        return named.scheme == read.scheme and _folder(named.path) == _folder(read.path)
-    if not _host(named) or _host(named) != _host(read):
-        return False
-    paths = _without_homes(_path(named), _path(read))
-    if paths[0] == paths[1]:
-        return True
-    by_ssh = {named.scheme == "ssh", read.scheme == "ssh"}
-    is_one_path = (len(by_ssh) == 1 and _host(named) in _KNOWN_HOSTS) or (by_ssh == {False} and not below_prefixes)
-    return not is_one_path and _is_end(*paths)
-
-
-def _folder(path: str) -> str:
-    """The folder of a repository of this machine; its links are followed."""
-    folder = unquote(path)
-    return folder if "\0" in folder else os.path.realpath(folder).removesuffix(".git").rstrip("/")
-
-
-def _host(address: SplitResult) -> str:
-    """The host; this machine itself by one of its names."""
-    host = (address.hostname or "").removesuffix(".")
-    return "localhost" if is_loopback(host) else _OTHER_NAMES.get(host, host)
-
-
-def _path(address: SplitResult) -> list[str]:
-    """The segments of a path on a host, but for what its transport alone has."""
-    path = unquote(address.path).strip("/").casefold().removesuffix(".git")
-    return [part for part in path.split("/") if part not in _OF_TRANSPORTS]
-
-
-def _without_homes(one: list[str], other: list[str]) -> tuple[list[str], list[str]]:
-    """Both paths without the home (`~git`) that one of them begins at.
-
-    Where both name one it stays: on some servers that is the owner of a repository.
-    """
-    if any(part.startswith("~") for part in one) and any(part.startswith("~") for part in other):
-        return one, other
-    return _without_home(one), _without_home(other)
-
-
-def _without_home(path: list[str]) -> list[str]:
-    return path[1:] if path[1:] and path[0].startswith("~") else path
-
-
-def _is_end(one: list[str], other: list[str]) -> bool:
-    """Whether one path ends as the other."""
-    shorter, longer = sorted((one, other), key=len)
-    return bool(shorter) and longer[-len(shorter) :] == shorter
 
 
 def _is_within(part: list[str], path: list[str]) -> bool:
