@@ -4,10 +4,8 @@ Rules of this room:
 - One stack at a time, under its lock: judged, recorded, registered, in that order. Only an explicit allow registers;
   undecided never does.
 - StackLocked and StackUnlocked stand around all of it; where the first cannot be recorded, nothing is done.
-- PolicyChecked and StackValidated are on disk before the registry is asked. StackApplied and StackRetired are one
-  transaction with what they tell of where both are in one file. Where they are not, they follow, and a crash in between
-  is made good when the same is asked again: of a registration, where the decision that allowed it is in this audit; of
-  a retirement, where StackRetiring is, which is on disk before such a registry is asked.
+- PolicyChecked and StackValidated are on disk before the registry is asked; StackApplied and StackRetired go with the
+  change that they tell of, as recorded_registry says.
 - A dry run writes the decision and nothing else, takes no lock, and shows what would change.
 - What goes wrong with one stack is what became of that stack, and never hides the others.
 """
@@ -36,36 +34,26 @@ from flowyml_policy.errors import (
 from flowyml_policy.locks import DEFAULT_TIMEOUT, StackLockManager
 from flowyml_policy.mask import mask_text
 from flowyml_policy.policy_engine import PolicyEngine
+from flowyml_policy.recorded_registry import Recorded, recorded_registry
 from flowyml_policy.records import (
-    AlreadyThere,
     ErrorReport,
-    NewEvent,
     NewStack,
-    Registered,
     RegisteredStack,
-    Registration,
-    RegistryEvent,
     Result,
-    Retirement,
-    StackApplied,
     StackRegistry,
-    StackRetired,
-    StackRetiring,
 )
 from flowyml_policy.records.record import Record
 from flowyml_policy.records.result import EXIT_ALLOWED, EXIT_DENIED, EXIT_UNDECIDED
-from flowyml_policy.registry import LocalRegistry, new_stack
+from flowyml_policy.registry import new_stack
 from flowyml_policy.registry.difference import difference
 from flowyml_policy.registry.refusing import retired_already, taken
 from flowyml_policy.resolution import Candidate
 from flowyml_policy.stack_resolver import open_registry
-from flowyml_policy.storage import Transaction, is_same_file
 
 Status: TypeAlias = Literal["registered", "unchanged", "would_register", "denied", "refused", "undecided"]
 """What became of a stack. `refused`: policy allows it, and the registry does not take it."""
 
 _Done = TypeVar("_Done")
-_RegistryEvent = TypeVar("_RegistryEvent", bound=RegistryEvent)
 
 _EXITS: Final[dict[Status, int]] = {
     "registered": EXIT_ALLOWED,
@@ -96,17 +84,6 @@ class Applied(Record):
     def exit_code(self) -> int:
         """0 registered, or so already, 1 denied or refused, 3 undecided."""
         return _EXITS[self.status]
-
-
-class Retired(Record):
-    """A version that is out of use. `changed` says whether it was in use before.
-
-    `made_good` says that an earlier call had retired it and ended before the audit said so, which it does now.
-    """
-
-    stack: RegisteredStack
-    changed: bool
-    made_good: bool = False
 
 
 class StackLifecycle:
@@ -160,12 +137,17 @@ class StackLifecycle:
         one = self._tried if dry_run else self._applied
         return (one(candidate, environment, timeout) for candidate in candidates)
 
-    def retire(self, name: str, version: str, *, reason: str = "", timeout: float = DEFAULT_TIMEOUT) -> Retired:
+    def retire(self, name: str, version: str, *, reason: str = "", timeout: float = DEFAULT_TIMEOUT) -> Recorded:
         """Take a version out of use, under the stack's lock; its history stays.
 
         Raises StackUnknown, VersionUnknown, VersionMalformed, other RegistryError leaves, AuditError and LockError.
         """
-        return self._locked(name, timeout, lambda: self._retired(name, version, reason))
+
+        def retired() -> Recorded:
+            registry = recorded_registry(self.registry, self._audit)
+            return registry.retire(name, version, by=self.engine.actor.name, at=_now(), reason=reason)
+
+        return self._locked(name, timeout, retired)
 
     def close(self) -> None:
         """Release everything; closing twice is fine."""
@@ -229,102 +211,17 @@ class StackLifecycle:
         if not result.allowed:
             return judged
         try:
-            registration = self._put(self._new(definition, result))
-            if isinstance(registration, Registered):
-                return Applied(status="registered", result=result, stack=registration.stack)
-            made_good = self._make_good(registration)
+            found = recorded_registry(self.registry, self._audit).put(self._new(definition, result))
         except FlowymlPolicyError as error:
             return _not_registered(result, error)
-        return Applied(status="unchanged", result=result, stack=registration.stack, made_good=made_good)
+        status: Status = "registered" if found.changed else "unchanged"
+        return Applied(status=status, result=result, stack=found.stack, made_good=found.made_good)
 
     def _new(self, definition: StackDefinition, result: Result) -> NewStack:
         """`definition` as it is to be registered by the decision `result`. Raises StackUnregistrable."""
         return new_stack(
             definition, applied_by=self.engine.actor.name, applied_at=_now(), decision_id=result.decision_id
         )
-
-    def _put(self, stack: NewStack) -> Registration:
-        event = self._event(StackApplied.TYPE, stack.applied_at, stack)
-        own = self._audits_registry()
-        if own is not None:
-            return own.put(stack, along_with=self._appending(event))
-        registration = self.registry.put(stack)
-        if isinstance(registration, Registered):
-            self._audit.append_events([event])
-        return registration
-
-    def _make_good(self, registration: AlreadyThere) -> bool:
-        """Record the application of what this project registered, where a crash came before its event.
-
-        Answers whether it was missing. It is told of whoever was allowed to.
-        """
-        there = registration.stack
-        if self._audits_registry() is not None or there.decision_id is None:
-            return False
-        allow = self._audit.decision(there.decision_id)
-        if allow is None or self._audit.get_events(decision_id=there.decision_id, type=StackApplied.TYPE, limit=1):
-            return False
-        event = self._event(StackApplied.TYPE, _now(), there)
-        self._audit.append_events([event.model_copy(update={"actor": allow.actor})])
-        return True
-
-    def _retired(self, name: str, version: str, reason: str) -> Retired:
-        at, by = _now(), self.engine.actor.name
-        before = self.registry.get(name, version, retired=True)
-        if before.is_retired:
-            return Retired(stack=before, changed=False, made_good=self._make_good_retirement(before))
-        event = self._event(StackRetired.TYPE, at, before, reason=reason)
-        own = self._audits_registry()
-        if own is not None:
-            told: list[Transaction] = []
-
-            def tell(transaction: Transaction) -> None:
-                self._audit.append_events([event], within=transaction)
-                told.append(transaction)
-
-            stack = own.retire(name, before.version, by=by, at=at, reason=reason, along_with=tell)
-            return Retired(stack=stack, changed=bool(told))
-        self._audit.append_events([event.model_copy(update={"type": StackRetiring.TYPE})])
-        stack = self.registry.retire(name, before.version, by=by, at=at, reason=reason)
-        asked = Retirement(at=at, by=_escaped(by), reason=_escaped(mask_text(reason)[0]))
-        changed = self._is_own_retirement(stack, asked)
-        if changed and stack.retired is not None:
-            self._audit.append_events([event.model_copy(update={"actor": stack.retired.by})])
-        return Retired(stack=stack, changed=changed)
-
-    def _is_own_retirement(self, stack: RegisteredStack, asked: Retirement) -> bool:
-        """Whether `stack` is retired as it was `asked` just now, and not by somebody who came first.
-
-        A file keeps what it was sent. A server may put its own name for who asked and its own time for both, but no
-        time before it was asked.
-        """
-        there = stack.retired
-        if there is None or there.reason != asked.reason:
-            return False
-        if isinstance(self.registry, LocalRegistry):
-            return there == asked
-        return there.by == asked.by or there.at >= asked.at
-
-    def _make_good_retirement(self, there: RegisteredStack) -> bool:
-        """Record the retirement that this project began, where a crash came before its event. Whether it was missing.
-
-        One for another reason is somebody else's, and not recorded. Who and why are told as the registry kept them: it
-        may call whoever began it by a name of its own, or have been asked the same by somebody else.
-        """
-        if self._audits_registry() is not None or there.retired is None or not self._audit.path.exists():
-            return False
-        begun = any(_is_retired_for(there, one.reason or "") for one in self._events_of(StackRetiring, there))
-        if not begun or self._events_of(StackRetired, there):
-            return False
-        event = self._event(StackRetired.TYPE, _now(), there, reason=there.retired.reason)
-        self._audit.append_events([event.model_copy(update={"actor": there.retired.by})])
-        return True
-
-    def _events_of(self, kind: type[_RegistryEvent], there: RegisteredStack) -> list[_RegistryEvent]:
-        """The events of this kind about this version in this registry."""
-        events = self._audit.get_events(stack_name=there.name, type=kind.TYPE)
-        wanted = (there.version, self.registry.uri)
-        return [one for one in events if isinstance(one, kind) and (one.version, one.registry) == wanted]
 
     def _compared(self, result: Result, stack: NewStack) -> Applied:
         """What registering `stack` would come to. Raises RegistryError."""
@@ -352,31 +249,6 @@ class StackLifecycle:
         except (StackUnknown, VersionUnknown):
             return None
 
-    def _event(self, kind: str, at: str, stack: NewStack, **more: str) -> NewEvent:
-        return NewEvent(
-            type=kind,
-            at=at,
-            actor=self.engine.actor.name,
-            stack_name=stack.name,
-            decision_id=stack.decision_id if kind == StackApplied.TYPE else None,
-            payload={
-                "version": stack.version,
-                "definition_digest": stack.digest,
-                "source": stack.source.uri,
-                "registry": self.registry.uri,
-                **more,
-            },
-        )
-
-    def _appending(self, event: NewEvent) -> Callable[[Transaction], None]:
-        return lambda transaction: self._audit.append_events([event], within=transaction)
-
-    def _audits_registry(self) -> LocalRegistry | None:
-        """The registry, where it lies in the audit's own file, so that one transaction changes both."""
-        if isinstance(self.registry, LocalRegistry) and is_same_file(self.registry.path, self._audit.path):
-            return self.registry
-        return None
-
 
 def _not_registered(result: Result, error: FlowymlPolicyError) -> Applied:
     """An allowed stack that the registry does not take, or that could not be brought to it."""
@@ -387,16 +259,6 @@ def _not_registered(result: Result, error: FlowymlPolicyError) -> Applied:
         diff=error.diff if isinstance(error, VersionTaken) else "",
         error=ErrorReport(code=error.code, message=mask_text(error.message)[0], advice=mask_text(error.advice)[0]),
     )
-
-
-def _is_retired_for(stack: RegisteredStack, reason: str) -> bool:
-    """Whether `stack` is retired for `reason`; registries keep it as it is sent, which is masked."""
-    return stack.retired is not None and stack.retired.reason == mask_text(reason)[0]
-
-
-def _escaped(text: str) -> str:
-    """`text` as a registry keeps it, which holds no bytes but UTF-8."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 def _difference(there: RegisteredStack, stack: NewStack) -> str:

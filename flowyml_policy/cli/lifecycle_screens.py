@@ -12,7 +12,7 @@ from flowyml_policy.outputs.screen import Screen, plural, printable
 
 if TYPE_CHECKING:
     from flowyml_policy.comparison import Comparison
-    from flowyml_policy.lifecycle import Retired
+    from flowyml_policy.recorded_registry import Recorded
     from flowyml_policy.records import ListedStack
 
 LONGEST: Final = 200
@@ -83,7 +83,7 @@ def _list_json(screen: Screen, stacks: Sequence[ListedStack], _nothing: str) -> 
     screen.stream.write("\n]}\n")
 
 
-def _retired_table(screen: Screen, retired: Retired) -> None:
+def _retired_table(screen: Screen, retired: Recorded) -> None:
     stack = retired.stack
     title = screen.style(printable(f"{stack.name} {stack.version}"), bold=True)
     if retired.changed:
@@ -98,7 +98,7 @@ def _retired_table(screen: Screen, retired: Retired) -> None:
             screen.line(line)
 
 
-def _retired_json(screen: Screen, retired: Retired) -> None:
+def _retired_json(screen: Screen, retired: Recorded) -> None:
     stack = retired.stack.model_dump(mode="json", exclude={"document"})
     _print_json(screen, {"changed": retired.changed, "made_good": retired.made_good, "stack": stack})
 
@@ -123,5 +123,5 @@ LIST: Final[dict[str, Callable[[Screen, Sequence[ListedStack], str], None]]] = {
     "table": _list_table,
     "json": _list_json,
 }
-RETIRED: Final[dict[str, Callable[[Screen, Retired], None]]] = {"table": _retired_table, "json": _retired_json}
+RETIRED: Final[dict[str, Callable[[Screen, Recorded], None]]] = {"table": _retired_table, "json": _retired_json}
 DIFF: Final[dict[str, Callable[[Screen, Comparison], None]]] = {"table": _diff_table, "json": _diff_json}

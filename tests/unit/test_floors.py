@@ -49,6 +49,7 @@ FLOORS = (
         "comparison",
         "policy_engine",
         "pinning",
+        "recorded_registry",
         "lifecycle",
     ),
     ("outputs", "server"),

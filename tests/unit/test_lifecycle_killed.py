@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from flowyml_policy.audit import AuditStore
-from flowyml_policy.lifecycle import Retired, StackLifecycle
+from flowyml_policy.lifecycle import StackLifecycle
+from flowyml_policy.recorded_registry import Recorded
 from flowyml_policy.records import (
     Event,
     PolicyChecked,
@@ -218,7 +219,7 @@ def test_apply_that_is_made_good_is_told_of_whoever_was_allowed_to(write_stack: 
 # Retire
 
 
-def retired(registry: str) -> Retired:
+def retired(registry: str) -> Recorded:
     """What retiring once more comes to, by somebody else and for another reason."""
     with StackLifecycle.from_project(".") as life:
         life.engine.actor = life.engine.actor.model_copy(update={"name": "bob"})
@@ -267,7 +268,7 @@ def test_retire_in_a_registry_elsewhere_that_was_killed_is_made_good_by_the_next
     found = retired(elsewhere)
     assert (found.changed, found.made_good, found.stack.is_retired) == (*said, True)
     again = retired(elsewhere)
-    assert again == Retired(stack=found.stack, changed=False, made_good=False)
+    assert again == Recorded(stack=found.stack, changed=False, made_good=False)
     assert registered(COMPANY) == [("prod-gpu-a", "2.1.0", True)]
     assert events(StackRetired) == [StackRetired]
     with AuditStore(DATABASE) as audit:
