@@ -99,7 +99,7 @@ class Fetcher:
         if isinstance(entry, HttpEntry) and isinstance(reference, HttpReference):
             return self._from_http(reference, entry)
         if isinstance(entry, LocalEntry) and isinstance(reference, FileReference):
-            is_folder = (self._settings.root / reference.path).is_dir()
+            is_folder = os.path.isdir(self._settings.root / reference.path)  # noqa: PTH112  Path.is_dir raises for some
             reference = replace(reference, stack=key if is_folder else None)
         return self.fetch(reference, pin=pin)
 

@@ -130,15 +130,17 @@ def _folder(folder: Path) -> Path:
     """`folder`, absolute; it must be one."""
     try:
         absolute = Path(os.path.abspath(folder))  # noqa: PTH100  resolve() would follow links out of the project
-        if absolute.is_dir():
-            return absolute
+        mode = absolute.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UsageError(f"there is no such folder: {folder}", advice="name an existing folder") from error
     except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no file can have this name"
         raise UsageError(
-            f"the folder cannot be looked at: {str(folder)!r}", advice="name an existing folder"
+            f"the folder cannot be looked at: {str(folder)!r} ({reason})", advice="name an existing folder"
         ) from error
-    if absolute.is_file():
+    if not stat.S_ISDIR(mode):
         raise UsageError(f"this is a file: {folder}", advice=f"name the folder that holds {PROJECT_FILE}")
-    raise UsageError(f"there is no such folder: {folder}", advice="name an existing folder")
+    return absolute
 
 
 def _holds_project(folder: Path) -> bool:

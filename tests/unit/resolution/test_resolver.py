@@ -23,6 +23,7 @@ from flowyml_policy.errors import (
     SourceMissing,
     SourceNotPinned,
     SourceUnreachable,
+    SourceUnreadable,
     StackAmbiguous,
     StackDrifted,
     StackNotFound,
@@ -361,6 +362,21 @@ def test_local_folder_under_a_key_is_searched_for_that_name(project: Project) ->
     project.stack("gpu", file="more/a.yaml")
     project.stack("cpu", file="more/b.yaml")
     assert project.locate("gpu").definition.source.uri == "more/a.yaml"
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("long", SourceUnreadable), ("loop", SourceUnreadable), ("a" * 300, SourceMissing), ("plain/more", SourceMissing)],
+    ids=["link to a name too long", "link to itself", "name too long", "below a file"],
+)
+def test_local_path_under_a_key_that_no_system_can_look_up_fails_closed(
+    project: Project, path: str, expected: type[Exception]
+) -> None:
+    project.write("flowyml.yaml", f"stacks: {{gpu: {{source: local, path: {path}}}}}\n")
+    project.write("plain", "a file")
+    (project.root / "long").symlink_to("a" * 300)
+    (project.root / "loop").symlink_to("loop")
+    assert type(project.error("gpu")) is expected
 
 
 @pytest.mark.parametrize(

@@ -246,14 +246,18 @@ def test_load_with_project_calls_the_file_as_it_was_given(folder: Path) -> None:
     [
         ("nowhere", "there is no such folder: nowhere; name an existing folder"),
         ("flowyml.yaml", "this is a file: flowyml.yaml; name the folder that holds flowyml.yaml"),
-        ("a\0b", "the folder cannot be looked at: 'a\\x00b'; name an existing folder"),
+        ("a\0b", "the folder cannot be looked at: 'a\\x00b' (no file can have this name); name an existing folder"),
+        ("loop", "the folder cannot be looked at: 'loop' (Too many levels of symbolic links); name an existing folder"),
+        ("long", "the folder cannot be looked at: 'long' (File name too long); name an existing folder"),
     ],
 )
 def test_load_with_a_project_that_is_no_folder_is_usage(folder: Path, name: str, words: str) -> None:
     (folder / "flowyml.yaml").write_text("{}")
+    (folder / "loop").symlink_to("loop")
+    (folder / "long").symlink_to("a" * 300)
     with pytest.raises(UsageError) as caught:
         load_settings(project=Path(name), environ={}, system_file=folder / "none")
-    assert str(caught.value) in {words, "there is no such folder: a\0b; name an existing folder"}
+    assert str(caught.value) == words
 
 
 def test_load_from_a_working_directory_that_is_gone_is_usage(folder: Path) -> None:
