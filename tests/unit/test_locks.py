@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import flowyml_policy.locks as locks_module
@@ -495,7 +495,6 @@ def test_acquire_where_a_folder_lies_in_place_of_the_lock_fails_closed(tmp_path:
         take(StackLockManager(tmp_path), timeout=0)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=300) | st.sampled_from(["../../etc/passwd", "a/b", "CON", ".", "", "x" * 5000]))
 def test_file_name_of_any_stack_is_safe(name: str) -> None:
     file = locks_module._file_name(name)  # noqa: SLF001  what every lock rests on
@@ -504,7 +503,6 @@ def test_file_name_of_any_stack_is_safe(name: str) -> None:
     assert len(file) < 100
 
 
-@settings(deadline=None)
 @given(st.text(max_size=20), st.text(max_size=20))
 def test_file_names_of_different_stacks_differ_also_without_regard_to_case(one: str, other: str) -> None:
     names = {locks_module._file_name(name).lower() for name in (one, other)}  # noqa: SLF001  what every lock rests on

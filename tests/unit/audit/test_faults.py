@@ -174,7 +174,7 @@ def contents(path: Path) -> list[object]:
         return [connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables]  # noqa: S608  our names
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_changed_bytes_are_found_or_change_no_row(original: Path, path: Path, data: st.DataObject) -> None:
     content = bytearray(original.read_bytes())

@@ -212,7 +212,7 @@ def contents(connection: sqlite3.Connection) -> list[list[tuple[object, ...]]]:
     return [connection.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES]  # noqa: S608  our names
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_verify_any_single_field_edit_of_any_row_is_found(copies: Callable[[], Path], data: st.DataObject) -> None:
     path = copies()

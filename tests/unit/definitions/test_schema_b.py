@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -452,7 +452,6 @@ def level(path: tuple[str, ...]) -> st.SearchStrategy[dict[str, Any]]:
 
 
 documents = level(())
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def without_empty_compute(document: dict[str, Any]) -> dict[str, Any]:
@@ -471,7 +470,6 @@ def respelled(value: Any, path: tuple[str, ...], flip: st.DataObject) -> Any:
     }
 
 
-@unhurried
 @given(documents)
 def test_schema_b_goes_through_the_model_and_back_unchanged(document: dict[str, Any]) -> None:
     definition = StackDefinition.from_dict(document)
@@ -482,7 +480,6 @@ def test_schema_b_goes_through_the_model_and_back_unchanged(document: dict[str, 
     assert VALIDATOR.is_valid(document)
 
 
-@unhurried
 @given(documents, st.data())
 def test_schema_b_in_either_spelling_is_one_definition(document: dict[str, Any], data: st.DataObject) -> None:
     other = respelled(document, (), data)
@@ -502,7 +499,6 @@ def leaves(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[tuple[str
     return [(path, value)]
 
 
-@unhurried
 @given(documents)
 def test_schema_b_loses_no_value_and_every_value_keeps_its_place(document: dict[str, Any]) -> None:
     text = json.dumps(document, indent=1)
@@ -530,7 +526,6 @@ anything = (
 )
 
 
-@unhurried
 @given(documents, st.data())
 def test_flawed_schema_b_is_refused_where_its_json_schema_refuses_it(
     document: dict[str, Any], data: st.DataObject

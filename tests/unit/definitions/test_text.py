@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flowyml_policy.definitions import StackDefinition, definition_yaml
@@ -47,7 +47,6 @@ def test_definition_yaml_stands_in_the_order_of_the_schema() -> None:
     )
 
 
-@settings(deadline=None)
 @example(name="~", version="1e3", labels={"on": "0o7", "<<": "=", "a" * 1200: "x" * 5000, "? a": ": b", "é": "'"})
 @given(name=plain, version=st.sampled_from(["1.0", "2.1.0", "on", "1e3"]), labels=labels)
 def test_definition_yaml_is_read_back_as_an_equal_definition(name: str, version: str, labels: dict[str, str]) -> None:

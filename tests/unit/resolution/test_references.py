@@ -6,7 +6,7 @@ import string
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flowyml_policy.errors import ReferenceMalformed
@@ -32,7 +32,6 @@ from flowyml_policy.settings import (
     StackSource,
 )
 
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 READ: list[tuple[str, StackReference]] = [
@@ -358,13 +357,11 @@ references = st.one_of(
 )
 
 
-@unhurried
 @given(references)
 def test_str_of_any_reference_parses_to_that_reference(reference: StackReference) -> None:
     assert parse_stack_reference(str(reference)) == reference
 
 
-@unhurried
 @given(st.text(string.printable + "ä%\u202e\0", max_size=40) | st.text(max_size=20))
 def test_parse_stack_reference_of_any_text_reads_or_raises_its_leaf(text: str) -> None:
     try:
@@ -374,7 +371,6 @@ def test_parse_stack_reference_of_any_text_reads_or_raises_its_leaf(text: str) -
     assert parse_stack_reference(str(reference)) == reference
 
 
-@unhurried
 @given(
     st.sampled_from(["github://", "gitlab://", "git+https://", "git+ssh://", "https://", "file://", "registry://"]),
     st.text("ab/.@#:%2eF-~[]?", max_size=25),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flowyml_policy.errors import NotCanonical
@@ -37,7 +37,6 @@ def read_back(text: str) -> Json:
     return document.value
 
 
-@settings(deadline=None)
 @given(values)
 @example({"a" * 1200: {"b: c" * 400: "x"}})
 @example({"a": ["on", "1.0", "0o7", "2.1"], "on": {"": []}, "<<": {}})
