@@ -30,6 +30,10 @@ SHIPPED_BUNDLE: Final = "flowyml"
 DECISION_PATH: Final = "flowyml/main/decision"
 """The only entry point of policy."""
 
+SHAPE_PATH: Final = "flowyml/lib/shape/valid"
+"""The rule that says whether an input has the agreed shape. A decision here takes it as true: an evaluator is handed
+PolicyInputs, which were validated when they were made, and by more than the rule asks for."""
+
 CONFIGURED_ROOTS: Final = ("flowyml", "org", "system/log")
 """The roots that a configured bundle may own. Never `system`, which would erase the record of what is loaded."""
 
@@ -62,6 +66,7 @@ def start_settings(
         "bundles": dict(expected),
         "input_schema": bundle_files.INPUT_SCHEMA,
         "decision": DECISION_PATH,
+        "vouched": SHAPE_PATH,
         "allow_hosts": list(allow_hosts),
         "deadline_ns": deadline_ns,
     }

@@ -161,8 +161,12 @@ class PolicyInput(Record):
 
     @cached_property
     def encoded(self) -> bytes:
-        """This document as compact UTF-8 JSON, keys in schema order: the bytes judged and the bytes recorded."""
-        return self.model_dump_json().encode()
+        """This document as compact UTF-8 JSON, keys in schema order: the bytes judged and the bytes recorded.
+
+        Evaluators rely on their shape. Raises PydanticSerializationError where a value is not of its type, as only a
+        document can hold that was made without validation, or changed below its frozen surface.
+        """
+        return self.__pydantic_serializer__.to_json(self, warnings="error")
 
 
 def policy_input_schema() -> dict[str, Json]:

@@ -1,17 +1,72 @@
-"""Input that no builder of ours would make is denied by the policy itself, whoever asks it."""
+"""Input that no builder of ours would make is denied by the policy itself, whoever asks it.
+
+An evaluator, which takes nothing but validated PolicyInputs, vouches for their shape instead.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from flowyml_policy.errors import OpaEvaluationFailed
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
+from flowyml_policy.opa.shipped import DECISION_PATH, SHAPE_PATH
+from flowyml_policy.records import Decision, PolicyInput, Source
 
 Change: TypeAlias = Callable[[Mapping[str, Any]], dict[str, Any]]
 
-DECISION = "flowyml/main/decision"
+TEXTS = st.text(max_size=12)
+GLOBS = st.none() | st.lists(st.text("ab-.0*?", max_size=6), max_size=3)
+LISTS = st.none() | st.lists(TEXTS | st.sampled_from(["gcr.io", "team=x", "*.azurecr.io"]), max_size=3)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | TEXTS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXTS, inner, max_size=2),
+    max_leaves=6,
+)
+NAMED = st.fixed_dictionaries({"registry": st.sampled_from(["docker.io", "gcr.io"]) | TEXTS, "repository": TEXTS})
+IMAGES = st.builds(
+    lambda named, known: {**known, **named},
+    NAMED | st.just({"registry": None, "repository": None}),
+    st.fixed_dictionaries(
+        {
+            "ref": TEXTS,
+            "tag": st.none() | TEXTS,
+            "digest": st.none() | TEXTS,
+            "paths": st.lists(st.lists(TEXTS | st.integers(0, 9), max_size=3), max_size=2),
+            "inspected": st.booleans(),
+            "via": st.sampled_from(["daemon", "registry", "off", None]),
+            "error": st.none() | TEXTS,
+            "platforms": st.just([]),
+        }
+    ),
+)
+VALUES = st.fixed_dictionaries(
+    {},
+    optional={
+        "environments": st.lists(TEXTS, max_size=2),
+        "stack/name": TEXTS,
+        "stack/version": st.none() | TEXTS | st.just("1.2.3"),
+        "stack/labels": st.dictionaries(TEXTS, TEXTS, max_size=2),
+        "stack/spec": st.dictionaries(TEXTS, st.dictionaries(TEXTS, JSON, max_size=2), max_size=2),
+        "source/kind": st.sampled_from(get_args(Source.model_fields["kind"].annotation)),
+        "project/policies/allowed_stacks": GLOBS,
+        "project/policies/required_labels": LISTS,
+        "project/policies/image_policy/allowed_registries": LISTS,
+        "project/policies/image_policy/required_labels": LISTS,
+        "project/policies/levels": st.dictionaries(
+            TEXTS | st.just("version.missing"), st.sampled_from(["advisory", "soft", "hard", "disabled"]), max_size=2
+        ),
+        "project/policies/rule_data": st.dictionaries(
+            TEXTS | st.just("labels"), st.dictionaries(TEXTS | st.just("required"), JSON, max_size=2), max_size=2
+        ),
+        "images": st.lists(IMAGES, max_size=2),
+    },
+)
 
 
 def denied_as(answer: Any) -> list[str]:
@@ -22,7 +77,7 @@ def denied_as(answer: Any) -> list[str]:
 
 @pytest.mark.parametrize("document", [None, True, 0, "", [], {}, {"stack": {}}, {"schema_version": 1}])
 def test_document_that_is_no_policy_input_fails_closed(shipped: EmbeddedEvaluator, document: Any) -> None:
-    assert denied_as(shipped.query(DECISION, document)) == ["main.invalid_input"]
+    assert denied_as(shipped.query(DECISION_PATH, document)) == ["main.invalid_input"]
 
 
 def test_every_key_that_is_missing_is_denied_or_of_no_consequence(shipped: EmbeddedEvaluator, change: Change) -> None:
@@ -31,14 +86,14 @@ def test_every_key_that_is_missing_is_denied_or_of_no_consequence(shipped: Embed
     for key in document:
         partial = {name: value for name, value in document.items() if name != key}
         expected = ["version.missing"] if key in unused else ["main.invalid_input"]
-        assert denied_as(shipped.query(DECISION, partial)) == expected, key
+        assert denied_as(shipped.query(DECISION_PATH, partial)) == expected, key
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None, 1.5])
 def test_input_of_another_schema_version_fails_closed(
     shipped: EmbeddedEvaluator, change: Change, version: object
 ) -> None:
-    assert denied_as(shipped.query(DECISION, change({"schema_version": version}))) == ["main.invalid_input"]
+    assert denied_as(shipped.query(DECISION_PATH, change({"schema_version": version}))) == ["main.invalid_input"]
 
 
 @pytest.mark.parametrize("value", [None, True, 1, "text", [], {}, [None], [{}], {"a": None}])
@@ -68,8 +123,37 @@ def test_value_of_any_type_anywhere_gets_an_answer_and_never_an_unearned_allow(
 ) -> None:
     """The stack lacks a version, so that only a value that the schema permits may leave it at that denial."""
     values = {"stack/version": None, path: value}
-    answer = shipped.query(DECISION, change(values))
+    answer = shipped.query(DECISION_PATH, change(values))
     if path == "stack/version" and isinstance(value, str):
         assert denied_as(answer) == ["version.semantic"]
     else:
         assert denied_as(answer)
+
+
+@settings(max_examples=200)
+@given(values=VALUES)
+def test_every_policy_input_has_the_shape_and_gets_the_decision_of_one_that_is_checked(
+    shipped: EmbeddedEvaluator, change: Change, values: dict[str, Any]
+) -> None:
+    document = PolicyInput.model_validate_json(json.dumps(change(values)))
+    sent = json.loads(document.encoded)
+    assert shipped.query(SHAPE_PATH, sent) is True
+    checked = Decision.model_validate_json(json.dumps(shipped.query(DECISION_PATH, sent)))
+    assert shipped.evaluate(document) == checked
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda document: document.stack.labels.update(team=1), id="label"),
+        pytest.param(lambda document: document.stack.spec.update(runtime=[]), id="spec"),
+        pytest.param(lambda document: document.project.policies.rule_data.update(labels=[]), id="rule-data"),
+    ],
+)
+def test_policy_input_that_was_spoilt_after_it_was_made_fails_closed(
+    shipped: EmbeddedEvaluator, change: Change, spoil: Callable[[PolicyInput], None]
+) -> None:
+    document = PolicyInput.model_validate_json(json.dumps(change({})))
+    spoil(document)
+    with pytest.raises(OpaEvaluationFailed, match="serializ"):
+        shipped.evaluate(document)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -15,8 +16,8 @@ import (
 	"github.com/flowyml/flowyml-policy/libopa/internal/answer"
 )
 
-// Decide evaluates what stands at path, or the decision where it is empty, on input. It runs on the calling thread: handing a
-// call over to another one costs as much as a small policy.
+// Decide evaluates what stands at path, or the decision where it is empty, on input. It runs on the calling thread:
+// handing a call over to another one costs as much as a small policy.
 func (evaluator *Evaluator) Decide(path string, input []byte, deadline time.Duration) (encoded []byte) {
 	defer func() {
 		if value := recover(); value != nil {
@@ -25,9 +26,6 @@ func (evaluator *Evaluator) Decide(path string, input []byte, deadline time.Dura
 	}()
 	if deadline <= 0 {
 		return answer.Error(answer.Faultf(answer.Usage, "a deadline above zero is required"))
-	}
-	if path == "" {
-		path = evaluator.settings.Decision
 	}
 	ctx, stop := context.WithTimeout(context.Background(), deadline)
 	defer stop()
@@ -68,7 +66,8 @@ func (evaluator *Evaluator) decide(ctx context.Context, path string, input []byt
 			return err
 		}
 		if len(results) == 0 {
-			return answer.Faultf(answer.Undefined, "data.%s is undefined", strings.ReplaceAll(path, "/", "."))
+			asked := cmp.Or(path, evaluator.settings.Decision)
+			return answer.Faultf(answer.Undefined, "data.%s is undefined", strings.ReplaceAll(asked, "/", "."))
 		}
 		encoded, err = encodeAnswer(results[0].Expressions[0].Value.(*ast.Term).Value, current.revisions)
 		return err

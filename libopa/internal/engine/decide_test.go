@@ -29,6 +29,34 @@ func TestDecideAnswersResultAndRevisions(t *testing.T) {
 	mustEqual(t, decide(t, evaluator, "org/x", `{}`).OK.Result, 1)
 }
 
+// Only a call that names no path is vouched for, and only where the settings say so.
+func TestDecideTakesTheVouchedRuleAsTrue(t *testing.T) {
+	policy := archive(t, shipped(files{
+		"main.rego":  "package flowyml.main\n\nimport data.flowyml.lib.shape\n\ndefault decision := \"checked\"\n\ndecision := \"vouched\" if shape.valid",
+		"shape.rego": "package flowyml.lib.shape\n\nvalid if input.n == 3",
+	}))
+	vouching := settings(map[string]string{"flowyml": policy})
+	vouching.Vouched = "flowyml/lib/shape/valid"
+	evaluator, checking := started(t, vouching), started(t, settings(map[string]string{"flowyml": policy}))
+	for _, tried := range []struct {
+		evaluator           *Evaluator
+		path, input, wanted string
+	}{
+		{evaluator, "", `{}`, "vouched"},
+		{evaluator, "", `{"n": 3}`, "vouched"},
+		{evaluator, "flowyml/main/decision", `{}`, "checked"},
+		{evaluator, "flowyml/main/decision", `{"n": 3}`, "vouched"},
+		{checking, "", `{}`, "checked"},
+		{checking, "", `{"n": 3}`, "vouched"},
+	} {
+		mustEqual(t, decide(t, tried.evaluator, tried.path, tried.input).OK.Result, tried.wanted)
+	}
+	vouching.Vouched = "flowyml//valid"
+	if found := decide(t, started(t, vouching), "", `{}`); found.Error == nil || found.Error.Code != answer.Usage {
+		t.Fatalf("%+v %+v", found.Error, found.OK)
+	}
+}
+
 func TestDecideSaysWhyThereIsNoDecision(t *testing.T) {
 	evaluator := started(t, settings(map[string]string{"flowyml": archive(t, shipped(files{"cases.rego": `package flowyml.cases
 

@@ -61,14 +61,15 @@ func (evaluator *Evaluator) manifestFault(manifests map[string]bundleManifest) e
 	return nil
 }
 
-// prepared is the query for path on this view's policy. Two threads may prepare the same one; one of the two is kept.
+// prepared is the query for path on this view's policy, the decision where it is empty. Two threads may prepare the same
+// one; one of the two is kept.
 func (evaluator *Evaluator) prepared(
 	ctx context.Context, txn storage.Transaction, current *view, path string,
 ) (*rego.PreparedEvalQuery, error) {
 	if found, ok := current.queries.Load(path); ok {
 		return found.(*rego.PreparedEvalQuery), nil
 	}
-	query, err := dataQuery(path)
+	query, err := evaluator.query(path)
 	if err != nil {
 		return nil, err
 	}
@@ -87,8 +88,33 @@ func (evaluator *Evaluator) prepared(
 	return kept.(*rego.PreparedEvalQuery), nil
 }
 
-// dataQuery is the query for a path below data, `flowyml/main/decision`; no path is taken for any other Rego.
-func dataQuery(path string) (ast.Body, error) {
+// query is what is asked for path.
+func (evaluator *Evaluator) query(path string) (ast.Body, error) {
+	if path != "" {
+		ref, err := dataRef(path)
+		return ast.NewBody(ast.NewExpr(ref)), err
+	}
+	return decisionQuery(evaluator.settings.Decision, evaluator.settings.Vouched)
+}
+
+// decisionQuery is `data.<decision>`, or `data.<decision> with data.<vouched> as true`. Policy checks the shape of its
+// input, which is a quarter of a small decision; who hands over nothing but documents that it validated vouches for
+// that rule. Everybody else is checked, and what is asked at a path of its own is too.
+func decisionQuery(decision, vouched string) (ast.Body, error) {
+	ref, err := dataRef(decision)
+	if err != nil {
+		return nil, err
+	}
+	expression := ast.NewExpr(ref)
+	if vouched == "" {
+		return ast.NewBody(expression), nil
+	}
+	target, err := dataRef(vouched)
+	return ast.NewBody(expression.IncludeWith(target, ast.BooleanTerm(true))), err
+}
+
+// dataRef is a path below data, `flowyml/main/decision`, as a reference; no path is taken for any other Rego.
+func dataRef(path string) (*ast.Term, error) {
 	ref := ast.DefaultRootRef.Copy()
 	for step := range strings.SplitSeq(path, "/") {
 		if step == "" {
@@ -96,5 +122,5 @@ func dataQuery(path string) (ast.Body, error) {
 		}
 		ref = ref.Append(ast.StringTerm(step))
 	}
-	return ast.NewBody(ast.NewExpr(ast.NewTerm(ref))), nil
+	return ast.NewTerm(ref), nil
 }

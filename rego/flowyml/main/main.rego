@@ -51,12 +51,14 @@ default decision := {
 # entrypoint: true
 decision := {
 	"schema_version": 1,
-	"allow": {finding | some finding in _findings; finding.severity == "deny"} == set(),
-	"findings": sort(_findings),
+	"allow": {finding | some finding in found; finding.severity == "deny"} == set(),
+	"findings": sort(found),
 	"waivers": {"applied": [], "expired": []},
-	"rules": _rules,
+	"rules": rules,
 } if {
-	_rules != []
+	rules := _rules
+	rules != []
+	found := _findings
 }
 
 # METADATA
@@ -86,8 +88,8 @@ _findings contains finding if {
 	shape.valid
 	some name
 	some reported in data.flowyml.rules[name].findings
-	catalogued := object.get(data.flowyml.catalogue.codes, [reported.code, "enforcement"], "hard")
-	level := object.get(levels.changed, [reported.code], catalogued)
+	code := reported.code
+	level := object.get(levels.changed, code, object.get(data.flowyml.catalogue.codes, [code, "enforcement"], "hard"))
 	level != "disabled"
 	finding := object.union(reported, {
 		"severity": object.get({"advisory": "warn"}, level, "deny"),

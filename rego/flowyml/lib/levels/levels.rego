@@ -20,7 +20,10 @@ level(root, code) := object.get(_stricter, [company, project], "hard") if {
 # description: |
 #   The level in force for each code that somebody changes, as if it shipped; every other one has that of its catalogue.
 #   With it a finding of what ships costs two looks.
-changed := {code: level("flowyml", code) | some code, _ in object.union(_levels, _tightened)}
+changed := {} if {
+	not data.org.levels
+	input.project.policies.levels == {}
+} else := {code: level("flowyml", code) | some code, _ in object.union(_levels, _tightened)}
 
 # METADATA
 # description: What is wrong with data.org.levels and policies.levels.

@@ -2,7 +2,8 @@
 # title: The shape of the input
 # description: |
 #   Whether the input is a policy input of schema version 1, as far as any rule relies on it. The schema says more, and
-#   the builder of the input keeps to all of it; this stands between the rules and any other client of OPA.
+#   the builder of the input keeps to all of it; this stands between the rules and any other client of OPA. An evaluator
+#   that takes validated records only asks for decisions `with data.flowyml.lib.shape.valid as true`.
 #
 #   A value that is missing leaves the rule undefined, also within an array or a set, but not within a comprehension.
 #   Where a rule does not mind the type of a value it only has to be there: each look is a twentieth of a small decision.

@@ -22,7 +22,8 @@ findings contains finding if {
 	some image in input.images
 	image.registry != null
 	image.via == "off"
-	some path in object.get({0: [[]]}, count(image.paths), image.paths)
+	paths := image.paths
+	some path in object.get({0: [[]]}, count(paths), paths)
 	finding := {
 		"code": "images_inspected.off",
 		"subject": image.ref,
@@ -45,9 +46,10 @@ findings contains finding if {
 findings contains finding if {
 	some image in input.images
 	image.registry != null
-	image.inspected != true
 	image.via != "off"
-	some path in object.get({0: [[]]}, count(image.paths), image.paths)
+	image.inspected != true
+	paths := image.paths
+	some path in object.get({0: [[]]}, count(paths), paths)
 	finding := {
 		"code": "images_inspected.failed",
 		"subject": image.ref,
@@ -81,7 +83,8 @@ findings contains finding if {
 	some image in input.images
 	image.registry != null
 	image.inspected != true
-	some path in object.get({0: [[]]}, count(image.paths), image.paths)
+	paths := image.paths
+	some path in object.get({0: [[]]}, count(paths), paths)
 	finding := {
 		"code": "images_inspected.required",
 		"subject": image.ref,

@@ -23,7 +23,8 @@ import data.flowyml.lib.text
 findings contains finding if {
 	some image in input.images
 	image.registry == null
-	some path in object.get({0: [[]]}, count(image.paths), image.paths)
+	paths := image.paths
+	some path in object.get({0: [[]]}, count(paths), paths)
 	finding := {
 		"code": "images_registry.reference",
 		"subject": image.ref,
@@ -59,7 +60,8 @@ findings contains finding if {
 	some image in input.images
 	image.registry != null
 	not _in(image, entries)
-	some path in object.get({0: [[]]}, count(image.paths), image.paths)
+	paths := image.paths
+	some path in object.get({0: [[]]}, count(paths), paths)
 	finding := {
 		"code": "images_registry.not_allowed",
 		"subject": image.ref,

@@ -19,9 +19,10 @@ import data.flowyml.lib.stack
 #   enforcement: hard
 #   why: Labels say who answers for a stack and who pays for it. A stack without them belongs to nobody.
 findings contains finding if {
+	labels := input.stack.labels
 	some demand in _demands
 	key := split(demand, "=")[0]
-	trim_space(object.get(input.stack.labels, [key], "")) == ""
+	trim_space(object.get(labels, key, "")) == ""
 	not stack.builtin
 	finding := {
 		"code": "labels.required",

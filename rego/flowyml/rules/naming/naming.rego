@@ -48,21 +48,22 @@ findings contains finding if {
 #     The platform team vouches for the stacks it names. Any other stack runs with machines, images and secrets that
 #     nobody has looked at.
 findings contains finding if {
+	name := input.stack.name
 	some place, patterns in [
 		object.get(rule_data.company, ["naming", "allowed_stacks"], null),
 		input.project.policies.allowed_stacks,
 		object.get(input.project.policies.rule_data, ["naming", "allowed_stacks"], null),
 	]
 	is_array(patterns)
-	{pattern | some pattern in patterns; is_string(pattern); glob.match(pattern, null, input.stack.name)} == set()
+	{pattern | some pattern in patterns; is_string(pattern); glob.match(pattern, null, name)} == set()
 	not stack.builtin
 	listing := text.listing(patterns)
 	[owner, remedy] := _places[place]
 	finding := {
 		"code": "naming.allowed_stacks",
-		"subject": input.stack.name,
+		"subject": name,
 		"path": ["metadata", "name"],
-		"message": sprintf("the stack's name %q is not allowed: %s allows %s", [input.stack.name, owner, listing]),
+		"message": sprintf("the stack's name %q is not allowed: %s allows %s", [name, owner, listing]),
 		"fix": object.get(
 			{0: "have a pattern for this stack added to the list"}, count(patterns),
 			sprintf("use a stack whose name matches %s, or %s", [listing, remedy]),

@@ -43,16 +43,17 @@ findings contains finding if {
 #     Only versions of one form can be compared: which is newer, which is a breaking change, which one to pin in
 #     production. `latest` or `2.1` says none of it.
 findings contains finding if {
-	is_string(input.stack.version)
+	version := input.stack.version
+	is_string(version)
 
 	# OPA's own check lets a leading `v` pass, which is no part of a semantic version.
-	[semver.is_valid(input.stack.version), startswith(input.stack.version, "v")] != [true, false]
+	[semver.is_valid(version), startswith(version, "v")] != [true, false]
 	not stack.builtin
 	finding := {
 		"code": "version.semantic",
 		"subject": input.stack.name,
 		"path": ["metadata", "version"],
-		"message": sprintf("the stack's version %q is not a semantic version", [input.stack.version]),
+		"message": sprintf("the stack's version %q is not a semantic version", [version]),
 		"fix": sprintf("write MAJOR.MINOR.PATCH in quotes, for example `version: %q`", [_nearest]),
 	}
 }
