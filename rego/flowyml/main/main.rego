@@ -88,8 +88,7 @@ _findings contains finding if {
 	shape.valid
 	some name
 	some reported in data.flowyml.rules[name].findings
-	code := reported.code
-	level := object.get(levels.changed, code, object.get(data.flowyml.catalogue.codes, [code, "enforcement"], "hard"))
+	level := object.get(levels.in_force, [reported.code, "enforcement"], "hard")
 	level != "disabled"
 	finding := object.union(reported, {
 		"severity": object.get({"advisory": "warn"}, level, "deny"),

@@ -18,12 +18,14 @@ level(root, code) := object.get(_stricter, [company, project], "hard") if {
 
 # METADATA
 # description: |
-#   The level in force for each code that somebody changes, as if it shipped; every other one has that of its catalogue.
-#   With it a finding of what ships costs two looks.
-changed := {} if {
+#   The codes of what ships, each with the level in force, so that a finding of what ships costs one look. Most often
+#   nobody changes one, and they are the catalogue's own.
+in_force := data.flowyml.catalogue.codes if {
 	not data.org.levels
 	input.project.policies.levels == {}
-} else := {code: level("flowyml", code) | some code, _ in object.union(_levels, _tightened)}
+} else := object.union(data.flowyml.catalogue.codes, {code: {"enforcement": level("flowyml", code)} |
+	some code, _ in object.union(_levels, _tightened)
+})
 
 # METADATA
 # description: What is wrong with data.org.levels and policies.levels.

@@ -29,13 +29,19 @@ test_level_that_is_none_is_hard if {
 		with input as inputs.plain
 }
 
-test_changed_levels_are_those_that_somebody_mentions if {
-	changed == {} with data.flowyml.catalogue as _catalogue with input as inputs.plain
-	changed == {"a.b": "hard"} with data.flowyml.catalogue as _catalogue with input as _at("hard")
-	changed == {"a.b": "soft", "a.odd": "hard"} with data.flowyml.catalogue as _catalogue
-		with data.org.levels as {"a.b": "advisory", "a.odd": "mild"}
+test_levels_in_force_are_those_of_the_catalogue_but_where_somebody_mentions_a_code if {
+	in_force == _catalogue.codes with data.flowyml.catalogue as _catalogue with input as inputs.plain
+	_enforced("a.b") == "hard" with data.flowyml.catalogue as _catalogue with input as _at("hard")
+	_enforced("a.odd") == "loud" with data.flowyml.catalogue as _catalogue with input as _at("hard")
+	in_force == {"a.b": {"enforcement": "soft"}, "a.odd": {"enforcement": "hard"}, "b.c": {"enforcement": "hard"}} with data.flowyml.catalogue as _catalogue
+		with data.org.levels as {"a.b": "advisory", "a.odd": "mild", "b.c": "hard"}
 		with input as _at("soft")
+	_enforced("a.b") == "advisory" with data.flowyml.catalogue as _catalogue
+		with data.org.levels as {"a.b": "advisory"}
+		with input as inputs.plain
 }
+
+_enforced(code) := in_force[code].enforcement
 
 test_level_of_the_company_replaces_the_catalogue if {
 	every word in ["disabled", "advisory", "soft", "hard"] {
