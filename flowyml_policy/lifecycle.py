@@ -13,7 +13,6 @@ Rules of this room:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, TypeVar
 
@@ -31,6 +30,7 @@ from flowyml_policy.errors import (
     VersionTaken,
     VersionUnknown,
 )
+from flowyml_policy.instant import utc_now
 from flowyml_policy.locks import DEFAULT_TIMEOUT, StackLockManager
 from flowyml_policy.mask import mask_text
 from flowyml_policy.policy_engine import PolicyEngine
@@ -145,7 +145,7 @@ class StackLifecycle:
 
         def retired() -> Recorded:
             registry = recorded_registry(self.registry, self._audit)
-            return registry.retire(name, version, by=self.engine.actor.name, at=_now(), reason=reason)
+            return registry.retire(name, version, by=self.engine.actor.name, at=utc_now(), reason=reason)
 
         return self._locked(name, timeout, retired)
 
@@ -220,7 +220,7 @@ class StackLifecycle:
     def _new(self, definition: StackDefinition, result: Result) -> NewStack:
         """`definition` as it is to be registered by the decision `result`. Raises StackUnregistrable."""
         return new_stack(
-            definition, applied_by=self.engine.actor.name, applied_at=_now(), decision_id=result.decision_id
+            definition, applied_by=self.engine.actor.name, applied_at=utc_now(), decision_id=result.decision_id
         )
 
     def _compared(self, result: Result, stack: NewStack) -> Applied:
@@ -268,7 +268,3 @@ def _difference(there: RegisteredStack, stack: NewStack) -> str:
         old_name=f"{there.name}@{there.version} (in use)",
         new_name=f"{stack.name}@{stack.version} ({stack.source.uri})",
     )
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -32,7 +32,6 @@ from flowyml_policy.errors import (
 )
 from flowyml_policy.records import LockFacts, StackPin
 from flowyml_policy.records.record import Json, Record
-from flowyml_policy.settings import Settings
 from flowyml_policy.settings.places import LOCKFILE
 from flowyml_policy.strict_yaml import load_documents, write_yaml
 
@@ -79,11 +78,6 @@ class Lockfile(Record):
             images={image: digest for image, digest in pin.images.items() if digest is not None},
             bundles=self.bundles,
         )
-
-
-def lockfile_path(settings: Settings) -> Path:
-    """Where the project's lockfile lies, beside flowyml.yaml."""
-    return settings.root / LOCKFILE
 
 
 def read_lockfile(path: Path) -> Lockfile | None:

@@ -36,6 +36,7 @@ from pydantic import ValidationError
 
 from flowyml_policy.actor import current_actor
 from flowyml_policy.errors import FlowymlPolicyError, LockError, LockReentered, LockTimeout, UsageError
+from flowyml_policy.instant import instant, utc_now
 from flowyml_policy.records import EventRecorder, LockHolder, NewEvent, StackLocked, StackUnlocked
 from flowyml_policy.settings import state_directory
 
@@ -131,7 +132,7 @@ class StackLockManager:
         if kind == StackUnlocked.TYPE:
             held = now - datetime.fromisoformat(holder.since.replace("Z", "+00:00"))
             payload["held_ms"] = max(0, int(held.total_seconds() * 1000))
-        event = NewEvent(type=kind, at=_instant(now), actor=holder.user, stack_name=holder.stack, payload=dict(payload))
+        event = NewEvent(type=kind, at=instant(now), actor=holder.user, stack_name=holder.stack, payload=dict(payload))
         self._recorder.append_events([event])
 
 
@@ -249,7 +250,7 @@ def _this_process(stack: str) -> LockHolder:
         pid=pid,
         host=socket.gethostname(),
         user=current_actor().name,
-        since=_instant(datetime.now(timezone.utc)),
+        since=utc_now(),
         started=_started(pid),
     )
 
@@ -276,10 +277,6 @@ def _started(pid: int) -> str | None:
         return None if fields[0] in {b"Z", b"X"} else fields[_START_TIME].decode()
     except (OSError, IndexError, UnicodeError):
         return None
-
-
-def _instant(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _unusable(path: Path, error: Exception) -> LockError:

@@ -26,7 +26,7 @@ from flowyml_policy.errors import (
     SourceRefMissing,
     StackNotPinned,
 )
-from flowyml_policy.lockfile import VERSION, Lockfile, lockfile_path, read_lockfile, write_lockfile
+from flowyml_policy.lockfile import VERSION, Lockfile, read_lockfile, write_lockfile
 from flowyml_policy.mask import mask_text
 from flowyml_policy.normaliser import named_images
 from flowyml_policy.records import ErrorReport, StackPin, StackRegistry
@@ -134,7 +134,7 @@ class StackPinning:
         registry: StackRegistry | None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        self.path = lockfile_path(settings)
+        self.path = settings.lockfile
         self._settings = settings
         self._bundles = bundles
         self._registry = registry

@@ -11,7 +11,6 @@ Rules of this room:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -33,6 +32,7 @@ from flowyml_policy.errors import (
     PolicyUndecided,
     UsageError,
 )
+from flowyml_policy.instant import utc_now
 from flowyml_policy.named_stacks import read_named, read_one
 from flowyml_policy.normaliser import Normaliser
 from flowyml_policy.policy_checks import UnavailableEvaluator, read_bundles, read_catalogue
@@ -232,7 +232,7 @@ class PolicyEngine:
 
     def _call(self, operation: Operation, environment: str | None) -> Call:
         environment = self.settings.requested_environment(environment)
-        return Call(operation, _now(), self.actor, self.settings.authority, environment)
+        return Call(operation, utc_now(), self.actor, self.settings.authority, environment)
 
     def _check(self, stack: object, environment: str | None, operation: Operation) -> tuple[Decision, Result]:
         if operation not in CHECKS:
@@ -379,7 +379,3 @@ def _started(settings: Settings, rules: Sequence[Path]) -> Evaluator:
         return load_policy(settings, rules)
     except OpaError as error:
         return UnavailableEvaluator(error)
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from flowyml_policy.errors import LockfileForeign, StackDrifted, StackNotPinned
 from flowyml_policy.mask import mask_text
-from flowyml_policy.settings.places import LOCKFILE
 
 if TYPE_CHECKING:  # they load what reads and checks the file
     from flowyml_policy.lockfile import Lockfile
@@ -41,7 +40,7 @@ class ProjectPins:
     def of(cls, settings: Settings) -> ProjectPins:
         """The pins of the project of `settings`."""
         names = {name: environment.stack for name, environment in settings.environments.items()}
-        return cls(settings.root / LOCKFILE, names)
+        return cls(settings.lockfile, names)
 
     def pin_of(self, reference: str) -> StackPin | None:
         """What `reference` was pinned to; see StackPins."""

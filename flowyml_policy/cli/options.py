@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Collection
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -79,7 +79,7 @@ def tell_hidden(words: Collection[str], settings: Settings) -> None:
     from flowyml_policy.outputs.screen import printable  # noqa: PLC0415
 
     for word, otherwise in hidden_stacks(words, open_resolver=lambda: _resolver(settings)):
-        what = "folder" if Path(word).is_dir() else "file"
+        what = "folder" if os.path.isdir(word) else "file"  # noqa: PTH112  Path.is_dir raises for some
         said = f"{word} is a {what} here and also a stack: the {what} is meant; for the stack write {otherwise}"
         click.echo(f"note: {printable(said)}", err=True)
 

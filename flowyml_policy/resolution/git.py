@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 
 from flowyml_policy.canonical import digest
 from flowyml_policy.errors import SourceChanged, SourceMissing, SourceRefused, SourceUnreachable
+from flowyml_policy.instant import utc_now
 from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.resolution.cache import ContentCache
 from flowyml_policy.resolution.git_address import checked_address, checked_ref, is_commit
@@ -25,7 +26,7 @@ from flowyml_policy.resolution.git_repository import (
     GitTree,
     TreeEntry,
 )
-from flowyml_policy.resolution.source import Deadline, DefinitionSource, FetchRules, Revision, utc_now
+from flowyml_policy.resolution.source import Deadline, DefinitionSource, FetchRules, Revision
 
 _Answer = TypeVar("_Answer")
 

@@ -22,11 +22,12 @@ from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from flowyml_policy.errors import SourceRefMissing, SourceTooLarge, SourceUnreachable, SourceUnreadable
+from flowyml_policy.instant import utc_now
 from flowyml_policy.resolution.cache import ContentCache
 from flowyml_policy.resolution.git_address import is_commit
 from flowyml_policy.resolution.git_command import TRANSPORTS, GitFailed, run_git
 from flowyml_policy.resolution.git_failures import explained, reason_of
-from flowyml_policy.resolution.source import Deadline, SourceLimits, shown, too_large, utc_now
+from flowyml_policy.resolution.source import Deadline, SourceLimits, shown, too_large
 
 FILE_MODES: Final = ("100644", "100755", "100664")
 FOLDER_MODE: Final = "040000"

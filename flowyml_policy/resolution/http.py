@@ -29,11 +29,12 @@ from flowyml_policy.errors import (
     SourceRefused,
     SourceUnreachable,
 )
+from flowyml_policy.instant import utc_now
 from flowyml_policy.mask import mask_text
 from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.resolution.cache import Cached, ContentCache
 from flowyml_policy.resolution.git_address import is_loopback
-from flowyml_policy.resolution.source import Deadline, DefinitionSource, FetchRules, Revision, utc_now
+from flowyml_policy.resolution.source import Deadline, DefinitionSource, FetchRules, Revision
 from flowyml_policy.settings.plain_http import PLAIN_HTTP, may_be_plain
 from flowyml_policy.settings.problems import dotted
 

@@ -15,7 +15,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from typing import Final, Literal, TypeAlias, final
 
 from flowyml_policy.canonical import digest
@@ -240,11 +239,6 @@ def shown(text: str, longest: int = 120) -> str:
 def too_large(what: str, size: int) -> SourceTooLarge:
     """The error for a file of more than `size` bytes."""
     return SourceTooLarge(f"larger than {size:,} bytes: {what}", advice="name a file that holds stack definitions")
-
-
-def utc_now() -> str:
-    """This instant as records keep it."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def provenance_of(data: bytes, path: str | None, *, kind: SourceKind, uri: str, pinned: bool) -> Provenance:

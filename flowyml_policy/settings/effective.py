@@ -18,7 +18,7 @@ from flowyml_policy.settings.features import (
     unsupported,
     unsupported_inspection,
 )
-from flowyml_policy.settings.places import ENVIRONMENT_VARIABLE
+from flowyml_policy.settings.places import ENVIRONMENT_VARIABLE, LOCKFILE
 from flowyml_policy.settings.policy_section import Enforce, PolicySection
 from flowyml_policy.settings.section import Section
 from flowyml_policy.settings.sources import StackSource
@@ -71,6 +71,11 @@ class Settings(Section):
     def authority(self) -> Literal["project", "platform"]:
         """Who owns the settings."""
         return "project" if self.platform_file is None else "platform"
+
+    @property
+    def lockfile(self) -> Path:
+        """Where the project's lockfile lies, beside flowyml.yaml."""
+        return self.root / LOCKFILE
 
     @property
     def selected_stack(self) -> str | None:

@@ -22,7 +22,7 @@ from flowyml_policy.errors import (
     StackDrifted,
     UsageError,
 )
-from flowyml_policy.lockfile import Lockfile, lockfile_path, write_lockfile
+from flowyml_policy.lockfile import Lockfile, write_lockfile
 from flowyml_policy.records import PolicyChecked, Result, StackPin
 from flowyml_policy.resolution.source import FetchRules
 from flowyml_policy.settings import load_settings
@@ -65,7 +65,7 @@ def pin(project: Path, definition: StackDefinition) -> None:
         name="gpu", definition=definition.digest, kind="git", uri=source.uri, ref=source.ref, commit=source.commit
     )
     lockfile = Lockfile(environments={"prod": "gpu"}, stacks={"gpu": pinned}, bundles={})
-    write_lockfile(lockfile_path(load_settings(project=project)), lockfile)
+    write_lockfile(load_settings(project=project).lockfile, lockfile)
 
 
 def test_name_that_leads_to_a_repository_is_judged_with_commit_and_place(project: Path, repository: Repository) -> None:

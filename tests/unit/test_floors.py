@@ -28,6 +28,7 @@ FLOORS = (
         "on_demand",
         "records",
         "encodable",
+        "instant",
         "errors",
         "canonical",
         "image_reference",

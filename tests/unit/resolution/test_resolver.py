@@ -32,7 +32,7 @@ from flowyml_policy.errors import (
     VersionMalformed,
     VersionRetired,
 )
-from flowyml_policy.lockfile import Lockfile, lockfile_path, write_lockfile
+from flowyml_policy.lockfile import Lockfile, write_lockfile
 from flowyml_policy.records import StackPin
 from flowyml_policy.records.provenance import Provenance, StepName
 from flowyml_policy.registry import LocalRegistry, new_stack
@@ -437,7 +437,7 @@ def _lock(project: Project, definition: StackDefinition) -> None:
         uri="stacks/gpu.yaml",
     )
     lockfile = Lockfile(environments={"prod": "gpu"}, stacks={"gpu": pin}, bundles={})
-    write_lockfile(lockfile_path(load_settings(project=project.root)), lockfile)
+    write_lockfile(load_settings(project=project.root).lockfile, lockfile)
 
 
 def test_lock_holds_what_it_pins_and_nothing_else_fails_closed(project: Project) -> None:
