@@ -2,7 +2,7 @@
 
 Rules of this room:
 - The same bundle and the same bytes of input for all of them. `opa bench` runs from the library that decides here,
-  without its own metrics, which would slow it.
+  without its own metrics, which would slow it, and asks what the embedded evaluator asks.
 - Embedded starts at a dict and ends at a typed Decision: validating the input and the answer is in the time.
 - Nothing is remembered between decisions: every call evaluates.
 """
@@ -27,7 +27,7 @@ from typing import Any
 
 from benchmarks.clock import CannotMeasure, Process, Series, in_turns, processes_in_turns
 from benchmarks.peers import ROOT, require_opa_client
-from benchmarks.policy import ENTRY_POINT, StagedPolicy
+from benchmarks.policy import DECISION, StagedPolicy
 from benchmarks.report import Row, Target
 from benchmarks.stacks import StackProject, must_be_denied
 from flowyml_policy.actor import current_actor
@@ -124,7 +124,7 @@ def native_bench(staged: StagedPolicy, file: Path) -> float:
         "-f",
         "json",
     ]
-    report = json.loads(Process([*command, ENTRY_POINT], ROOT).read())
+    report = json.loads(Process([*command, DECISION], ROOT).read())
     return float(report["T"]) / float(report["N"]) / 1e9
 
 

@@ -14,13 +14,15 @@ from pathlib import Path, PurePosixPath
 
 from benchmarks.stacks import PROJECT
 from flowyml_policy.opa import bundle_files
+from flowyml_policy.opa.shipped import DECISION_PATH, SHAPE_PATH
 from flowyml_policy.version import VERSION
 
 ROOT = Path(__file__).resolve().parents[1]
 
 ADAPTER = Path(__file__).with_name("conftest") / "adapter.rego"
 
-ENTRY_POINT = "data.flowyml.main.decision"
+DECISION = f"data.{DECISION_PATH} with data.{SHAPE_PATH} as true".replace("/", ".")
+"""What the embedded evaluator asks."""
 
 
 @dataclass(frozen=True)

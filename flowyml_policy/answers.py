@@ -205,7 +205,7 @@ def _answer(
 
 
 def _encoded(document: PolicyInput) -> bytes | None:
-    """The bytes of `document`, None where UTF-8 cannot hold it: then it was not judged either."""
+    """The bytes of `document`, None where it cannot be serialised: then it was not judged either."""
     try:
         return document.encoded
     except ValueError:

@@ -57,6 +57,7 @@ func flowyml_opa_start(settings *C.char, length C.size_t) (text *C.char) {
 }
 
 // flowyml_opa_decide evaluates what stands at path, or the decision where path is null, on input: {"result", "bundles"}.
+// An empty path is none.
 //
 //export flowyml_opa_decide
 func flowyml_opa_decide(handle C.uint64_t, path *C.char, input *C.char, length C.size_t, deadline C.int64_t) (text *C.char) {
@@ -65,11 +66,11 @@ func flowyml_opa_decide(handle C.uint64_t, path *C.char, input *C.char, length C
 	if err != nil {
 		return given(answer.Error(err))
 	}
-	var asked string
-	if path != nil {
-		asked = C.GoString(path)
+	document, within := borrowed(input, length), time.Duration(deadline)
+	if path == nil {
+		return given(evaluator.Decide(document, within))
 	}
-	return given(evaluator.Decide(asked, borrowed(input, length), time.Duration(deadline)))
+	return given(evaluator.Query(C.GoString(path), document, within))
 }
 
 // flowyml_opa_status answers engine.Status.

@@ -31,8 +31,8 @@ DECISION_PATH: Final = "flowyml/main/decision"
 """The only entry point of policy."""
 
 SHAPE_PATH: Final = "flowyml/lib/shape/valid"
-"""The rule that says whether an input has the agreed shape. A decision here takes it as true: an evaluator is handed
-PolicyInputs, which were validated when they were made, and by more than the rule asks for."""
+"""The rule that says whether an input has the agreed shape. A decision by the shipped policy takes it as true: an
+evaluator is handed PolicyInputs, which were validated when they were made, by more than this rule asks for."""
 
 CONFIGURED_ROOTS: Final = ("flowyml", "org", "system/log")
 """The roots that a configured bundle may own. Never `system`, which would erase the record of what is loaded."""
@@ -58,15 +58,23 @@ def bundle() -> Iterator[Path]:
 
 
 def start_settings(
-    config: Mapping[str, Any], expected: Mapping[str, Any], allow_hosts: tuple[str, ...], deadline_ns: int
+    config: Mapping[str, Any],
+    expected: Mapping[str, Any],
+    allow_hosts: tuple[str, ...],
+    deadline_ns: int,
+    *,
+    vouched: bool,
 ) -> dict[str, Any]:
-    """What the library is started with (libopa/internal/engine, Settings)."""
+    """What the library is started with (libopa/internal/engine, Settings).
+
+    `vouched` is for the policy of this very package: another one may ask for more of an input than is validated here.
+    """
     return {
         "config": dict(config),
         "bundles": dict(expected),
         "input_schema": bundle_files.INPUT_SCHEMA,
         "decision": DECISION_PATH,
-        "vouched": SHAPE_PATH,
+        "vouched": SHAPE_PATH if vouched else "",
         "allow_hosts": list(allow_hosts),
         "deadline_ns": deadline_ns,
     }
@@ -85,7 +93,8 @@ class _EarlyStart:
             with bundle() as archive:
                 config = {"bundles": {SHIPPED_BUNDLE: {"resource": archive.as_uri()}}}
                 expected = {SHIPPED_BUNDLE: {"roots": CONFIGURED_ROOTS}}
-                self._started = library.load().start(start_settings(config, expected, (), _EARLY_DEADLINE_NS))
+                settings = start_settings(config, expected, (), _EARLY_DEADLINE_NS, vouched=True)
+                self._started = library.load().start(settings)
         except Exception:  # noqa: BLE001  a guess that failed: who needs OPA starts it again, and is told why
             self._started = None
 

@@ -6,9 +6,10 @@ meets one shape. New optional keys keep version 1.
 """
 
 from functools import cached_property
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field
+from typing_extensions import Self
 
 from flowyml_policy.records.decision import Enforcement
 from flowyml_policy.records.record import Json, KeyPath, Part, Record, Sha256
@@ -163,10 +164,22 @@ class PolicyInput(Record):
     def encoded(self) -> bytes:
         """This document as compact UTF-8 JSON, keys in schema order: the bytes judged and the bytes recorded.
 
-        Evaluators rely on their shape. Raises PydanticSerializationError where a value is not of its type, as only a
-        document can hold that was made without validation, or changed below its frozen surface.
+        Evaluators rely on the shape that validation gave it. Raises PydanticSerializationError for most values of
+        another type, as only a document has that was made without validation, or changed below its frozen surface;
+        what is null or absent there is not seen.
         """
         return self.__pydantic_serializer__.to_json(self, warnings="error")
+
+    def __copy__(self) -> Self:
+        """A copy, as `model_copy` makes one to give it other values: it keeps no bytes of these."""
+        copied = super().__copy__()
+        copied.__dict__.pop("encoded", None)
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        copied = super().__deepcopy__(memo)
+        copied.__dict__.pop("encoded", None)
+        return copied
 
 
 def policy_input_schema() -> dict[str, Json]:

@@ -130,6 +130,12 @@ def _folder(folder: Path) -> Path:
     """`folder`, absolute; it must be one."""
     try:
         absolute = Path(os.path.abspath(folder))  # noqa: PTH100  resolve() would follow links out of the project
+    except OSError as error:
+        raise UsageError(
+            f"the folder {str(folder)!r} cannot be found: the working directory is gone",
+            advice="go to an existing folder, or name this one by its whole path",
+        ) from error
+    try:
         mode = absolute.stat().st_mode
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(f"there is no such folder: {folder}", advice="name an existing folder") from error

@@ -1,12 +1,14 @@
 """Input that no builder of ours would make is denied by the policy itself, whoever asks it.
 
-An evaluator, which takes nothing but validated PolicyInputs, vouches for their shape instead.
+An evaluator, which takes nothing but validated PolicyInputs, vouches for their shape where this policy judges.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
 import pytest
@@ -67,6 +69,9 @@ VALUES = st.fixed_dictionaries(
         "images": st.lists(IMAGES, max_size=2),
     },
 )
+
+
+REGO = Path(__file__).resolve().parents[2] / "rego"
 
 
 def denied_as(answer: Any) -> list[str]:
@@ -157,3 +162,34 @@ def test_policy_input_that_was_spoilt_after_it_was_made_fails_closed(
     spoil(document)
     with pytest.raises(OpaEvaluationFailed, match="serializ"):
         shipped.evaluate(document)
+
+
+@pytest.mark.parametrize("path", ["", "\0flowyml/main/decision", f"{DECISION_PATH}\0", "/", f"/{DECISION_PATH}"])
+@pytest.mark.parametrize("document", [None, {}])
+def test_no_path_is_not_the_decision_fails_closed(shipped: EmbeddedEvaluator, path: str, document: object) -> None:
+    with pytest.raises(OpaEvaluationFailed, match="no path below data"):
+        shipped.query(path, document)
+
+
+def test_policy_that_asks_for_more_than_this_program_validates_fails_closed(change: Change, tmp_path: Path) -> None:
+    """A company may serve a newer `flowyml` than the one that is installed here."""
+    newer = tmp_path / "flowyml"
+    shutil.copytree(REGO / "flowyml", newer / "flowyml")
+    (newer / ".manifest").write_text(json.dumps({"roots": ["flowyml"], "revision": "newer"}), encoding="utf-8")
+    shape = newer / "flowyml" / "lib" / "shape" / "shape.rego"
+    asked = "is_array(input.environments)"
+    text = shape.read_text(encoding="utf-8")
+    shape.write_text(text.replace(asked, f"{asked}\n\tis_array(input.stack.licences)"), encoding="utf-8")
+    document = PolicyInput.model_validate_json(json.dumps(change({})))
+    with EmbeddedEvaluator(config={"bundles": {"flowyml": {"resource": newer.as_uri()}}}) as evaluator:
+        decision = evaluator.evaluate(document)
+    assert not decision.allowed
+    assert [finding.code for finding in decision.findings] == ["main.invalid_input"]
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_copy_with_other_values_is_judged_by_them(shipped: EmbeddedEvaluator, change: Change, *, deep: bool) -> None:
+    document = PolicyInput.model_validate_json(json.dumps(change({})))
+    assert shipped.evaluate(document).allowed
+    unnamed = document.stack.model_copy(update={"name": "no plain name"})
+    assert not shipped.evaluate(document.model_copy(update={"stack": unnamed}, deep=deep)).allowed

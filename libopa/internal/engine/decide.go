@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -16,9 +15,19 @@ import (
 	"github.com/flowyml/flowyml-policy/libopa/internal/answer"
 )
 
-// Decide evaluates what stands at path, or the decision where it is empty, on input. It runs on the calling thread:
-// handing a call over to another one costs as much as a small policy.
-func (evaluator *Evaluator) Decide(path string, input []byte, deadline time.Duration) (encoded []byte) {
+// Decide evaluates the decision on input. It runs on the calling thread: handing a call over to another one costs as
+// much as a small policy.
+func (evaluator *Evaluator) Decide(input []byte, deadline time.Duration) []byte {
+	settings := evaluator.settings
+	return evaluator.answer(question{path: settings.Decision, vouched: settings.Vouched}, input, deadline)
+}
+
+// Query evaluates what stands at path on input, and takes nothing as true.
+func (evaluator *Evaluator) Query(path string, input []byte, deadline time.Duration) []byte {
+	return evaluator.answer(question{path: path}, input, deadline)
+}
+
+func (evaluator *Evaluator) answer(asked question, input []byte, deadline time.Duration) (encoded []byte) {
 	defer func() {
 		if value := recover(); value != nil {
 			encoded = answer.Error(answer.Recovered(value))
@@ -29,14 +38,14 @@ func (evaluator *Evaluator) Decide(path string, input []byte, deadline time.Dura
 	}
 	ctx, stop := context.WithTimeout(context.Background(), deadline)
 	defer stop()
-	encoded, err := evaluator.decide(ctx, path, input)
+	encoded, err := evaluator.decide(ctx, asked, input)
 	if err != nil {
 		return answer.Error(decideFault(ctx, err, deadline))
 	}
 	return encoded
 }
 
-func (evaluator *Evaluator) decide(ctx context.Context, path string, input []byte) ([]byte, error) {
+func (evaluator *Evaluator) decide(ctx context.Context, asked question, input []byte) ([]byte, error) {
 	document, err := readInput(input)
 	if err != nil {
 		return nil, answer.Faultf(answer.Input, "the input is no JSON document: %v", err)
@@ -51,7 +60,7 @@ func (evaluator *Evaluator) decide(ctx context.Context, path string, input []byt
 		if current.fault != nil {
 			return current.fault
 		}
-		prepared, err := evaluator.prepared(ctx, txn, current, path)
+		prepared, err := evaluator.prepared(ctx, txn, current, asked)
 		if err != nil {
 			return err
 		}
@@ -66,8 +75,7 @@ func (evaluator *Evaluator) decide(ctx context.Context, path string, input []byt
 			return err
 		}
 		if len(results) == 0 {
-			asked := cmp.Or(path, evaluator.settings.Decision)
-			return answer.Faultf(answer.Undefined, "data.%s is undefined", strings.ReplaceAll(asked, "/", "."))
+			return answer.Faultf(answer.Undefined, "data.%s is undefined", strings.ReplaceAll(asked.path, "/", "."))
 		}
 		encoded, err = encodeAnswer(results[0].Expressions[0].Value.(*ast.Term).Value, current.revisions)
 		return err

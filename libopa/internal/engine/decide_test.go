@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -29,7 +30,7 @@ func TestDecideAnswersResultAndRevisions(t *testing.T) {
 	mustEqual(t, decide(t, evaluator, "org/x", `{}`).OK.Result, 1)
 }
 
-// Only a call that names no path is vouched for, and only where the settings say so.
+// Only the decision is vouched for, and only where the settings say so; no path is not taken for it.
 func TestDecideTakesTheVouchedRuleAsTrue(t *testing.T) {
 	policy := archive(t, shipped(files{
 		"main.rego":  "package flowyml.main\n\nimport data.flowyml.lib.shape\n\ndefault decision := \"checked\"\n\ndecision := \"vouched\" if shape.valid",
@@ -50,6 +51,11 @@ func TestDecideTakesTheVouchedRuleAsTrue(t *testing.T) {
 		{checking, "", `{"n": 3}`, "vouched"},
 	} {
 		mustEqual(t, decide(t, tried.evaluator, tried.path, tried.input).OK.Result, tried.wanted)
+	}
+	var nothing given
+	must(t, json.Unmarshal(evaluator.Query("", []byte(`{}`), time.Second), &nothing))
+	if nothing.Error == nil || nothing.Error.Code != answer.Usage {
+		t.Fatalf("%+v %+v", nothing.Error, nothing.OK)
 	}
 	vouching.Vouched = "flowyml//valid"
 	if found := decide(t, started(t, vouching), "", `{}`); found.Error == nil || found.Error.Code != answer.Usage {
@@ -121,11 +127,11 @@ slow := count([1 | some i in numbers.range(1, 30000); some j in numbers.range(1,
 		}
 	}
 	begun := time.Now()
-	encoded := string(evaluator.Decide("flowyml/cases/slow", []byte(`{}`), 50*time.Millisecond))
+	encoded := string(evaluator.Query("flowyml/cases/slow", []byte(`{}`), 50*time.Millisecond))
 	if encoded != `{"error":{"code":"deadline","message":"no decision within 50ms"}}` || time.Since(begun) > 5*time.Second {
 		t.Fatal(encoded, time.Since(begun))
 	}
-	if encoded := string(evaluator.Decide("", []byte(`{}`), 0)); !strings.Contains(encoded, "deadline above zero") {
+	if encoded := string(evaluator.Decide([]byte(`{}`), 0)); !strings.Contains(encoded, "deadline above zero") {
 		t.Fatal(encoded)
 	}
 }

@@ -23,7 +23,7 @@ type view struct {
 	manifests map[string]bundleManifest
 	revisions json.RawMessage // bundle name to revision, as every answer carries it
 	fault     error           // why this state may not decide
-	queries   sync.Map        // path to *rego.PreparedEvalQuery
+	queries   sync.Map        // question to *rego.PreparedEvalQuery
 }
 
 func (evaluator *Evaluator) newView(ctx context.Context, txn storage.Transaction) (*view, error) {
@@ -61,15 +61,15 @@ func (evaluator *Evaluator) manifestFault(manifests map[string]bundleManifest) e
 	return nil
 }
 
-// prepared is the query for path on this view's policy, the decision where it is empty. Two threads may prepare the same
-// one; one of the two is kept.
+// prepared is the query for what is asked, on this view's policy. Two threads may prepare the same one; one of the two is
+// kept.
 func (evaluator *Evaluator) prepared(
-	ctx context.Context, txn storage.Transaction, current *view, path string,
+	ctx context.Context, txn storage.Transaction, current *view, asked question,
 ) (*rego.PreparedEvalQuery, error) {
-	if found, ok := current.queries.Load(path); ok {
+	if found, ok := current.queries.Load(asked); ok {
 		return found.(*rego.PreparedEvalQuery), nil
 	}
-	query, err := evaluator.query(path)
+	query, err := asked.query()
 	if err != nil {
 		return nil, err
 	}
@@ -84,33 +84,28 @@ func (evaluator *Evaluator) prepared(
 	if err != nil {
 		return nil, answer.Faultf(answer.Evaluation, "%v", err)
 	}
-	kept, _ := current.queries.LoadOrStore(path, &fresh)
+	kept, _ := current.queries.LoadOrStore(asked, &fresh)
 	return kept.(*rego.PreparedEvalQuery), nil
 }
 
-// query is what is asked for path.
-func (evaluator *Evaluator) query(path string) (ast.Body, error) {
-	if path != "" {
-		ref, err := dataRef(path)
-		return ast.NewBody(ast.NewExpr(ref)), err
-	}
-	return decisionQuery(evaluator.settings.Decision, evaluator.settings.Vouched)
-}
+// question is `data.<path>`, or `data.<path> with data.<vouched> as true`. Policy checks the shape of its input, which is
+// a quarter of a small decision; who hands over nothing but documents that it validated vouches for that rule.
+type question struct{ path, vouched string }
 
-// decisionQuery is `data.<decision>`, or `data.<decision> with data.<vouched> as true`. Policy checks the shape of its
-// input, which is a quarter of a small decision; who hands over nothing but documents that it validated vouches for
-// that rule. Everybody else is checked, and what is asked at a path of its own is too.
-func decisionQuery(decision, vouched string) (ast.Body, error) {
-	ref, err := dataRef(decision)
+func (asked question) query() (ast.Body, error) {
+	ref, err := dataRef(asked.path)
 	if err != nil {
 		return nil, err
 	}
 	expression := ast.NewExpr(ref)
-	if vouched == "" {
+	if asked.vouched == "" {
 		return ast.NewBody(expression), nil
 	}
-	target, err := dataRef(vouched)
-	return ast.NewBody(expression.IncludeWith(target, ast.BooleanTerm(true))), err
+	target, err := dataRef(asked.vouched)
+	if err != nil {
+		return nil, err
+	}
+	return ast.NewBody(expression.IncludeWith(target, ast.BooleanTerm(true))), nil
 }
 
 // dataRef is a path below data, `flowyml/main/decision`, as a reference; no path is taken for any other Rego.
