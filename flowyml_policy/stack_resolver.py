@@ -92,9 +92,10 @@ def open_registry(
     remote = settings.policy.registry
     if remote.url is None:
         return LocalRegistry(settings.audit_path, decisions=decisions)
-    ca = None if remote.ca is None else settings.resolved(("policy", "registry", "ca"), remote.ca)
     cache = None
     with suppress(SourceUnreadable):
         cache = ContentCache(environ=environ)
     offline = is_offline(os.environ if environ is None else environ)
-    return RemoteRegistry(remote.url, token_env=remote.token_env, ca=ca, cache=cache, offline=offline, environ=environ)
+    return RemoteRegistry(
+        remote.url, token_env=remote.token_env, ca=settings.registry_ca, cache=cache, offline=offline, environ=environ
+    )

@@ -137,12 +137,12 @@ def _policy(settings: Settings) -> Iterator[Check]:
 
 def _registry(settings: Settings) -> Iterator[Check]:
     """The company's registry, which is not asked: whether the certificates can be read that it is trusted by."""
-    import ssl  # noqa: PLC0415  rarely asked
-
     remote = settings.policy.registry
     if remote.url is None:
         return
-    ca = None if remote.ca is None else settings.resolved(("policy", "registry", "ca"), remote.ca)
+    import ssl  # noqa: PLC0415  few projects have a company's registry
+
+    ca = settings.registry_ca
     try:
         ssl.create_default_context(cafile=ca)
     except OSError as error:

@@ -78,7 +78,7 @@ class Decision(Record):
     def _holds_together(self) -> Self:
         if not self.rules:
             raise ValueError("no rule was evaluated")
-        if self.allow == ("deny" in {finding.severity for finding in self.findings}):
+        if self.allow == any(finding.denies for finding in self.findings):
             raise ValueError("allow contradicts the findings")
         return self
 

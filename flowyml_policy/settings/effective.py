@@ -78,6 +78,12 @@ class Settings(Section):
         return self.root / LOCKFILE
 
     @property
+    def registry_ca(self) -> Path | None:
+        """The file of certificates that the company's registry is trusted by; None for the system's."""
+        ca = self.policy.registry.ca
+        return None if ca is None else self.resolved(("policy", "registry", "ca"), ca)
+
+    @property
     def selected_stack(self) -> str | None:
         """The stack that is meant where none is named: `active_stack`, then FlowyML's `defaults.stack`."""
         return self.default_stack if self.active_stack is None else self.active_stack

@@ -130,8 +130,10 @@ type given struct {
 // decide asks for the decision, or for what stands at a path.
 func decide(t *testing.T, evaluator *Evaluator, path, input string) given {
 	t.Helper()
-	encoded := evaluator.Decide([]byte(input), 10*time.Second)
-	if path != "" {
+	var encoded []byte
+	if path == "" {
+		encoded = evaluator.Decide([]byte(input), 10*time.Second)
+	} else {
 		encoded = evaluator.Query(path, []byte(input), 10*time.Second)
 	}
 	var parsed given
