@@ -7,6 +7,7 @@ is compared with.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -36,8 +37,12 @@ class RawFile(NamedTuple):
 
     def is_below(self, path: tuple[str, ...]) -> bool:
         """Whether `path` may be the file, or a folder that it lies in."""
-        found = self.path
-        return any(found[start : start + len(path)] == path for start in range(len(found)))
+        return is_within(path, self.path)
+
+
+def is_within(part: Sequence[str], path: Sequence[str]) -> bool:
+    """Whether the segments of `part` stand one after the other somewhere in `path`; both are of one type."""
+    return any(path[start : start + len(part)] == part for start in range(len(path)))
 
 
 def raw_file(url: str) -> RawFile | None:

@@ -31,7 +31,7 @@ from flowyml_policy.errors import FlowymlPolicyError, ReferenceMalformed
 from flowyml_policy.records import Source
 from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.resolution.local import LocalSource
-from flowyml_policy.resolution.raw_file import RawFile, raw_file
+from flowyml_policy.resolution.raw_file import RawFile, is_within, raw_file
 from flowyml_policy.resolution.references import (
     FileReference,
     GitReference,
@@ -153,7 +153,7 @@ def _may_be_there(settings: Settings, reference: _Address, place: _Place) -> boo
         raw = raw_file(reference.url)
         named = "/".join(raw.path) if raw else unquote(urlsplit(reference.url).path)
     wanted, found = _segments(named), _segments(place.uri)
-    return bool(wanted) and (is_end(wanted, found) or _is_within(wanted, found))
+    return bool(wanted) and (is_end(wanted, found) or is_within(wanted, found))
 
 
 def _holds(settings: Settings, reference: _Address, name: str) -> bool:
@@ -225,7 +225,3 @@ def _is_in_repository(reference: GitReference, place: _Place) -> bool:
         return False
     is_there = None in {reference.path, place.path} or f"{place.path}/".startswith(f"{reference.path}/")
     return is_there and is_repository(reference.url, place.uri)
-
-
-def _is_within(part: list[str], path: list[str]) -> bool:
-    return any(path[start : start + len(part)] == part for start in range(len(path)))

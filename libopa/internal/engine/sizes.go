@@ -82,6 +82,8 @@ func largeNetwork(operands []*ast.Term) string {
 	return fmt.Sprintf("more than %d addresses", maxElements)
 }
 
+var tooWide = fmt.Sprintf("a width or precision above %d", maxWidth)
+
 // largeFormat looks at the widths and precisions of a format as package fmt reads them. One that stands among the
 // arguments, `*`, is bounded by looking at every number there is.
 func largeFormat(operands []*ast.Term) string {
@@ -89,7 +91,6 @@ func largeFormat(operands []*ast.Term) string {
 	if !ok {
 		return ""
 	}
-	tooWide := fmt.Sprintf("a width or precision above %d", maxWidth)
 	for index := 0; index < len(format); index++ {
 		if format[index] != '%' {
 			continue

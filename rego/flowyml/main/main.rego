@@ -80,12 +80,17 @@ catalogue := object.union_n([entries |
 # description: So that each can be compiled before the first decision. See rule_data for where globs may stand.
 patterns := rule_data.patterns
 
-# What the rules found. They are asked only where the input has the agreed shape, so that they may rely on it. A key at
+# What the rules found, which are asked only where the input has the agreed shape, so that they may rely on it; and what
+# is wrong with the policy itself.
+_findings := _found_by_rules | _found_in_policy if {
+	shape.valid
+} else := {_malformed_input} | _found_in_policy
+
+# A key at
 # the depth of a rule without `findings`, or a rule that only the catalogue knows, is refused when a policy is built or
 # loaded: to look for them would cost half of each decision. The shape of what shipped rules report is shown by their
 # tests; what others report is looked at.
-_findings contains finding if {
-	shape.valid
+_found_by_rules contains finding if {
 	some name
 	some reported in data.flowyml.rules[name].findings
 	level := object.get(levels.in_force, [reported.code, "enforcement"], "hard")
@@ -99,14 +104,12 @@ _findings contains finding if {
 	})
 }
 
-_findings contains finding if {
-	shape.valid
+_found_by_rules contains finding if {
 	some name
 	some finding in _foreign("org", name, data.org.rules[name].findings)
 }
 
-_findings contains finding if {
-	shape.valid
+_found_by_rules contains finding if {
 	some name
 	some finding in _foreign("project", name, data.project.rules[name].findings)
 }
@@ -178,15 +181,12 @@ _is_index(part) if regex.match(`^[0-9]{1,9}$`, json.marshal(part))
 #   code: main.invalid_input
 #   enforcement: hard
 #   why: Rules look for values where the schema promises them. In another document they would find nothing wrong.
-_findings contains finding if {
-	not shape.valid
-	finding := _denial({
-		"code": "main.invalid_input",
-		"subject": "input",
-		"message": "the document that was handed to the policy is not a policy input of schema version 1",
-		"fix": "hand over what `flowyml-policy schema input` describes, made by a flowyml-policy as new as the policy",
-	})
-}
+_malformed_input := _denial({
+	"code": "main.invalid_input",
+	"subject": "input",
+	"message": "the document that was handed to the policy is not a policy input of schema version 1",
+	"fix": "hand over what `flowyml-policy schema input` describes, made by a flowyml-policy as new as the policy",
+})
 
 # METADATA
 # title: A level is malformed
@@ -200,7 +200,7 @@ _findings contains finding if {
 #   code: main.levels
 #   enforcement: hard
 #   why: A misspelt level could switch a rule off, or leave one off that was meant to deny. Under a misspelt code it does nothing.
-_findings contains finding if {
+_found_in_policy contains finding if {
 	some problem in levels.problems
 	finding := _denial(object.union(problem, {"code": "main.levels"}))
 }
@@ -219,7 +219,7 @@ _findings contains finding if {
 #   why: Under a misspelt key, or one for a later version, a demand of the company is one that nobody checks.
 _not_read(subject, message, fix) := _denial({"code": "main.company", "subject": subject, "message": message, "fix": fix})
 
-_findings contains finding if some finding in _company
+_found_in_policy contains finding if some finding in _company
 
 # With rules of the company, which have a catalogue, to mention data.org would run all that stands beside them.
 _company := found if {
@@ -254,8 +254,7 @@ _of_company(company) := {finding |
 #   why: Data that nobody reads is a demand that nobody checks. Often the name of the rule is misspelt.
 _unread(subject, message, fix) := _denial({"code": "main.rule_data", "subject": subject, "message": message, "fix": fix})
 
-_findings contains finding if {
-	shape.valid
+_found_by_rules contains finding if {
 	some rule, sources in rule_data.given
 	not rule in _rules
 	some source in sources
@@ -266,7 +265,7 @@ _findings contains finding if {
 	)
 }
 
-_findings contains finding if {
+_found_in_policy contains finding if {
 	said := data.org.rule_data
 	not is_object(said)
 	finding := _unread(

@@ -58,8 +58,8 @@ problems contains problem if {
 }
 
 problems contains problem if {
-	is_object(input.project.policies.levels)
 	some code, _ in input.project.policies.levels
+	is_string(code)
 	problem := _mistaken("policies.levels", code)
 }
 
