@@ -86,10 +86,9 @@ _findings := _found_by_rules | _found_in_policy if {
 	shape.valid
 } else := {_malformed_input} | _found_in_policy
 
-# A key at
-# the depth of a rule without `findings`, or a rule that only the catalogue knows, is refused when a policy is built or
-# loaded: to look for them would cost half of each decision. The shape of what shipped rules report is shown by their
-# tests; what others report is looked at.
+# A key at the depth of a rule without `findings`, or a rule that only the catalogue knows, is refused when a policy is
+# built or loaded: to look for them would cost half of each decision. The shape of what shipped rules report is shown by
+# their tests; what others report is looked at.
 _found_by_rules contains finding if {
 	some name
 	some reported in data.flowyml.rules[name].findings
