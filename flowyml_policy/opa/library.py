@@ -92,6 +92,8 @@ class Library:
     def decide(self, handle: int, path: bytes | None, document: bytes, deadline_ns: int) -> bytes:
         """Evaluate `path`, or the decision for None: JSON `{"result": ..., "bundles": {name: revision}}`."""
         _check_process()
+        if path is not None and b"\0" in path:  # C would take the path to end there
+            raise OpaEvaluationFailed(f"{path.decode()!r} is no path below data")
         return self._answer(self._decide(handle, path, document, len(document), deadline_ns))
 
     def status(self, handle: int, deadline_ns: int) -> dict[str, Json]:

@@ -80,16 +80,16 @@ catalogue := object.union_n([entries |
 # description: So that each can be compiled before the first decision. See rule_data for where globs may stand.
 patterns := rule_data.patterns
 
-# What the rules found, which are asked only where the input has the agreed shape, so that they may rely on it; and what
-# is wrong with the policy itself.
-_findings := _found_by_rules | _found_in_policy if {
+# The rules, and what looks at data that is given to them, are asked only where the input has the agreed shape, so that
+# they may rely on it; what is wrong with the policy itself is found beside any input.
+_findings := _in_valid_input | _in_any_input if {
 	shape.valid
-} else := {_malformed_input} | _found_in_policy
+} else := {_malformed_input} | _in_any_input
 
 # A key at the depth of a rule without `findings`, or a rule that only the catalogue knows, is refused when a policy is
 # built or loaded: to look for them would cost half of each decision. The shape of what shipped rules report is shown by
 # their tests; what others report is looked at.
-_found_by_rules contains finding if {
+_in_valid_input contains finding if {
 	some name
 	some reported in data.flowyml.rules[name].findings
 	level := object.get(levels.in_force, [reported.code, "enforcement"], "hard")
@@ -103,12 +103,12 @@ _found_by_rules contains finding if {
 	})
 }
 
-_found_by_rules contains finding if {
+_in_valid_input contains finding if {
 	some name
 	some finding in _foreign("org", name, data.org.rules[name].findings)
 }
 
-_found_by_rules contains finding if {
+_in_valid_input contains finding if {
 	some name
 	some finding in _foreign("project", name, data.project.rules[name].findings)
 }
@@ -199,7 +199,7 @@ _malformed_input := _denial({
 #   code: main.levels
 #   enforcement: hard
 #   why: A misspelt level could switch a rule off, or leave one off that was meant to deny. Under a misspelt code it does nothing.
-_found_in_policy contains finding if {
+_in_any_input contains finding if {
 	some problem in levels.problems
 	finding := _denial(object.union(problem, {"code": "main.levels"}))
 }
@@ -218,7 +218,7 @@ _found_in_policy contains finding if {
 #   why: Under a misspelt key, or one for a later version, a demand of the company is one that nobody checks.
 _not_read(subject, message, fix) := _denial({"code": "main.company", "subject": subject, "message": message, "fix": fix})
 
-_found_in_policy contains finding if some finding in _company
+_in_any_input contains finding if some finding in _company
 
 # With rules of the company, which have a catalogue, to mention data.org would run all that stands beside them.
 _company := found if {
@@ -253,7 +253,7 @@ _of_company(company) := {finding |
 #   why: Data that nobody reads is a demand that nobody checks. Often the name of the rule is misspelt.
 _unread(subject, message, fix) := _denial({"code": "main.rule_data", "subject": subject, "message": message, "fix": fix})
 
-_found_by_rules contains finding if {
+_in_valid_input contains finding if {
 	some rule, sources in rule_data.given
 	not rule in _rules
 	some source in sources
@@ -264,7 +264,7 @@ _found_by_rules contains finding if {
 	)
 }
 
-_found_in_policy contains finding if {
+_in_any_input contains finding if {
 	said := data.org.rule_data
 	not is_object(said)
 	finding := _unread(
