@@ -81,7 +81,7 @@ def make_record(
             "environments": ("production",),
             "hypothetical": False,
             "bundles": {"flowyml": "r1"},
-            "evaluator": EvaluatorName(name="embedded", version="1.22.2"),
+            "evaluator": EvaluatorName(name="embedded", version="1.22.4"),
             "findings": tuple(
                 LocatedFinding.model_validate({**dict(finding), "location": location}) for finding in findings
             ),
