@@ -20,10 +20,11 @@ import data.flowyml.lib.text
 #   why: A name says where an image comes from, not what is in it, who it runs as, or whether it exists at all.
 findings contains finding if {
 	some image in input.images
-	image.registry != null
 	image.via == "off"
-	paths := image.paths
-	some path in object.get({0: [[]]}, count(paths), paths)
+	image.registry != null
+
+	# An image without a place is found at the whole definition: no keys lead to the object itself, whose value is that path.
+	some path in object.get({0: []}, image.paths, image.paths)
 	finding := {
 		"code": "images_inspected.off",
 		"subject": image.ref,
@@ -45,11 +46,10 @@ findings contains finding if {
 #   why: An image that cannot be looked at cannot be judged, and most often cannot be pulled either.
 findings contains finding if {
 	some image in input.images
-	image.registry != null
 	image.via != "off"
+	image.registry != null
 	image.inspected != true
-	paths := image.paths
-	some path in object.get({0: [[]]}, count(paths), paths)
+	some path in object.get({0: []}, image.paths, image.paths)
 	finding := {
 		"code": "images_inspected.failed",
 		"subject": image.ref,
@@ -83,8 +83,7 @@ findings contains finding if {
 	some image in input.images
 	image.registry != null
 	image.inspected != true
-	paths := image.paths
-	some path in object.get({0: [[]]}, count(paths), paths)
+	some path in object.get({0: []}, image.paths, image.paths)
 	finding := {
 		"code": "images_inspected.required",
 		"subject": image.ref,

@@ -23,8 +23,9 @@ import data.flowyml.lib.text
 findings contains finding if {
 	some image in input.images
 	image.registry == null
-	paths := image.paths
-	some path in object.get({0: [[]]}, count(paths), paths)
+
+	# An image without a place is found at the whole definition: no keys lead to the object itself, whose value is that path.
+	some path in object.get({0: []}, image.paths, image.paths)
 	finding := {
 		"code": "images_registry.reference",
 		"subject": image.ref,
@@ -60,8 +61,7 @@ findings contains finding if {
 	some image in input.images
 	image.registry != null
 	not _in(image, entries)
-	paths := image.paths
-	some path in object.get({0: [[]]}, count(paths), paths)
+	some path in object.get({0: []}, image.paths, image.paths)
 	finding := {
 		"code": "images_registry.not_allowed",
 		"subject": image.ref,
