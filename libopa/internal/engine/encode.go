@@ -1,11 +1,11 @@
 package engine
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
@@ -102,12 +102,12 @@ func appendObject(encoded []byte, object ast.Object) ([]byte, error) {
 	return append(encoded, '}'), nil
 }
 
-// appendString quotes plain ASCII itself and leaves everything else to encoding/json.
+// appendString quotes plain ASCII itself and leaves everything else to jsontext, which writes U+FFFD for what is no UTF-8.
 func appendString(encoded []byte, text string) []byte {
 	for index := range len(text) {
 		if character := text[index]; character < ' ' || character == '"' || character == '\\' || character >= utf8.RuneSelf {
-			quoted, _ := json.Marshal(text) // a string always encodes
-			return append(encoded, quoted...)
+			encoded, _ = jsontext.AppendQuote(encoded, text)
+			return encoded
 		}
 	}
 	encoded = append(encoded, '"')

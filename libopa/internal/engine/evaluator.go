@@ -1,5 +1,5 @@
-// Package engine holds evaluators: OPA's SDK for the distribution of bundles, and a prepared query on its
-// compiler and store for the decisions.
+// Package engine holds evaluators: OPA's SDK for the distribution of bundles, and OPA's evaluator on its compiler
+// and store for the decisions.
 //
 // Rules of this package:
 //   - Each decision runs in one read transaction, and the revisions it answers with are those of that transaction.
@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/hooks"
 	"github.com/open-policy-agent/opa/v1/plugins"
 	"github.com/open-policy-agent/opa/v1/sdk"
@@ -30,7 +31,7 @@ type Settings struct {
 	Bundles     map[string]Expected `json:"bundles"`      // every bundle of Config, and what it may own
 	InputSchema int                 `json:"input_schema"` // schema version of the inputs to come
 	Decision    string              `json:"decision"`     // the path of the decision
-	Vouched     string              `json:"vouched"`      // a rule that a decision takes as true; see question
+	Vouched     string              `json:"vouched"`      // a rule that a decision takes as true; see asked
 	AllowHosts  []string            `json:"allow_hosts"`  // hosts that policy may reach; none by default
 	DeadlineNS  int64               `json:"deadline_ns"`  // of the start
 }
@@ -41,6 +42,7 @@ func (settings Settings) Deadline() time.Duration { return time.Duration(setting
 // Evaluator is one started OPA. It is safe for use by many threads at once.
 type Evaluator struct {
 	settings Settings
+	vouched  ast.Ref // settings.Vouched, nil for none
 	opa      *sdk.OPA
 	manager  *plugins.Manager
 	store    storage.Store

@@ -26,7 +26,7 @@ type inputReader struct {
 	text    string // the document; plain strings are parts of it
 	source  bytes.Reader
 	decoder *jsontext.Decoder
-	names   map[string]*ast.Term // by the key as it is written, quotes included
+	names   map[string]*ast.Term // keys that were met before
 
 	// What belongs to the objects and arrays that are open, innermost last.
 	keys   []*ast.Term
@@ -34,21 +34,22 @@ type inputReader struct {
 	pairs  [][2]*ast.Term
 }
 
-// readInput reads one JSON document (RFC 8259; no key twice, no invalid UTF-8).
-func readInput(encoded []byte) (ast.Value, error) {
+// readInput reads one JSON document (RFC 8259; no key twice, no invalid UTF-8). Keys that are not wanted are left out of
+// the value, though not out of what is checked.
+func readInput(encoded []byte, wanted *mentioned) (ast.Value, error) {
 	reader := inputReaders.Get().(*inputReader)
-	value, err := reader.read(encoded)
+	value, err := reader.read(encoded, wanted)
 	if err == nil { // after an error it is in no state to be used again
 		inputReaders.Put(reader)
 	}
 	return value, err
 }
 
-func (reader *inputReader) read(encoded []byte) (ast.Value, error) {
+func (reader *inputReader) read(encoded []byte, wanted *mentioned) (ast.Value, error) {
 	reader.text = string(encoded)
 	reader.source.Reset(encoded)
 	reader.decoder.Reset(&reader.source)
-	value, err := reader.value()
+	value, err := reader.value(wanted)
 	if err != nil {
 		return nil, err
 	}
@@ -61,10 +62,10 @@ func (reader *inputReader) read(encoded []byte) (ast.Value, error) {
 	return value, nil
 }
 
-func (reader *inputReader) value() (ast.Value, error) {
+func (reader *inputReader) value(wanted *mentioned) (ast.Value, error) {
 	switch reader.decoder.PeekKind() {
 	case '{':
-		return reader.object()
+		return reader.object(wanted)
 	case '[':
 		return reader.array()
 	}
@@ -89,21 +90,28 @@ func (reader *inputReader) value() (ast.Value, error) {
 	}
 }
 
-func (reader *inputReader) object() (ast.Value, error) {
+func (reader *inputReader) object(wanted *mentioned) (ast.Value, error) {
 	if _, err := reader.decoder.ReadToken(); err != nil {
 		return nil, err
 	}
 	keys, values, pairs := len(reader.keys), len(reader.values), len(reader.pairs)
 	for reader.decoder.PeekKind() != '}' {
-		key, err := reader.key()
+		name, err := reader.name()
 		if err != nil {
 			return nil, err
 		}
-		value, err := reader.value()
+		below := wanted.below(name)
+		if below == nil {
+			if err := reader.decoder.SkipValue(); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		value, err := reader.value(below)
 		if err != nil {
 			return nil, err
 		}
-		reader.keys, reader.values = append(reader.keys, key), append(reader.values, value)
+		reader.keys, reader.values = append(reader.keys, reader.key(name)), append(reader.values, value)
 	}
 	terms := make([]ast.Term, len(reader.values)-values)
 	for index, value := range reader.values[values:] {
@@ -122,7 +130,7 @@ func (reader *inputReader) array() (ast.Value, error) {
 	}
 	values := len(reader.values)
 	for reader.decoder.PeekKind() != ']' {
-		value, err := reader.value()
+		value, err := reader.value(everything)
 		if err != nil {
 			return nil, err
 		}
@@ -139,23 +147,26 @@ func (reader *inputReader) array() (ast.Value, error) {
 	return ast.NewArray(elements...), err
 }
 
-func (reader *inputReader) key() (*ast.Term, error) {
+// name reads the name of a member of an object.
+func (reader *inputReader) name() (string, error) {
 	raw, err := reader.decoder.ReadValue()
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	if known, ok := reader.names[string(raw)]; ok {
-		return known, nil
+	return reader.unquoted(raw)
+}
+
+// key is the term of a name, the same for every member of that name.
+func (reader *inputReader) key(name string) *ast.Term {
+	if known, ok := reader.names[name]; ok {
+		return known
 	}
-	text, err := reader.unquoted(raw)
-	if err != nil {
-		return nil, err
-	}
-	key := ast.StringTerm(strings.Clone(text)) // outlives the document
+	name = strings.Clone(name) // outlives the document
+	key := ast.StringTerm(name)
 	if len(reader.names) < maxNames {
-		reader.names[string(raw)] = key
+		reader.names[name] = key
 	}
-	return key, nil
+	return key
 }
 
 // unquoted is the text of a JSON string.

@@ -47,6 +47,13 @@ func (evaluator *Evaluator) start(ctx context.Context) (Started, error) {
 	if len(evaluator.settings.Bundles) == 0 {
 		return Started{}, answer.Faultf(answer.Policy, "no bundle is configured")
 	}
+	if evaluator.settings.Vouched != "" {
+		vouched, err := dataRef(evaluator.settings.Vouched)
+		if err != nil {
+			return Started{}, err
+		}
+		evaluator.vouched = vouched
+	}
 	config, err := json.Marshal(evaluator.settings.Config)
 	if err != nil {
 		return Started{}, answer.Faultf(answer.Usage, "the configuration is no JSON: %v", err)

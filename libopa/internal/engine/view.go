@@ -8,7 +8,6 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/bundle"
-	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/storage"
 
 	"github.com/flowyml/flowyml-policy/libopa/internal/answer"
@@ -16,14 +15,15 @@ import (
 
 type bundleManifest = bundle.Manifest
 
-// view is what one state of the store means for decisions: the compiled policy, the bundles it came from, and the
-// queries prepared on it so far.
+// view is what one state of the store means for decisions: the compiled policy, the bundles it came from, and what was
+// found out of it so far.
 type view struct {
 	compiler  *ast.Compiler
 	manifests map[string]bundleManifest
 	revisions json.RawMessage // bundle name to revision, as every answer carries it
 	fault     error           // why this state may not decide
-	queries   sync.Map        // question to *rego.PreparedEvalQuery
+	queries   sync.Map        // queryKey to ast.Body
+	analysis  func() *analysis
 }
 
 func (evaluator *Evaluator) newView(ctx context.Context, txn storage.Transaction) (*view, error) {
@@ -39,11 +39,13 @@ func (evaluator *Evaluator) newView(ctx context.Context, txn storage.Transaction
 	if err != nil {
 		return nil, err
 	}
+	compiler := evaluator.manager.GetCompiler()
 	return &view{
-		compiler:  evaluator.manager.GetCompiler(),
+		compiler:  compiler,
 		manifests: manifests,
 		revisions: encoded,
 		fault:     evaluator.manifestFault(manifests),
+		analysis:  sync.OnceValue(func() *analysis { return analyse(compiler, evaluator.vouched) }),
 	}, nil
 }
 
@@ -61,55 +63,39 @@ func (evaluator *Evaluator) manifestFault(manifests map[string]bundleManifest) e
 	return nil
 }
 
-// prepared is the query for what is asked, on this view's policy. Two threads may prepare the same one; one of the two is
-// kept.
-func (evaluator *Evaluator) prepared(
-	ctx context.Context, txn storage.Transaction, current *view, asked question,
-) (*rego.PreparedEvalQuery, error) {
-	if found, ok := current.queries.Load(asked); ok {
-		return found.(*rego.PreparedEvalQuery), nil
+// resultVariable is bound to what a query asks for.
+const resultVariable = ast.Var("result")
+
+type queryKey struct {
+	path    string
+	vouched bool
+}
+
+// query is `result = data.<path>`, `with <vouched> as true` where that is given, compiled against this view's policy. Two
+// threads may compile the same one; one of the two is kept.
+func (current *view) query(path string, vouched ast.Ref) (ast.Body, error) {
+	key := queryKey{path, vouched != nil}
+	if found, ok := current.queries.Load(key); ok {
+		return found.(ast.Body), nil
 	}
-	query, err := asked.query()
+	ref, err := dataRef(path)
 	if err != nil {
 		return nil, err
 	}
-	fresh, err := rego.New(
-		rego.ParsedQuery(query),
-		rego.Compiler(current.compiler),
-		rego.Store(evaluator.store),
-		rego.Transaction(txn),
-		rego.Runtime(evaluator.manager.Info),
-		rego.StrictBuiltinErrors(true),
-	).PrepareForEval(ctx)
+	expression := ast.Equality.Expr(ast.NewTerm(resultVariable), ast.NewTerm(ref))
+	if vouched != nil {
+		expression = expression.IncludeWith(ast.NewTerm(vouched), ast.BooleanTerm(true))
+	}
+	compiled, err := current.compiler.QueryCompiler().Compile(ast.NewBody(expression))
 	if err != nil {
 		return nil, answer.Faultf(answer.Evaluation, "%v", err)
 	}
-	kept, _ := current.queries.LoadOrStore(asked, &fresh)
-	return kept.(*rego.PreparedEvalQuery), nil
-}
-
-// question is `data.<path>`, or `data.<path> with data.<vouched> as true`. Policy checks the shape of its input, which is
-// a quarter of a small decision; who hands over nothing but documents that it validated vouches for that rule.
-type question struct{ path, vouched string }
-
-func (asked question) query() (ast.Body, error) {
-	ref, err := dataRef(asked.path)
-	if err != nil {
-		return nil, err
-	}
-	expression := ast.NewExpr(ref)
-	if asked.vouched == "" {
-		return ast.NewBody(expression), nil
-	}
-	target, err := dataRef(asked.vouched)
-	if err != nil {
-		return nil, err
-	}
-	return ast.NewBody(expression.IncludeWith(target, ast.BooleanTerm(true))), nil
+	kept, _ := current.queries.LoadOrStore(key, compiled)
+	return kept.(ast.Body), nil
 }
 
 // dataRef is a path below data, `flowyml/main/decision`, as a reference; no path is taken for any other Rego.
-func dataRef(path string) (*ast.Term, error) {
+func dataRef(path string) (ast.Ref, error) {
 	ref := ast.DefaultRootRef.Copy()
 	for step := range strings.SplitSeq(path, "/") {
 		if step == "" {
@@ -117,5 +103,5 @@ func dataRef(path string) (*ast.Term, error) {
 		}
 		ref = ref.Append(ast.StringTerm(step))
 	}
-	return ast.NewTerm(ref), nil
+	return ref, nil
 }
