@@ -108,7 +108,8 @@ class OpaEvaluator(ABC):
 
     def _judged(self, document: PolicyInput) -> tuple[Judged, int]:
         """What OPA answered, and its nanoseconds. Written out: after an evaluation each Python call is a cold one."""
-        self._require_open()
+        if self._closed:
+            self._require_open()
         try:
             encoded = document.encoded
             started = perf_counter_ns()
@@ -142,7 +143,7 @@ class OpaEvaluator(ABC):
 
     def _checked(self, shape: type[_Answer], raw: bytes) -> _Answer:
         try:
-            answer = shape.model_validate_json(raw)
+            answer: _Answer = shape.__pydantic_validator__.validate_json(raw)
         except ValidationError as error:
             raise OpaAnswerInvalid(f"OPA's answer has not the agreed shape: {_first_problem(error)}") from error
         missing = self._bundles.difference(answer.bundles)

@@ -133,7 +133,7 @@ class Library:
         if not address:
             raise OpaEvaluationFailed("the OPA library gave no answer")
         try:
-            answer = ctypes.string_at(address)
+            answer = ctypes.c_char_p(address).value or b""
         finally:
             self._release(address)
         if answer.startswith(_OK):
@@ -196,7 +196,7 @@ def is_alive() -> bool:
 
 
 def _check_process() -> None:
-    if not is_alive():
+    if _process is not None and _process != os.getpid():  # is_alive, without a call of a cold function
         raise OpaUnavailable(
             f"OPA was loaded by process {_process}, and does not live on in its forked child {os.getpid()}",
             advice=FORK_ADVICE,

@@ -5,7 +5,6 @@ and what is recorded. Every key is always present; what is not known is null, ne
 meets one shape. New optional keys keep version 1.
 """
 
-from functools import cached_property
 from typing import Any, Final, Literal
 
 from pydantic import Field
@@ -160,7 +159,7 @@ class PolicyInput(Record):
     run: RunFacts | None = None
     images: tuple[ImageFacts, ...] = ()
 
-    @cached_property
+    @property
     def encoded(self) -> bytes:
         """This document as compact UTF-8 JSON, keys in schema order: the bytes judged and the bytes recorded.
 
@@ -168,7 +167,10 @@ class PolicyInput(Record):
         another type, as only a document has that was made without validation, or changed below its frozen surface;
         what is null or absent there is not seen.
         """
-        return self.__pydantic_serializer__.to_json(self, warnings="error")
+        kept: bytes | None = self.__dict__.get("encoded")
+        if kept is None:  # written out: functools.cached_property takes a lock on Pythons before 3.12
+            kept = self.__dict__["encoded"] = self.__pydantic_serializer__.to_json(self, warnings="error")
+        return kept
 
     def __copy__(self) -> Self:
         """A copy, as `model_copy` makes one to give it other values: it keeps no bytes of these."""
