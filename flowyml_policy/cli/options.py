@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -75,11 +74,12 @@ def standard_input(named: Collection[str]) -> bytes | None:
 
 def tell_hidden(words: Collection[str], settings: Settings) -> None:
     """Say on stderr which of `words` are read as paths and are stacks too, so that none is taken for the other."""
-    from flowyml_policy.named_stacks import hidden_stacks  # noqa: PLC0415  --help needs neither
+    from flowyml_policy.definitions.files import is_folder  # noqa: PLC0415  --help needs none of these
+    from flowyml_policy.named_stacks import hidden_stacks  # noqa: PLC0415
     from flowyml_policy.outputs.screen import printable  # noqa: PLC0415
 
     for word, otherwise in hidden_stacks(words, open_resolver=lambda: _resolver(settings)):
-        what = "folder" if os.path.isdir(word) else "file"  # noqa: PTH112  Path.is_dir raises for some
+        what = "folder" if is_folder(word) else "file"
         said = f"{word} is a {what} here and also a stack: the {what} is meant; for the stack write {otherwise}"
         click.echo(f"note: {printable(said)}", err=True)
 

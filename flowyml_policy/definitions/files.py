@@ -40,7 +40,7 @@ def find_files(
     be listed are put there, and the others are still listed.
     `watch` is called before each folder, and may raise to end the search.
     """
-    if not _is_folder(path):
+    if not is_folder(path):
         if not os.path.lexists(path):
             raise SourceUnreadable(f"no such file or folder can be reached: {display_path(path)}")
         return [path]
@@ -111,9 +111,9 @@ def _walk(
             target = _target(entry, real)
             is_definition = entry.name.lower().endswith(_SUFFIXES) and entry.name != _SETTINGS_FILE
             if not _is_inside(target, root):
-                if is_definition or _is_folder(entry):
+                if is_definition or is_folder(entry):
                     leaving.append(entry.path)
-            elif _is_folder(entry):
+            elif is_folder(entry):
                 (linked if entry.is_symlink() else waiting).append(entry.path)
             elif is_definition:
                 yield entry.path, target
@@ -146,8 +146,8 @@ def _entries(folder: str, unlisted: list[SourceUnreadable] | None, *, may_be_gon
         return []
 
 
-def _is_folder(path: Path | os.DirEntry[str]) -> bool:
-    """As os.path.isdir, which takes a link that leads nowhere, or in circles, for no folder and does not raise."""
+def is_folder(path: str | Path | os.DirEntry[str]) -> bool:
+    """Whether it is a folder. A link that leads nowhere, or in circles, is none, and nothing is raised."""
     return os.path.isdir(path)  # noqa: PTH112  Path.is_dir raises for some of them
 
 

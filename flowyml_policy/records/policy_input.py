@@ -5,6 +5,7 @@ and what is recorded. Every key is always present; what is not known is null, ne
 meets one shape. New optional keys keep version 1.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from pydantic import Field
@@ -172,14 +173,9 @@ class PolicyInput(Record):
             kept = self.__dict__["encoded"] = self.__pydantic_serializer__.to_json(self, warnings="error")
         return kept
 
-    def __copy__(self) -> Self:
-        """A copy, as `model_copy` makes one to give it other values: it keeps no bytes of these."""
-        copied = super().__copy__()
-        copied.__dict__.pop("encoded", None)
-        return copied
-
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        copied = super().__deepcopy__(memo)
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy, which keeps no bytes of the original: it may have other values."""
+        copied = super().model_copy(update=update, deep=deep)
         copied.__dict__.pop("encoded", None)
         return copied
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from flowyml_policy.definitions.files import display_path
+from flowyml_policy.definitions.files import display_path, is_folder
 from flowyml_policy.errors import SourceRefused, SourceUnreadable
 
 
@@ -39,7 +39,7 @@ class Boundary:
 
 def _folder_of(named: Path) -> str:
     real = os.path.realpath(named)
-    return real if os.path.isdir(real) else os.path.dirname(real)  # noqa: PTH112, PTH120  Path.is_dir raises for some
+    return real if is_folder(real) else os.path.dirname(real)  # noqa: PTH120  a text stays a text
 
 
 def _lies_in(named: Path, project: Path) -> bool:

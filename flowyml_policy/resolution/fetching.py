@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from flowyml_policy.canonical import canonical_digest
 from flowyml_policy.definitions import StackDefinition
+from flowyml_policy.definitions.files import is_folder
 from flowyml_policy.definitions.schema_b import to_schema_b
 from flowyml_policy.errors import (
     DefinitionInvalid,
@@ -99,8 +100,8 @@ class Fetcher:
         if isinstance(entry, HttpEntry) and isinstance(reference, HttpReference):
             return self._from_http(reference, entry)
         if isinstance(entry, LocalEntry) and isinstance(reference, FileReference):
-            is_folder = os.path.isdir(self._settings.root / reference.path)  # noqa: PTH112  Path.is_dir raises for some
-            reference = replace(reference, stack=key if is_folder else None)
+            stack = key if is_folder(self._settings.root / reference.path) else None
+            reference = replace(reference, stack=stack)
         return self.fetch(reference, pin=pin)
 
     def fetch_path(self, path: Path) -> StackDefinition:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from flowyml_policy.definitions.files import display_path, find_files, read_file
+from flowyml_policy.definitions.files import display_path, find_files, is_folder, read_file
 from flowyml_policy.errors import NoStacksFound, SourceMissing, SourceTooLarge
 from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.resolution.boundary import Boundary
@@ -48,7 +48,7 @@ class LocalSource(DefinitionSource):
             raise SourceMissing(f"there is no such file or folder: {self.uri}", advice=advice)
         boundary = Boundary(self.path, self._project)
         boundary.inside(self.path)
-        layout: Layout = "folder" if os.path.isdir(self.path) else "file"  # noqa: PTH112  Path.is_dir raises for some
+        layout: Layout = "folder" if is_folder(self.path) else "file"
         return LocalRevision(self.path, boundary, layout=layout, limits=self.limits)
 
 
@@ -99,7 +99,7 @@ class LocalRevision(Revision):
         if self.only_file is not None:
             return [] if folder else [self.only_file]
         top = self._named / folder if folder else self._named
-        if folder and not os.path.isdir(self._boundary.inside(top)):  # noqa: PTH112  as above
+        if folder and not is_folder(self._boundary.inside(top)):
             return []
         try:
             found = [
@@ -114,7 +114,7 @@ class LocalRevision(Revision):
         place = self._place(path)
         if not os.path.lexists(place):
             return None
-        return "folder" if os.path.isdir(self._boundary.inside(place)) else "file"  # noqa: PTH112  as above
+        return "folder" if is_folder(self._boundary.inside(place)) else "file"
 
     def _place(self, path: str) -> Path:
         return self._named if path == self.only_file else self._named / path

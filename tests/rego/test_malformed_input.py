@@ -19,6 +19,7 @@ from flowyml_policy.errors import OpaEvaluationFailed
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
 from flowyml_policy.opa.shipped import DECISION_PATH, SHAPE_PATH
 from flowyml_policy.records import Decision, PolicyInput, Source
+from tests.rego.conftest import REGO
 
 Change: TypeAlias = Callable[[Mapping[str, Any]], dict[str, Any]]
 
@@ -69,9 +70,6 @@ VALUES = st.fixed_dictionaries(
         "images": st.lists(IMAGES, max_size=2),
     },
 )
-
-
-REGO = Path(__file__).resolve().parents[2] / "rego"
 
 
 def denied_as(answer: Any) -> list[str]:

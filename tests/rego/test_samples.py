@@ -11,8 +11,9 @@ import jsonschema
 import pytest
 
 from flowyml_policy.records import Decision, PolicyInput, policy_input_schema
+from tests.rego.conftest import REGO
 
-POLICY = Path(__file__).resolve().parents[2] / "rego" / "flowyml"
+POLICY = REGO / "flowyml"
 SAMPLES = sorted(path for path in POLICY.rglob("samples/*.json") if path.name != "input.json")
 
 Change: TypeAlias = Callable[[Mapping[str, Any]], dict[str, Any]]

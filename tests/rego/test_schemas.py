@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import jsonschema
@@ -12,8 +11,8 @@ import pytest
 
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
 from flowyml_policy.records import Decision
+from tests.rego.conftest import REGO
 
-REGO = Path(__file__).resolve().parents[2] / "rego"
 SCHEMAS = REGO / "schemas"
 RULES = sorted(path.name for path in (REGO / "flowyml" / "rules").iterdir())
 
