@@ -4,7 +4,7 @@ Rules of this room:
 - The same bundle and the same bytes of input for all of them. `opa bench` runs from the library that decides here,
   without its own metrics, which would slow it, and asks what the embedded evaluator asks.
 - Embedded starts at a dict and ends at a typed Decision: validating the input and the answer is in the time.
-- Nothing is remembered between decisions: every call evaluates.
+- No decision is remembered, nor anything that depends on an input: every call evaluates.
 """
 
 from __future__ import annotations

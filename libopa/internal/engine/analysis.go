@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -12,56 +14,81 @@ type analysis struct {
 	constants constants  // the documents that no input can change
 }
 
-// analyse looks at every rule once. What is vouched for is taken as true in some decisions and not in others, so that no
+// analyse looks at every rule. What is vouched for is taken as true in some decisions and not in others, so that no
 // constant may depend on it.
 func analyse(compiler *ast.Compiler, vouched ast.Ref) *analysis {
 	inputs := &mentioned{}
 	varying := map[*ast.Rule]bool{}
-	for _, module := range compiler.Modules {
-		ast.WalkRules(module, func(rule *ast.Rule) bool {
-			varying[rule] = varies(rule, inputs)
-			return false
-		})
-	}
+	dependents := map[*ast.Rule][]*ast.Rule{}
+	below := rulesBelow(compiler)
 	if vouched != nil {
-		for _, rule := range compiler.GetRules(vouched) {
+		for _, rule := range below(vouched) {
 			varying[rule] = true
 		}
 	}
-	sorted, ok := compiler.Graph.Sort() // what a rule depends on stands before it
-	if !ok {                            // which no compiled policy has
-		return &analysis{mentioned: inputs}
+	for _, module := range compiler.Modules {
+		ast.WalkRules(module, func(rule *ast.Rule) bool {
+			walkRefs(rule, func(ref ast.Ref) {
+				switch head := ref[0]; {
+				case head.Equal(ast.InputRootDocument):
+					inputs.add(ref)
+					varying[rule] = true
+				case head.Equal(ast.DefaultRootDocument):
+					prefix := ref.ConstantPrefix()
+					if vouched != nil && (prefix.HasPrefix(vouched) || vouched.HasPrefix(prefix)) {
+						varying[rule] = true
+					}
+					for _, needed := range below(prefix) {
+						dependents[needed] = append(dependents[needed], rule)
+					}
+				case isVolatile(ref.String()):
+					varying[rule] = true
+				}
+			})
+			return false
+		})
 	}
-	for _, node := range sorted {
-		for needed := range compiler.Graph.Dependencies(node) {
-			if varying[needed.(*ast.Rule)] {
-				varying[node.(*ast.Rule)] = true
+	for waiting := slices.Collect(maps.Keys(varying)); len(waiting) > 0; {
+		rule := waiting[len(waiting)-1]
+		waiting = waiting[:len(waiting)-1]
+		for _, dependent := range dependents[rule] {
+			if !varying[dependent] {
+				varying[dependent] = true
+				waiting = append(waiting, dependent)
 			}
 		}
 	}
 	return &analysis{mentioned: inputs, constants: constantsBelow(compiler.RuleTree, varying)}
 }
 
-// varies says whether the rule itself looks at the input, or asks a builtin that may answer anew each time. What it
-// looks at is added to inputs.
-func varies(rule *ast.Rule, inputs *mentioned) (found bool) {
-	visitor := ast.NewGenericVisitor(func(visited any) bool {
-		ref, ok := visited.(ast.Ref)
-		if !ok {
-			return false
+// rulesBelow gives, for a path of names, every rule that evaluation may come by on the way there and below. OPA's graph
+// of rules knows fewer: it leaves out rules whose references cannot meet the one that is asked, which run all the same.
+func rulesBelow(compiler *ast.Compiler) func(ast.Ref) []*ast.Rule {
+	known := map[string][]*ast.Rule{}
+	return func(prefix ast.Ref) []*ast.Rule {
+		name := prefix.String()
+		rules, found := known[name]
+		if !found {
+			for _, rule := range compiler.GetRules(prefix) {
+				for ; rule != nil; rule = rule.Else {
+					rules = append(rules, rule)
+				}
+			}
+			known[name] = rules
 		}
-		switch head := ref[0]; {
-		case head.Equal(ast.InputRootDocument):
-			inputs.add(ref)
-			found = true
-		case !head.Equal(ast.DefaultRootDocument) && isVolatile(ref.String()):
-			found = true
+		return rules
+	}
+}
+
+func walkRefs(rule *ast.Rule, visit func(ast.Ref)) {
+	visitor := ast.NewGenericVisitor(func(visited any) bool {
+		if ref, ok := visited.(ast.Ref); ok {
+			visit(ref)
 		}
 		return false
 	})
 	visitor.Walk(rule.Head)
 	visitor.Walk(rule.Body)
-	return found
 }
 
 // isVolatile says whether a builtin may answer differently in another decision. OPA does not mark those that hold

@@ -249,8 +249,8 @@ func TestDecideFindsInTheInputWhatOPAFinds(t *testing.T) {
 
 var looks atomic.Int64
 
-// What data alone says is found out once, and anew when the data changes.
-func TestDecideEvaluatesAConstantOnce(t *testing.T) {
+// What data alone says is found out by the first two decisions, then once for all others; and anew when data changes.
+func TestDecideEvaluatesConstantsNoMoreOftenThanItMust(t *testing.T) {
 	ast.RegisterBuiltin(&ast.Builtin{Name: "test.look", Decl: types.NewFunction(types.Args(types.A), types.A)})
 	topdown.RegisterBuiltinFunc("test.look", func(_ topdown.BuiltinContext, operands []*ast.Term, iter func(*ast.Term) error) error {
 		looks.Add(1)
@@ -275,10 +275,10 @@ none := test.look(data.org.x) == "none"
 		pack(t, path, org(x))
 		evaluator.loadAgain(context.Background(), "org")
 		before := looks.Load()
-		for n := range 5 {
+		for n := range 10 {
 			mustEqual(t, decide(t, evaluator, "", fmt.Sprintf(`{"n": %d}`, n)).OK.Result, []any{x, 1, n})
 		}
-		if found := looks.Load() - before; found != 3 {
+		if found := looks.Load() - before; found != 3*(2+1) {
 			t.Errorf("%d looks at %s", found, x)
 		}
 	}
@@ -323,5 +323,93 @@ failing := time.parse_rfc3339_ns(sprintf("%v", [data.flowyml.x]))
 				t.Errorf("%s: %+v %+v", broken, found.OK, found.Error)
 			}
 		}
+	}
+}
+
+// What OPA finds wrong with a policy on some inputs is found on them, whatever was asked before: a constant that is used
+// after a part of it was evaluated, and one that runs rules which its own reference never names.
+func TestDecideFailsWhereOPAFails(t *testing.T) {
+	for name, tried := range map[string]struct {
+		data, module  string
+		fine, failing string
+	}{
+		"early exit past a contradiction": {`{}`, `
+limit := value if value := data.flowyml.few[_]
+
+ok if {
+	input.quick
+	limit == 1
+}
+
+answer := true if ok
+
+else := limit < 5`, `{"quick": true}`, `{}`},
+		"early exit from a walk": {`{"t": [1, 2]}`, `
+limit := value if {
+	walk(data.flowyml.t, [path, value])
+	count(path) == 1
+}
+
+ok if {
+	input.quick
+	limit == 1
+}
+
+answer := true if ok
+
+else := limit < 5`, `{"quick": true}`, `{}`},
+		"early exit past a failing builtin": {`{"t": [1, "x"]}`, `
+limit := number if {
+	walk(data.flowyml.t, [path, value])
+	count(path) == 1
+	number := to_number(value)
+}
+
+ok if {
+	input.quick
+	limit == 1
+}
+
+answer := true if ok
+
+else := limit < 5`, `{"quick": true}`, `{}`},
+		"rules that share the beginning of a reference": {`{"limits": {"gpu": 8}}`, `
+limit[name].max := max if some name, max in data.flowyml.limits
+
+limit[name].min := to_number(value) if some name, value in input.min
+
+too_large contains name if data.flowyml.p.limit[name].max > 9
+
+answer := count(too_large) == 0`, `{}`, `{"min": {"gpu": "many"}}`},
+	} {
+		evaluator := started(t, settings(map[string]string{"flowyml": archive(t, files{
+			".manifest": manifest("f1", "flowyml"),
+			"data.json": fmt.Sprintf(`{"flowyml": %s}`, tried.data),
+			"p.rego":    "package flowyml.p\n" + tried.module + "\n",
+			"few.rego":  "package flowyml.few\n\na := 1\n\nb := 9\n",
+		})}))
+		for round := range 4 {
+			if found := decide(t, evaluator, "flowyml/p/answer", tried.fine); found.OK == nil || found.OK.Result != true {
+				t.Errorf("%s, round %d: %+v %+v", name, round, found.OK, found.Error)
+			}
+			if found := decide(t, evaluator, "flowyml/p/answer", tried.failing); found.Error == nil || found.Error.Code != answer.Evaluation {
+				t.Errorf("%s, round %d: %+v %+v", name, round, found.OK, found.Error)
+			}
+		}
+	}
+}
+
+// A path that no rule stands at can be vouched for too; what is asked without it then knows nothing of that.
+func TestDecideKeepsWhatIsVouchedForFromQueries(t *testing.T) {
+	vouching := settings(map[string]string{"flowyml": archive(t, files{
+		".manifest": manifest("f1", "flowyml"),
+		"data.json": `{"flowyml": {"lib": {"valid": false}}}`,
+		"main.rego": "package flowyml.main\n\ndecision := said\n\nsaid := data.flowyml.lib.valid",
+	})})
+	vouching.Vouched = "flowyml/lib/valid"
+	evaluator := started(t, vouching)
+	for range 4 {
+		mustEqual(t, decide(t, evaluator, "", `{}`).OK.Result, true)
+		mustEqual(t, decide(t, evaluator, "flowyml/main/decision", `{}`).OK.Result, false)
 	}
 }

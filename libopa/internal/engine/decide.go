@@ -43,7 +43,8 @@ func (evaluator *Evaluator) answer(path string, vouched ast.Ref, input []byte, d
 		ctx = withAllowedHosts(limited, hosts)
 	}
 	err := evaluator.read(ctx, func(txn storage.Transaction, current *view) error {
-		result, err := evaluator.evaluate(ctx, txn, current, asked{path, vouched, input, cancel})
+		run := evaluation{evaluator, ctx, txn, current, cancel}
+		result, err := run.decide(path, vouched, input)
 		if err == nil {
 			encoded, err = encodeAnswer(result, current.revisions)
 		}
@@ -55,56 +56,78 @@ func (evaluator *Evaluator) answer(path string, vouched ast.Ref, input []byte, d
 	return encoded
 }
 
-// asked is one question: what stands at a path, on an input, until it is cancelled. Policy checks the shape of its
-// input, which is a quarter of a small decision; who hands over nothing but documents that it validated vouches for the
-// rule at vouched, which is then taken as true.
-type asked struct {
-	path    string
-	vouched ast.Ref
-	input   []byte
+// evaluation is one decision in the making: within a transaction, on the view that belongs to it, until it is cancelled.
+type evaluation struct {
+	*Evaluator
+	ctx     context.Context
+	txn     storage.Transaction
+	current *view
 	cancel  topdown.Cancel
 }
 
-// evaluate asks OPA's evaluator itself: the layers above it (the rego package, the SDK) would add a tenth.
-func (evaluator *Evaluator) evaluate(
-	ctx context.Context, txn storage.Transaction, current *view, question asked,
-) (result ast.Value, err error) {
-	if current.fault != nil {
-		return nil, current.fault
+// decide gives what stands at a path, on an input. Policy checks the shape of its input, which is a quarter of a small
+// decision; who hands over nothing but documents that it validated vouches for a rule, which is then taken as true.
+func (run evaluation) decide(path string, vouched ast.Ref, encoded []byte) (ast.Value, error) {
+	if run.current.fault != nil {
+		return nil, run.current.fault
 	}
-	query, err := current.query(question.path, question.vouched)
+	query, err := run.current.query(path, vouched)
 	if err != nil {
 		return nil, err
 	}
-	policy := current.analysis()
-	input, err := readInput(question.input, policy.mentioned)
+	policy := run.current.analysis()
+	input, err := readInput(encoded, policy.mentioned)
 	if err != nil {
 		return nil, answer.Faultf(answer.Input, "the input is no JSON document: %v", err)
 	}
 	docs := newDocuments(policy.constants, len(query[0].With))
 	defer docs.release()
-	err = topdown.NewQuery(query).
-		WithCompiler(current.compiler).
-		WithStore(evaluator.store).
-		WithTransaction(txn).
-		WithRuntime(evaluator.manager.Info).
-		WithInput(ast.NewTerm(input)).
-		WithVirtualCache(docs).
-		WithStrictBuiltinErrors(true).
-		WithCancel(question.cancel).
-		WithMetrics(metrics.NoOp()).
-		Iter(ctx, func(found topdown.QueryResult) error {
-			result = found[resultVariable].Value
-			return nil
-		})
+	result, err := run.evaluate(query, ast.NewTerm(input), docs)
 	if err != nil {
 		return nil, err
 	}
-	docs.publish()
 	if result == nil {
-		return nil, answer.Faultf(answer.Undefined, "data.%s is undefined", strings.ReplaceAll(question.path, "/", "."))
+		return nil, answer.Faultf(answer.Undefined, "data.%s is undefined", strings.ReplaceAll(path, "/", "."))
 	}
-	return result, nil
+	for _, one := range docs.due {
+		run.fix(one)
+	}
+	return result.Value, nil
+}
+
+// fix evaluates a constant on its own and to its end, so that later decisions need not. One that fails is left to them:
+// whoever asks for it is to hear why, as far as it matters there.
+func (run evaluation) fix(one *constant) {
+	docs := newDocuments(nil, 0)
+	defer docs.release()
+	value, err := run.evaluate(ast.NewBody(resultOf(one.ref)), nil, docs)
+	if err != nil {
+		return
+	}
+	if value == nil {
+		value = undefined
+	}
+	one.value.Store(value)
+}
+
+// evaluate asks OPA's evaluator itself: the layers above it (the rego package, the SDK) would add a tenth. The result is
+// nil where there is none.
+func (run evaluation) evaluate(query ast.Body, input *ast.Term, docs *documents) (result *ast.Term, err error) {
+	err = topdown.NewQuery(query).
+		WithCompiler(run.current.compiler).
+		WithStore(run.store).
+		WithTransaction(run.txn).
+		WithRuntime(run.manager.Info).
+		WithInput(input).
+		WithVirtualCache(docs).
+		WithStrictBuiltinErrors(true).
+		WithCancel(run.cancel).
+		WithMetrics(metrics.NoOp()).
+		Iter(run.ctx, func(found topdown.QueryResult) error {
+			result = found[resultVariable]
+			return nil
+		})
+	return result, err
 }
 
 // decideFault gives OPA's error the code that leaves the library.

@@ -9,14 +9,14 @@ import (
 	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
-// constants are the documents that depend on data alone, by the hash of their references. What the first decision finds
-// out of them holds for every other one on the same view: within a query OPA itself evaluates no document twice, since
-// nothing in a query can change it, and nothing in the next one can change these.
+// constants are the documents that depend on data alone, by the hash of their references: no input can change them, so
+// that one value holds for every decision on the same view.
 type constants map[int][]*constant
 
 type constant struct {
 	ref   ast.Ref
-	value atomic.Pointer[ast.Term] // nil until a decision has evaluated it; undefined
+	asked atomic.Int32             // how many decisions evaluated it themselves
+	value atomic.Pointer[ast.Term] // nil until it was evaluated on its own; undefined
 }
 
 // undefined stands for a document that has no value.
@@ -57,7 +57,7 @@ func anyVaries(node *ast.TreeNode, varying map[*ast.Rule]bool) (found bool) {
 
 func (known constants) find(hash int, ref ast.Ref) *constant {
 	for _, one := range known[hash] {
-		if sameRef(one.ref, ref) {
+		if equalRefs(one.ref, ref) {
 			return one
 		}
 	}
@@ -68,8 +68,9 @@ func (known constants) find(hash int, ref ast.Ref) *constant {
 // in for OPA's own topdown.VirtualCache, which is made anew for each query and takes a tenth of what a small one
 // allocates. Not safe for concurrent use, as a query is not.
 //
-// OPA pushes a frame where `with` is said: what is evaluated there holds there only. Constants are asked, and learnt,
-// outside of every `with` that policy says; those of the query itself touch no constant.
+// OPA pushes a frame where `with` is said: what is evaluated there holds there only. Constants are asked outside of every
+// `with` that policy says; those of the query itself touch no constant. What stands here is never taken for the value of
+// a constant: OPA notes that of a rule before it has seen whether another one contradicts it, and may stop there.
 type documents struct {
 	constants constants
 	outer     int // the frames that policy itself has not pushed
@@ -77,7 +78,7 @@ type documents struct {
 	newest    map[int]int // by hash, the place of the newest entry plus one
 	frames    []int       // where each open frame begins in entries
 	terms     []*ast.Term // the references of entries
-	learnt    []learnt
+	due       []*constant // what this decision was the second to evaluate
 }
 
 type entry struct {
@@ -85,12 +86,6 @@ type entry struct {
 	ref   ast.Ref
 	value *ast.Term
 	older int // the place plus one of the entry of this hash before this one
-}
-
-// learnt is the value of a constant that the decision evaluated itself.
-type learnt struct {
-	constant *constant
-	value    *ast.Term
 }
 
 var _ topdown.VirtualCache = (*documents)(nil)
@@ -117,7 +112,7 @@ func (docs *documents) release() {
 	*docs = documents{
 		newest:  docs.newest,
 		entries: emptied(docs.entries), frames: emptied(docs.frames),
-		terms: emptied(docs.terms), learnt: emptied(docs.learnt),
+		terms: emptied(docs.terms), due: emptied(docs.due),
 	}
 	spareDocuments.Put(docs)
 }
@@ -126,14 +121,6 @@ func (docs *documents) release() {
 func emptied[T any](used []T) []T {
 	clear(used)
 	return used[:0]
-}
-
-// publish lets later decisions have what this one found out of constants. Only a decision that ended without an error
-// may say so: OPA notes the value of a rule before it has seen whether another rule contradicts it.
-func (docs *documents) publish() {
-	for _, one := range docs.learnt {
-		one.constant.value.CompareAndSwap(nil, one.value)
-	}
 }
 
 // Push opens a frame, in which nothing is evaluated yet.
@@ -147,6 +134,7 @@ func (docs *documents) Pop() {
 	for _, gone := range slices.Backward(docs.entries[first:]) {
 		docs.newest[gone.hash] = gone.older
 	}
+	clear(docs.entries[first:])
 	docs.frames, docs.entries = docs.frames[:len(docs.frames)-1], docs.entries[:first]
 }
 
@@ -154,7 +142,7 @@ func (docs *documents) Pop() {
 func (docs *documents) Get(ref ast.Ref) (*ast.Term, bool) {
 	hash := ref.Hash()
 	for place := docs.newest[hash]; place > docs.frames[len(docs.frames)-1]; place = docs.entries[place-1].older {
-		if found := &docs.entries[place-1]; sameRef(found.ref, ref) {
+		if found := &docs.entries[place-1]; equalRefs(found.ref, ref) {
 			return valueOf(found.value)
 		}
 	}
@@ -178,8 +166,8 @@ func (docs *documents) Put(ref ast.Ref, value *ast.Term) {
 	})
 	docs.newest[hash] = len(docs.entries)
 	if len(docs.frames) <= docs.outer {
-		if found := docs.constants.find(hash, ref); found != nil {
-			docs.learnt = append(docs.learnt, learnt{found, value})
+		if found := docs.constants.find(hash, ref); found != nil && found.asked.Add(1) == 2 {
+			docs.due = append(docs.due, found)
 		}
 	}
 }
@@ -202,6 +190,6 @@ func valueOf(noted *ast.Term) (*ast.Term, bool) {
 	return noted, false
 }
 
-func sameRef(one, other ast.Ref) bool {
+func equalRefs(one, other ast.Ref) bool {
 	return slices.EqualFunc(one, other, (*ast.Term).Equal)
 }

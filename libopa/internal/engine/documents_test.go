@@ -80,3 +80,23 @@ func TestDocumentsThatWereManyAreNotKept(t *testing.T) {
 		t.Fatal(cap(fresh.terms))
 	}
 }
+
+func TestDocumentsLeaveNothingBehind(t *testing.T) {
+	docs := newDocuments(nil, 1)
+	docs.Put(someRefs[0], ast.StringTerm("a"))
+	docs.Push()
+	docs.Put(someRefs[1], ast.StringTerm("b"))
+	docs.Pop()
+	entries, terms := docs.entries, docs.terms
+	docs.release()
+	for _, left := range entries[:cap(entries)] {
+		if left.value != nil || left.ref != nil {
+			t.Fatal(left)
+		}
+	}
+	for _, left := range terms[:cap(terms)] {
+		if left != nil {
+			t.Fatal(left)
+		}
+	}
+}

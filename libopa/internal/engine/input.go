@@ -35,7 +35,7 @@ type inputReader struct {
 }
 
 // readInput reads one JSON document (RFC 8259; no key twice, no invalid UTF-8). Keys that are not wanted are left out of
-// the value, though not out of what is checked.
+// the value: what stands there has to be JSON, be its numbers larger than OPA takes them.
 func readInput(encoded []byte, wanted *mentioned) (ast.Value, error) {
 	reader := inputReaders.Get().(*inputReader)
 	value, err := reader.read(encoded, wanted)

@@ -82,7 +82,7 @@ func (current *view) query(path string, vouched ast.Ref) (ast.Body, error) {
 	if err != nil {
 		return nil, err
 	}
-	expression := ast.Equality.Expr(ast.NewTerm(resultVariable), ast.NewTerm(ref))
+	expression := resultOf(ref)
 	if vouched != nil {
 		expression = expression.IncludeWith(ast.NewTerm(vouched), ast.BooleanTerm(true))
 	}
@@ -92,6 +92,11 @@ func (current *view) query(path string, vouched ast.Ref) (ast.Body, error) {
 	}
 	kept, _ := current.queries.LoadOrStore(key, compiled)
 	return kept.(ast.Body), nil
+}
+
+// resultOf asks for what stands at ref.
+func resultOf(ref ast.Ref) *ast.Expr {
+	return ast.Equality.Expr(ast.NewTerm(resultVariable), ast.NewTerm(ref))
 }
 
 // dataRef is a path below data, `flowyml/main/decision`, as a reference; no path is taken for any other Rego.

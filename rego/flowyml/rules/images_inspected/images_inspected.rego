@@ -23,7 +23,7 @@ findings contains finding if {
 	image.via == "off"
 	image.registry != null
 
-	# An image without a place is found at the whole definition: no keys lead to the object itself, whose value is that path.
+	# Where no place is known, the one path is []: asked for an empty path, object.get gives the object itself.
 	some path in object.get({0: []}, image.paths, image.paths)
 	finding := {
 		"code": "images_inspected.off",
