@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,7 +54,8 @@ def collect(folders: Sequence[Path], *, only: Sequence[str] = (), titled: bool =
     titles = _titles(folders) if titled or len(folders) > 1 else [""] * len(folders)
     for folder, title in zip(folders, titles, strict=True):
         if not folder.is_dir():
-            raise BundleFilesInvalid(f"no such folder: {folder}")
+            what = "this is a file, not a folder" if folder.exists() else "no such folder"
+            raise BundleFilesInvalid(f"{what}: {folder}")
         for path in _policy_files(folder, only):
             place = path.relative_to(folder)
             if path.name in _YAML:
@@ -132,13 +134,18 @@ def _policy_files(folder: Path, only: Sequence[str]) -> Iterator[Path]:
     starts = [folder / name for name in only] or [folder]
     found: list[Path] = []
     for start in starts:
-        for parent, folders, files in os.walk(start):
+        for parent, folders, files in os.walk(start, onerror=_refuse_unlisted):
             folders[:] = sorted(name for name in folders if not name.startswith(".") and name != SAMPLES)
             for name in folders:
                 if Path(parent, name).is_symlink():
                     raise BundleFilesInvalid(f"a link to a folder is not followed: {Path(parent, name)}")
             found += [Path(parent, name) for name in files if _is_policy(name)]
     return iter(sorted(found, key=lambda path: path.relative_to(folder).as_posix()))
+
+
+def _refuse_unlisted(error: OSError) -> None:
+    """What os.walk would pass over in silence: a rule that nobody reads is a denial that nobody hears."""
+    raise BundleFilesInvalid(f"the folder cannot be listed: {error.filename}: {error.strerror}") from error
 
 
 def _is_policy(name: str) -> bool:
@@ -149,6 +156,8 @@ def _is_policy(name: str) -> bool:
 
 def _read(path: Path) -> bytes:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would never end
+            raise BundleFilesInvalid(f"no regular file: {path}")
         return path.read_bytes()
     except OSError as error:
         raise BundleFilesInvalid(f"the file cannot be read: {path}: {error.strerror}") from error

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 import pytest
+
+_NOBODY = 65_534
 
 STACK = """\
 apiVersion: flowyml/v1
@@ -69,3 +74,25 @@ def write_stack(project: Path) -> WriteStack:
         return f"stacks/{path.name}"
 
     return write
+
+
+@pytest.fixture(name="open_folder")
+def _open_folder() -> Iterator[Path]:
+    """A folder that every user may enter; pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@pytest.fixture(name="_as_nobody")
+def __as_nobody() -> Iterator[None]:
+    """No superuser, whom no permission keeps out; for others nothing changes."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(_NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,30 +12,6 @@ from flowyml_policy.canonical import digest
 from flowyml_policy.definitions import find_files, local_source, read_definitions, read_file
 from flowyml_policy.errors import DefinitionInvalid, NoStacksFound, SourceUnreadable
 from flowyml_policy.records import Source
-
-NOBODY = 65534
-
-
-@pytest.fixture(name="open_folder")
-def _open_folder() -> Iterator[Path]:
-    """A folder that every user may enter; pytest's own are closed to others."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        yield folder
-
-
-@pytest.fixture(name="_as_nobody")
-def __as_nobody() -> Iterator[None]:
-    """No superuser, whom no permission keeps out; for others nothing changes."""
-    if os.geteuid():
-        yield
-        return
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 def make(folder: Path, *names: str) -> None:

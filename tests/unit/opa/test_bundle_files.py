@@ -154,6 +154,25 @@ def test_collect_data_that_is_in_doubt_is_refused(files: WriteFiles, content: di
 def test_collect_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleFilesInvalid, match="no such folder"):
         collect([tmp_path / "none"])
+    (tmp_path / "file").touch()
+    with pytest.raises(BundleFilesInvalid, match="this is a file, not a folder"):
+        collect([tmp_path / "file"])
+
+
+@pytest.mark.usefixtures("_as_nobody")
+def test_collect_a_folder_that_cannot_be_listed_fails_closed(open_folder: Path) -> None:
+    (open_folder / "a.rego").write_text("package a\n", encoding="utf-8")
+    (open_folder / "b").mkdir(mode=0)
+    with pytest.raises(BundleFilesInvalid, match=r"cannot be listed: .*/b: Permission denied"):
+        collect([open_folder])
+
+
+@pytest.mark.parametrize("name", ["b.rego", "data.json"])
+def test_collect_a_pipe_is_refused_at_once(files: WriteFiles, name: str) -> None:
+    folder = files({"a.rego": "package a\n"})
+    os.mkfifo(folder / name)
+    with pytest.raises(BundleFilesInvalid, match=f"no regular file: .*/{name}"):
+        collect([folder])
 
 
 def test_collect_a_link_to_a_folder_is_refused(files: WriteFiles, tmp_path: Path) -> None:
