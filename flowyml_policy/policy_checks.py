@@ -4,6 +4,7 @@ Rules of this room:
 - A glob that OPA refuses would be undefined in a rule, so a name would pass or fail by accident: every pattern, of
   the settings and of a configured policy's data, is compiled here once; what ships holds none.
 - A level or rule data for a code or rule that no loaded policy has would tighten nothing: it is an error with a hint.
+- Rule data that a shipped rule cannot read is an error in the settings, not a denial of every stack: the rule says why.
 - A demand of the project that looks like a secret is refused: the mask would make it equal to other values.
 - An OPA that could not start stands here as an evaluator that answers every question with the reason.
 """
@@ -64,7 +65,9 @@ def check_settings(evaluator: Evaluator, settings: Settings) -> None:
     require_open_demands(settings)
     policies = settings.policies
     if policies.levels or policies.rule_data:
-        _check_names(read_catalogue(evaluator, settings), settings)
+        entries = read_catalogue(evaluator, settings)
+        _check_names(entries, settings)
+        _check_rule_data(evaluator, entries, settings)
     patterns = _project_patterns(settings)
     for problem in evaluator.check_globs(list(patterns)):
         where = settings.location(patterns[problem.pattern])
@@ -103,7 +106,7 @@ def _project_patterns(settings: Settings) -> dict[str, KeyPath]:
 def _check_names(entries: Sequence[CatalogueEntry], settings: Settings) -> None:
     """Raise SettingsInvalid for a level or rule data of what no entry of the catalogue has, or of what has no level."""
     codes = {entry.code for entry in entries}
-    rules = {entry.rule for entry in entries}
+    rules = {entry.rule for entry in entries if not entry.code.startswith(_POLICY_ITSELF)}
     for code in settings.policies.levels:
         if code.startswith(_POLICY_ITSELF):
             raise SettingsInvalid(
@@ -113,6 +116,23 @@ def _check_names(entries: Sequence[CatalogueEntry], settings: Settings) -> None:
         _require_known(settings, "code", code, codes, ("policies", "levels", code))
     for rule in settings.policies.rule_data:
         _require_known(settings, "rule", rule, rules, ("policies", "rule_data", rule))
+
+
+def _check_rule_data(evaluator: Evaluator, entries: Sequence[CatalogueEntry], settings: Settings) -> None:
+    """Raise SettingsInvalid for rule data that a shipped rule cannot read; other rules say so in their decisions."""
+    said = settings.policies.rule_data
+    question = {"project": {"policies": {"rule_data": {rule: dict(data) for rule, data in said.items()}}}}
+    for rule in sorted({entry.rule for entry in entries if entry.root == "flowyml"} & said.keys()):
+        answer = evaluator.query(f"flowyml/rules/{rule}/findings", question)
+        try:
+            problems = [one for one in answer if one["code"] == f"{rule}.rule_data"]
+            subjects = {str(one["subject"]): one for one in problems}
+            for key in said[rule]:
+                if found := subjects.get(f"policies.rule_data.{rule}.{key}"):
+                    where = settings.location(("policies", "rule_data", rule, key))
+                    raise SettingsInvalid(f"{found['message']}: {where}", advice=found["fix"])
+        except (TypeError, KeyError) as error:
+            raise OpaAnswerInvalid(f"the findings of the rule {rule} have not the agreed shape") from error
 
 
 def read_bundles(evaluator: Evaluator) -> dict[str, str]:

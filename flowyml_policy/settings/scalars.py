@@ -255,13 +255,15 @@ def _may_hold_credentials(value: str) -> bool:
 
 
 class _WhenSet:
-    """Marks a type `T | None` whose None means that the file does not set the key; null in the file is refused."""
+    """Marks a type that holds None, which means that the file does not set the key; null in the file is refused."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_before_validator_function(_not_null, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         written = handler(schema)
+        if not written:  # any value
+            return {"not": {"type": "null"}}
         alternatives = [choice for choice in written.pop("anyOf", []) if choice != {"type": "null"}]
         return {**alternatives[0], **written} if len(alternatives) == 1 else written
 

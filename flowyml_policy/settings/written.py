@@ -42,7 +42,9 @@ class PoliciesSection(Section):
         default=ImagePolicySection.model_construct(), description="What the project asks of images."
     )
     levels: dict[Text, Level] = Field(default={}, description="Levels of codes, stricter than they are.")
-    rule_data: dict[Text, dict[str, Json]] = Field(default={}, description="Data of rules, which can only tighten.")
+    rule_data: dict[Text, dict[str, Annotated[Json, WhenSet]]] = Field(
+        default={}, description="Data of rules, which can only tighten."
+    )
 
     def for_policy_input(self) -> dict[str, Json]:
         """These policies as plain JSON, in the shape of the policy input's `project.policies`."""

@@ -301,6 +301,7 @@ def test_check_unknown_operation_is_a_usage_error(write_stack: WriteStack) -> No
         ("levels: {main.no_rules: hard}", r"'main.no_rules' has no level, .*: flowyml.yaml:3:27; take it out"),
         ("levels: {naming.saef: hard}", r"the code 'naming.saef': .*flowyml.yaml:3:25; did you mean naming.safe"),
         ("rule_data: {namings: {}}", r"the rule 'namings': .*flowyml.yaml:3:15; did you mean naming"),
+        ("rule_data: {main: {x: 1}}", r"the rule 'main': .*flowyml.yaml:3:15; did you mean"),
     ],
 )
 def test_engine_setting_for_nothing_that_is_loaded_is_refused(project: Path, text: str, message: str) -> None:
@@ -308,6 +309,26 @@ def test_engine_setting_for_nothing_that_is_loaded_is_refused(project: Path, tex
     settings.write_text(settings.read_text().replace("policies:\n", f"policies:\n  {text}\n"))
 
     with pytest.raises(SettingsInvalid, match=message):
+        PolicyEngine.from_project()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("naming: {allowed_stacks: x}", "must be a list of patterns for names of stacks, but it is .x.: @:3:"),
+        ("naming: {allowed_stacks: [1]}", "must be a list of patterns for names of stacks, but it is .1.: @:3:"),
+        ("naming: {foo: []}", "policies.rule_data.naming.foo is no key that the rule reads: @:3:"),
+        ("labels: {required: [team, a=]}", r"must be a list of labels, .* but it is \[.team.,.a=.\]: @:3:"),
+        ("images_registry: {allowed_registries: ['http://x']}", "must be a list of registries, .*: @:3:"),
+        ("images_inspected: {required_labels: {a: b}}", "must be a list of labels, .*: @:3:"),
+        ("version: {minimum: 1}", "policies.rule_data.version.minimum is no key that the rule reads: @:3:"),
+    ],
+)
+def test_engine_rule_data_that_its_rule_cannot_read_fails_closed(project: Path, data: str, message: str) -> None:
+    settings = project / "flowyml.yaml"
+    settings.write_text(settings.read_text().replace("policies:\n", f"policies:\n  rule_data: {{{data}}}\n"))
+
+    with pytest.raises(SettingsInvalid, match=message.replace("@", ".*flowyml.yaml")):
         PolicyEngine.from_project()
 
 

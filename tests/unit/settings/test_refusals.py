@@ -155,6 +155,10 @@ def test_unknown_key_is_refused_with_a_hint(refused: Refused, content: str, word
             ),
         ),
         (
+            "policies: {rule_data: {naming: {allowed_stacks: }}}",
+            "`policies.rule_data.naming.allowed_stacks` has no value: @:49; write one, or take the key out",
+        ),
+        (
             "policies: {rule_data: {compute: 8}}",
             "`policies.rule_data.compute` must be a mapping, not a number: @:33; write a mapping",
         ),
