@@ -63,6 +63,13 @@ def audit_list(ctx: click.Context, project: str | None) -> str:
     return f"{command} --project {shlex.quote(project)}"
 
 
+def settings_notes(settings: Settings) -> list[str]:
+    """What to know of the settings beside a result: that there are none is easily overlooked."""
+    if settings.file is not None:
+        return []
+    return [f"settings: no flowyml.yaml from {settings.root} upwards, so the defaults hold"]
+
+
 def standard_input(named: Collection[str]) -> bytes | None:
     """Standard input, if it is among what is named; no more of it than the reader of definitions may take."""
     if STDIN not in named:

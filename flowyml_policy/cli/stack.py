@@ -13,6 +13,7 @@ from flowyml_policy.cli.options import (
     format_option,
     policy_option,
     project_option,
+    settings_notes,
     standard_input,
     tell_hidden,
 )
@@ -81,6 +82,7 @@ def validate(
     notes = [f"audit: {audit_list(ctx, project)}"]
     output = open_output(output_format, Screen.of(sys.stdout), notes=notes, fail_on_warn=fail_on_warn)
     with PolicyEngine.from_project(project, rules=rules) as engine:
+        notes[:0] = settings_notes(engine.settings)
         tell_hidden(paths, engine.settings)
         results = engine.validate(paths, environment=environment, stdin=standard_input(paths))
         summary = show(_watched(results, output_format), output)

@@ -13,6 +13,7 @@ from flowyml_policy.cli.options import (
     format_option,
     policy_option,
     project_option,
+    settings_notes,
     standard_input,
     tell_hidden,
 )
@@ -90,8 +91,10 @@ def apply(
     shipped.start_early()
     from flowyml_policy.lifecycle import StackLifecycle  # noqa: PLC0415
 
-    output = open_applied_output(output_format, Screen.of(sys.stdout), notes=[f"audit: {audit_list(ctx, project)}"])
+    notes = [f"audit: {audit_list(ctx, project)}"]
+    output = open_applied_output(output_format, Screen.of(sys.stdout), notes=notes)
     with StackLifecycle.from_project(project, rules=rules) as life:
+        notes[:0] = settings_notes(life.engine.settings)
         tell_hidden(named, life.engine.settings)
         applied = life.apply(
             named, environment=environment, stdin=standard_input(named), dry_run=dry_run, timeout=timeout
