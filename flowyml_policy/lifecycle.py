@@ -129,8 +129,8 @@ class StackLifecycle:
         """Judge every stack under `named`, paths or references, and register those that are allowed, one by one.
 
         `-` stands for `stdin`. `timeout` is how many seconds each stack's lock is waited for. Raises UsageError for a
-        path that does not exist, ReferenceMalformed and EnvironmentUnknown, at the call; what goes wrong afterwards is
-        what became of the stack that it befell.
+        path that does not exist, and EnvironmentUnknown, at the call; what else is wrong, be it a malformed reference,
+        is what became of the stack that it befell.
         """
         self.engine.settings.requested_environment(environment)
         candidates = self.engine.candidates(named, environment=environment, stdin=stdin)

@@ -3,8 +3,8 @@
 Rules of this room:
 - Whether an argument of a command is a path or a reference is asked of `is_reference`, by whatever command. In a
   library call a string without '/' is a name.
-- A path that does not exist and a malformed reference are the caller's mistakes, and raised before anything is judged.
-- Whatever else keeps a reference from being resolved belongs to that one stack, and is judged as undecided.
+- A path that does not exist is the caller's mistake, and raised before anything is judged.
+- A reference that is malformed, or cannot be resolved for whatever reason, is one stack, and judged as undecided.
 - A call resolves everything by one resolver, so that many stacks of one repository are one question to its server.
 - Paths alone load nothing that fetches.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 OpenResolver: TypeAlias = Callable[[], "StackResolver"]
 
-_RAISED: Final = (ReferenceMalformed, UsageError, EnvironmentUnknown)
+_RAISED: Final = (UsageError, EnvironmentUnknown)
 """What is wrong with the call, and not with one stack."""
 
 
@@ -45,16 +45,11 @@ def read_named(
     """Every document that `named` means, paths and references, in order; `-` stands for `stdin`.
 
     References are resolved as for `environment`; links of the folder `project` may not lead out of it. Raises
-    UsageError for a path that does not exist and ReferenceMalformed, at the call.
+    UsageError for a path that does not exist, at the call.
     """
     groups = [(of_references, list(group)) for of_references, group in groupby(named, key=is_reference)]
     if not any(of_references for of_references, _ in groups):
         return read_candidates(named, project=project, stdin=stdin, skip=skip)
-    from flowyml_policy.resolution.references import parse_stack_reference  # noqa: PLC0415  only for references
-
-    for of_references, group in groups:
-        for one in group if of_references else ():
-            parse_stack_reference(one)
     read = {
         number: read_candidates(group, project=project, stdin=stdin, skip=skip)
         for number, (of_references, group) in enumerate(groups)
@@ -76,7 +71,7 @@ def read_one(stack: object, *, open_resolver: OpenResolver, project: Path, envir
     """The one document that `stack` means; None stands for the chain. A path is read as `read_named` reads it.
 
     Raises UsageError for a path that does not exist or holds more than one document, and for an object that is no
-    stack; ReferenceMalformed and EnvironmentUnknown.
+    stack; EnvironmentUnknown.
     """
     if isinstance(stack, StackDefinition):
         return Candidate(stack.source, stack)
@@ -159,8 +154,8 @@ def _unresolved(resolver: StackResolver, told: Explanation, stack: object) -> So
     """The source of something that was not found: what it was called."""
     if stack is not None and not isinstance(stack, str):
         return Source(kind="object", uri=f"object:{type(stack).__module__}.{type(stack).__name__}")
-    named = next((step.found for step in told.steps if step.verdict == "broken"), None) or "no name"
-    return Source(kind=_kind_of(named, resolver), uri=named)
+    named = next((step.found for step in told.steps if step.verdict == "broken"), None) or ""
+    return Source(kind=_kind_of(named, resolver), uri=named if named.strip() else "no name")
 
 
 def _kind_of(named: str, resolver: StackResolver) -> SourceKind:

@@ -125,8 +125,8 @@ class PolicyEngine:
 
         `stack` is whatever StackResolver takes: a definition, the path of a file that holds exactly one, a name, an
         address, a FlowyML Stack, or nothing, for the stack that the environment or the settings name. Raises
-        PolicyUndecided where there is no decision, EnvironmentUnknown, ReferenceMalformed, and UsageError for a path
-        that does not exist and an object that is no stack.
+        PolicyUndecided where there is no decision, EnvironmentUnknown, and UsageError for a path that does not exist
+        or holds more than one document, and for an object that is no stack.
         """
         decision, _ = self._check(stack, environment, operation)
         return decision
@@ -162,8 +162,8 @@ class PolicyEngine:
         """The result of every stack under `paths`, in order, each recorded before it is yielded.
 
         Each of `paths` is a path or a reference, as `is_reference` tells them apart; `-` stands for `stdin`. Raises
-        UsageError for a path that does not exist, ReferenceMalformed and EnvironmentUnknown, at the call; what goes
-        wrong afterwards is the outcome of the stack that it befell.
+        UsageError for a path that does not exist, and EnvironmentUnknown, at the call; what else is wrong, be it a
+        malformed reference, is the outcome of the stack that it befell.
         """
         call = self._call("validate", environment)
         return self._answered(call, self.candidates(paths, environment=environment, stdin=stdin))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 import pytest
@@ -42,6 +43,21 @@ def test_path_that_does_not_exist_exits_2(examples: Any, command: tuple[str, ...
     ran = examples.run(*command, path)
     assert (ran.exit_code, ran.stdout) == (2, "")
     assert ran.stderr == f"error: there is no such file or folder: {path}; name an existing path\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS[:2], ids=ids)
+def test_malformed_reference_is_undecided_beside_the_others(examples: Any, command: tuple[str, ...]) -> None:
+    ran = examples.run(*command, LARGE, "a b", "", "stacks/prod-gpu-unapproved.yaml", "--format", "json")
+    results = json.loads(ran.stdout)["results"]
+    assert (ran.exit_code, ran.stderr) == (3, "")
+    assert [(one["outcome"], one["source"]["uri"], (one["error"] or {}).get("code")) for one in results] == [
+        ("allow", LARGE, None),
+        ("error", "a b", "reference_malformed"),
+        ("error", "no name", "reference_malformed"),
+        ("deny", "stacks/prod-gpu-unapproved.yaml", None),
+    ]
+    recorded = json.loads(examples.run("audit", "list", "--format", "json").stdout)["decisions"]
+    assert {one["decision_id"] for one in recorded} == {one["decision_id"] for one in results}
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=ids)

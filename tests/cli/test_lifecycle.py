@@ -192,7 +192,6 @@ def test_apply_of_a_reference_registers_what_it_means(examples: Any) -> None:
         (("stack", "apply", "absent.yaml"), 2),
         (("stack", "apply", LARGE, "--timeout", "-1"), 2),
         (("stack", "apply", LARGE, "--environment", "prodution"), 3),
-        (("stack", "apply", "github://nobody"), 3),
         (("stack", "list", "--label", "team"), 2),
         (("stack", "retire", "prod-gpu-large@^2"), 2),
         (("stack", "diff", LARGE), 2),

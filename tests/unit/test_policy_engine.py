@@ -18,6 +18,7 @@ from flowyml_policy.errors import (
     AuditUnwritable,
     EnvironmentUnknown,
     OpaDeadlineExceeded,
+    ReferenceMalformed,
     SettingsInvalid,
     UsageError,
 )
@@ -120,6 +121,24 @@ def test_check_file_of_two_stacks_is_a_usage_error(write_stack: WriteStack, proj
 
     with PolicyEngine.from_project() as engine, pytest.raises(UsageError, match="more than one document"):
         engine.check(path)
+
+
+@pytest.mark.parametrize("reference", ["", " ", "a b", "a\0b", "github://org@main", "\udcff"])
+def test_check_malformed_reference_is_undecided_and_recorded_fails_closed(project: Path, reference: str) -> None:
+    with PolicyEngine.from_project(project) as engine:
+        for check in (engine.check, engine.require):
+            with pytest.raises(PolicyUndecided) as caught:
+                check(reference)
+            assert isinstance(caught.value.__cause__, ReferenceMalformed)
+            assert _stored(caught.value.result.decision_id).outcome == "error"
+
+
+@pytest.mark.usefixtures("project")
+def test_check_malformed_reference_in_a_variable_is_undecided_fails_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLOWYML_STACK", "")
+
+    with PolicyEngine.from_project() as engine, pytest.raises(PolicyUndecided, match="FLOWYML_STACK: the stack"):
+        engine.check()
 
 
 def test_check_unknown_environment_is_refused_with_a_hint(write_stack: WriteStack) -> None:
