@@ -22,6 +22,7 @@ from flowyml_policy.strict_yaml import Limits
 _SUFFIXES: Final = (".yaml", ".yml")
 _SETTINGS_FILE: Final = "flowyml.yaml"
 _NAMED: Final = 3
+_MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
 
 
 def find_files(
@@ -41,7 +42,7 @@ def find_files(
     `watch` is called before each folder, and may raise to end the search.
     """
     if not is_folder(path):
-        if not os.path.lexists(path):
+        if is_missing(path):
             raise SourceUnreadable(f"no such file or folder can be reached: {display_path(path)}")
         return [path]
     skipped = {os.path.realpath(one) for one in skip}
@@ -144,6 +145,17 @@ def _entries(folder: str, unlisted: list[SourceUnreadable] | None, *, may_be_gon
             raise unreadable from error
         unlisted.append(unreadable)
         return []
+
+
+def is_missing(path: str | Path) -> bool:
+    """Whether nothing is there, not even a link that leads nowhere. What cannot be looked at may be there."""
+    try:
+        os.lstat(path)
+    except OSError as error:
+        return error.errno in _MISSING
+    except ValueError:
+        return True
+    return False
 
 
 def is_folder(path: str | Path | os.DirEntry[str]) -> bool:

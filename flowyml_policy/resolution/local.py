@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from flowyml_policy.definitions.files import display_path, find_files, is_folder, read_file
+from flowyml_policy.definitions.files import display_path, find_files, is_folder, is_missing, read_file
 from flowyml_policy.errors import NoStacksFound, SourceMissing, SourceTooLarge
 from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.resolution.boundary import Boundary
@@ -43,7 +43,7 @@ class LocalSource(DefinitionSource):
         self._project = root if project is None else project
 
     def _fetch(self) -> LocalRevision:
-        if not os.path.lexists(self.path):
+        if is_missing(self.path):
             advice = other_than_path(self._named) or "correct the path"
             raise SourceMissing(f"there is no such file or folder: {self.uri}", advice=advice)
         boundary = Boundary(self.path, self._project)
@@ -91,7 +91,7 @@ class LocalRevision(Revision):
     def _read(self, path: str, time: SearchTime) -> bytes:
         time.remaining()
         place = self._place(path)
-        if not os.path.lexists(place):
+        if is_missing(place):
             raise SourceMissing(f"there is no such file: {display_path(place)}")
         return read_file(self._boundary.inside(place))
 
@@ -112,7 +112,7 @@ class LocalRevision(Revision):
 
     def _holds(self, path: str) -> Literal["file", "folder"] | None:
         place = self._place(path)
-        if not os.path.lexists(place):
+        if is_missing(place):
             return None
         return "folder" if is_folder(self._boundary.inside(place)) else "file"
 

@@ -22,6 +22,7 @@ from flowyml_policy.definitions import (
     read_definitions,
     read_file,
 )
+from flowyml_policy.definitions.files import is_missing
 from flowyml_policy.errors import (
     FlowymlPolicyError,
     NoStacksFound,
@@ -92,7 +93,7 @@ def require_existing(paths: Sequence[str], *, stdin: bytes | None = None) -> Non
     for path in paths:
         if path == STDIN and stdin is None:
             raise UsageError("`-` was named, but there is no standard input", advice="pipe the definition in")
-        if path != STDIN and not os.path.lexists(path):
+        if path != STDIN and is_missing(path):
             advice = other_than_path(path) or "name an existing path"
             raise UsageError(f"there is no such file or folder: {path or repr(path)}", advice=advice)
 

@@ -45,6 +45,22 @@ def test_path_that_does_not_exist_exits_2(examples: Any, command: tuple[str, ...
     assert ran.stderr == f"error: there is no such file or folder: {path}; name an existing path\n"
 
 
+@pytest.mark.parametrize("command", COMMANDS, ids=ids)
+@pytest.mark.parametrize("named", ["closed/one.yaml", "file://./closed/one.yaml"])
+def test_path_that_cannot_be_reached_is_undecided_for_that_reason(
+    examples: Any, command: tuple[str, ...], named: str
+) -> None:
+    folder = examples.here / "closed"
+    folder.mkdir()
+    (folder / "one.yaml").write_bytes((examples.here / LARGE).read_bytes())
+    folder.chmod(0)
+    ran = examples.run(*command, named)
+    said = " ".join((ran.stdout + ran.stderr).split())
+    assert ran.exit_code == 3
+    assert "closed/one.yaml: Permission denied" in said
+    assert "check that the file exists and that this user may read it" in said
+
+
 @pytest.mark.parametrize("command", COMMANDS[:2], ids=ids)
 def test_malformed_reference_is_undecided_beside_the_others(examples: Any, command: tuple[str, ...]) -> None:
     ran = examples.run(*command, LARGE, "a b", "", "stacks/prod-gpu-unapproved.yaml", "--format", "json")

@@ -10,6 +10,7 @@ import pytest
 
 from flowyml_policy.canonical import digest
 from flowyml_policy.definitions import find_files, local_source, read_definitions, read_file
+from flowyml_policy.definitions.files import is_missing
 from flowyml_policy.errors import DefinitionInvalid, NoStacksFound, SourceUnreadable
 from flowyml_policy.records import Source
 
@@ -169,6 +170,23 @@ def __closed(open_folder: Path) -> Iterator[None]:
     (open_folder / "closed.yaml").chmod(0)
     yield
     (open_folder / "closed").chmod(0o700)
+
+
+@pytest.mark.usefixtures("_closed", "_as_nobody")
+def test_find_files_of_what_cannot_be_reached_is_that_file_which_cannot_be_read_fails_closed(open_folder: Path) -> None:
+    path = open_folder / "closed" / "b.yaml"
+    assert find_files(path) == [path]
+    with pytest.raises(SourceUnreadable, match="Permission denied"):
+        read_file(path)
+
+
+def test_is_missing_is_what_is_known_not_to_be_there(tmp_path: Path) -> None:
+    make(tmp_path, "a.yaml", "folder/b.yaml")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "circle").symlink_to("circle")
+    there = ["a.yaml", "folder", "dangling", "circle", "circle/a"]
+    nowhere = ["nothing", "nothing/a.yaml", "a.yaml/b", "dangling/a", "nul\0", "n" * 300]
+    assert [name for name in there + nowhere if is_missing(tmp_path / name)] == nowhere
 
 
 @pytest.mark.usefixtures("_closed", "_as_nobody")
