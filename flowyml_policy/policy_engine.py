@@ -125,8 +125,8 @@ class PolicyEngine:
 
         `stack` is whatever StackResolver takes: a definition, the path of a file that holds exactly one, a name, an
         address, a FlowyML Stack, or nothing, for the stack that the environment or the settings name. Raises
-        PolicyUndecided where there is no decision, EnvironmentUnknown, and UsageError for a path that does not exist
-        or holds more than one document, and for an object that is no stack.
+        PolicyUndecided where there is no decision; and, with nothing recorded, EnvironmentUnknown, and UsageError for
+        a path that does not exist or holds more than one document, and for an object that is no stack.
         """
         decision, _ = self._check(stack, environment, operation)
         return decision
@@ -138,7 +138,7 @@ class PolicyEngine:
         environment: str | None = None,
         operation: Operation = "run",
     ) -> Decision:
-        """As `check`, without blocking the event loop."""
+        """As `check`, without blocking the event loop. Raises PolicyUndecided, EnvironmentUnknown, UsageError alike."""
         import asyncio  # noqa: PLC0415  18 ms that no command pays
 
         return await asyncio.to_thread(self.check, stack, environment=environment, operation=operation)
@@ -150,7 +150,10 @@ class PolicyEngine:
         environment: str | None = None,
         operation: Operation = "run",
     ) -> Decision:
-        """As `check`, but a denial raises PolicyDenied, which carries the decision."""
+        """As `check`, but a denial raises PolicyDenied, which carries the decision.
+
+        Raises PolicyUndecided, EnvironmentUnknown and UsageError where `check` does.
+        """
         decision, result = self._check(stack, environment, operation)
         if not decision.allowed:
             raise PolicyDenied(decision, result)

@@ -123,6 +123,14 @@ def test_check_file_of_two_stacks_is_a_usage_error(write_stack: WriteStack, proj
         engine.check(path)
 
 
+def test_check_path_that_does_not_exist_is_a_usage_error_and_records_nothing(project: Path) -> None:
+    with PolicyEngine.from_project(project) as engine:
+        for check in (engine.check, engine.require):
+            with pytest.raises(UsageError, match=r"there is no such file or folder: nope\.yaml"):
+                check("nope.yaml")
+        assert not engine.settings.audit_path.exists()
+
+
 @pytest.mark.parametrize("reference", ["", " ", "a b", "a\0b", "github://org@main", "\udcff"])
 def test_check_malformed_reference_is_undecided_and_recorded_fails_closed(project: Path, reference: str) -> None:
     with PolicyEngine.from_project(project) as engine:
