@@ -34,7 +34,7 @@ class Problem(Record):
 
 
 class Verification(Record):
-    """What a check of the audit came to. The counts are of what was checked, up to the first problem.
+    """What a check of the audit came to. The counts are of what was in order, up to the first problem.
 
     `head_seq` and `head_hash` are the last event that was in order (0 and 64 zeros before the first): kept
     elsewhere, they prove later that nothing up to there was changed or cut off.
@@ -75,14 +75,12 @@ class _Rows:
 
     def __init__(self, connection: sqlite3.Connection, table: str, query: str) -> None:
         self.table = table
-        self.taken = 0
         self._rows: Iterator[Sequence[Json]] = iter(connection.execute(query))
         self._next = next(self._rows, None)
 
     def take(self, seq: int) -> Iterator[Sequence[Json]]:
         while self._next is not None and self._next[0] == seq:
             row, self._next = self._next, next(self._rows, None)
-            self.taken += 1
             yield row
 
     def refuse_before(self, seq: int | None) -> None:
@@ -100,7 +98,8 @@ class _Rows:
 class _Walk:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
-        self.head_seq, self.head_hash, self.events = 0, GENESIS, 0
+        self.head_seq, self.head_hash = 0, GENESIS
+        self.events = self.decided = self.found = 0
         self.decisions = _Rows(
             connection,
             "decisions",
@@ -154,8 +153,11 @@ class _Walk:
             raise _Broken(seq, "the row of its decision was changed after it was written")
         if _input_digest(stored_input) != cells[-1]:
             raise _Broken(seq, "the input of its decision was changed after it was written")
-        if _digest_of([list(finding[1:]) for finding in self.findings.take(seq)]) != findings_digest:
+        findings = [list(finding[1:]) for finding in self.findings.take(seq)]
+        if _digest_of(findings) != findings_digest:
             raise _Broken(seq, "the findings of its decision were changed after they were written")
+        self.decided += 1
+        self.found += len(findings)
 
     def _triggers(self) -> None:
         """Those of the audit's own tables; other rooms may keep tables in the file, with triggers of theirs."""
@@ -180,8 +182,8 @@ def verify(connection: sqlite3.Connection, progress: Progress | None = None) -> 
         problem = broken.problem
     return Verification(
         events=walk.events,
-        decisions=walk.decisions.taken,
-        findings=walk.findings.taken,
+        decisions=walk.decided,
+        findings=walk.found,
         head_seq=walk.head_seq,
         head_hash=walk.head_hash,
         problem=problem,

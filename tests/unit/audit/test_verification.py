@@ -164,6 +164,23 @@ def test_verify_reports_the_first_of_many_edits(written: Path) -> None:
     assert (verification.events, verification.head_seq) == (4, 4)
 
 
+@pytest.mark.parametrize(
+    ("statement", "in_order"),
+    [
+        ("UPDATE decisions SET input = '{}' WHERE seq = 1", (0, 0, 0)),
+        ("UPDATE decisions SET at = 'x' WHERE seq = 3", (2, 1, 2)),
+        ("UPDATE findings SET severity = 'deny' WHERE seq = 3", (2, 1, 2)),
+        ("UPDATE events SET payload = '{}' WHERE seq = 3", (2, 1, 2)),
+        ("DELETE FROM decisions WHERE seq = 3", (2, 1, 2)),
+        (copied("decisions", 5, seq="6", decision_id="'x'"), (6, 3, 3)),
+    ],
+)
+def test_verify_counts_only_what_is_in_order(written: Path, statement: str, in_order: tuple[int, int, int]) -> None:
+    edit(written, statement)
+    verification = verify(written)
+    assert (verification.events, verification.decisions, verification.findings) == in_order
+
+
 @pytest.mark.parametrize("name", TRIGGERS)
 def test_verify_trigger_taken_away_is_found(written: Path, name: str) -> None:
     with closing(sqlite3.connect(written)) as connection:
