@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import Any, Final, NamedTuple
 
 _PLACEHOLDER = re.compile(r"\{\{|\{%|\$\{")
@@ -15,6 +16,7 @@ _LINE_END = re.compile("\r\n|\r|\n")
 _SHORT: Final = 80
 _LONGEST_LINE: Final = 400  # beyond it the patterns above are not tried: some cost the square of a line's length
 
+_NO_CHARACTER: Final = "invalid Unicode character escape code"  # libyaml's, which stops behind the letter
 _NO_CONTENT: Final = "a key or value is missing, or begins with a character that YAML reserves"
 _MEANINGS: Final = (  # words of PyYAML's message, what they mean, what to do, whether the place is where it began
     ("escape", "double quotes hold a backslash that begins no escape YAML knows", "use single quotes", False),
@@ -58,7 +60,8 @@ def explain_syntax(error: Exception, text: str) -> Mistake:
     lines = [line[:_LONGEST_LINE] for line in _LINE_END.split(text)]
     nearby = _nearby(lines, context_mark.line, mark.line)
     return (
-        _tab(nearby)
+        _no_character(error, text, mark)
+        or _tab(nearby)
         or _placeholder(lines, nearby)
         or _missing_blank(lines, nearby)
         or _two_colons(lines, mark)
@@ -71,6 +74,18 @@ def _nearby(lines: list[str], first: int, last: int) -> list[tuple[int, str]]:
     last = min(last, len(lines) - 1)
     before = next((number for number in range(last - 1, -1, -1) if lines[number].strip()), last)
     return [(number, lines[number]) for number in dict.fromkeys((last, before, min(first, last)))]
+
+
+def _no_character(error: Exception, text: str, mark: Any) -> Mistake | None:
+    """An escape with a code that no character has. In single quotes it would mean something else."""
+    if _NO_CHARACTER not in str(getattr(error, "problem", None)):
+        return None
+    letter = text[mark.index - 1]
+    code = text[mark.index : mark.index + (4 if letter == "u" else 8)]
+    surrogate = int(code, 16) <= sys.maxunicode
+    what = "half of a surrogate pair, no character" if surrogate else "no character of Unicode"
+    fix = "write the character that is meant, not its escape"
+    return Mistake(f"the escape \\{letter}{code} is {what}", fix, mark.line, mark.column - 2)
 
 
 def _tab(nearby: list[tuple[int, str]]) -> Mistake | None:

@@ -216,9 +216,27 @@ CASES = {
     ),
     "escaped surrogate": (
         b'a: "\\ud800"',
-        "1:7",
-        "double quotes hold a backslash that begins no escape YAML knows",
-        "use single quotes",
+        "1:5",
+        r"the escape \ud800 is half of a surrogate pair, no character",
+        "write the character that is meant, not its escape",
+    ),
+    "escaped surrogate pair": (
+        'a: "ü'.encode() + b'x\n  \\ud83d\\ude00"',
+        "2:3",
+        r"the escape \ud83d is half of a surrogate pair, no character",
+        "write the character that is meant, not its escape",
+    ),
+    "escaped surrogate in a key far to the right": (
+        b"{" + b"a" * 500 + b": 1, " + b'"\\U0000DFFF": 1}',
+        "1:508",
+        r"the escape \U0000DFFF is half of a surrogate pair, no character",
+        "write the character that is meant, not its escape",
+    ),
+    "escape beyond Unicode": (
+        b'a: "\\U00110000"',
+        "1:5",
+        r"the escape \U00110000 is no character of Unicode",
+        "write the character that is meant, not its escape",
     ),
     "bad indentation": (
         b"a:\n  b: 1\n c: 2",
