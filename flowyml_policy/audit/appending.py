@@ -26,6 +26,7 @@ def _insert(table: str, names: Sequence[str]) -> str:
 _INSERT_EVENT: Final = _insert("events", EVENT_COLUMNS)
 _INSERT_DECISION: Final = _insert("decisions", DECISION_ROW)
 _INSERT_FINDING: Final = _insert("findings", FINDING_ROW)
+_LARGE_DECISION: Final = 2**16
 
 
 class _End:
@@ -66,3 +67,9 @@ def append_events(connection: sqlite3.Connection, batch: Sequence[EventCells]) -
     end = _End(connection)
     end.add(batch)
     connection.executemany(_INSERT_EVENT, end.rows)
+
+
+def try_out(connection: sqlite3.Connection) -> None:
+    """Write what a large decision takes, for the caller to roll back. Raises sqlite3.Error where there is no room."""
+    connection.execute("PRAGMA cache_size=1")  # else SQLite would write nothing before the COMMIT that never comes
+    connection.execute(f"CREATE TABLE tried_out AS SELECT zeroblob({_LARGE_DECISION}) AS room")

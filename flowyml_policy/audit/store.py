@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from typing_extensions import Self
 
-from flowyml_policy.audit.appending import DECISION_ROW, append_decisions, append_events, columns
+from flowyml_policy.audit.appending import DECISION_ROW, append_decisions, append_events, columns, try_out
 from flowyml_policy.audit.rows import EventCells, cells_of, rows_of
 from flowyml_policy.audit.schema import EVENT_COLUMNS, FINDING_COLUMNS, MIGRATIONS
 from flowyml_policy.errors import AuditCorrupt, AuditUnwritable, FlowymlPolicyError
@@ -38,6 +39,10 @@ _LAST = (  # SQLite takes bare columns from the row that holds the maximum: http
     "SELECT definition_digest, outcome, at, decision_id, max(seq) FROM decisions"
     " WHERE definition_digest IN (%s) AND hypothetical = 0 GROUP BY definition_digest"
 )
+
+
+class _TriedOut(Exception):
+    """Rolls back a transaction in which all went well."""
 
 
 class AuditStore:
@@ -145,6 +150,12 @@ class AuditStore:
             return found
 
         return self._read(read, dict)
+
+    def require_writable(self) -> None:
+        """Raise what the next `record` would, where nothing can be recorded: it is tried out and rolled back."""
+        with suppress(_TriedOut), self._database.writing() as transaction:
+            try_out(transaction.connection)
+            raise _TriedOut
 
     def verify(self, progress: Progress | None = None) -> Verification:
         """Check the chain and every row; memory does not grow with the file.

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Final
 
 from flowyml_policy.errors import FlowymlPolicyError
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 OLDEST_PYTHON: Final = (3, 10)
 LARGEST_QUICK_AUDIT: Final = 64 * 2**20
 """Bytes of an audit that is verified here; a larger one takes longer than anybody waits for a doctor."""
+SIZE_OF_NEW_AUDIT: Final = 2**17
+"""Bytes of an audit with one decision, and of what SQLite keeps beside it."""
 
 BRIDGES: Final = "flowyml.bridges"
 """FlowyML's entry-point group, through which `flowyml enterprise` is joined."""
@@ -162,15 +165,16 @@ def _audit(settings: Settings) -> Check:
     from flowyml_policy.errors import AuditCorrupt, AuditUnwritable  # noqa: PLC0415
 
     path = settings.audit_path
-    blocked = _unwritable(path)
-    if blocked is not None:
-        return _failed("audit", AuditUnwritable(f"{blocked} cannot be written to: {path}"))
+    obstacle = _obstacle(path)
+    if obstacle is not None:
+        return _failed("audit", AuditUnwritable(obstacle))
     if not path.exists():
         return Check("audit", f"{path}, made by the first decision")
-    if path.stat().st_size > LARGEST_QUICK_AUDIT:
-        return Check("audit", f"{path}, writable; too large to check here, `audit verify` does")
     try:
         with AuditStore(path) as store:
+            store.require_writable()
+            if path.stat().st_size > LARGEST_QUICK_AUDIT:
+                return Check("audit", f"{path}, writable; too large to check here, `audit verify` does")
             verification = store.verify()
     except FlowymlPolicyError as error:
         return _failed("audit", error)
@@ -206,15 +210,42 @@ def _user(number: int) -> str:
         return f"the user {number}"
 
 
+def _obstacle(path: Path) -> str | None:
+    """Why nothing can be recorded at `path`, as far as that shows without opening an audit."""
+    blocked = _unwritable(path)
+    if blocked is not None:
+        return f"{blocked} cannot be written to: {path}"
+    lacking = None if path.exists() else _lacking_room(_folder(path))
+    return None if lacking is None else f"the audit file cannot be created: {path}: {lacking}"
+
+
 def _unwritable(path: Path) -> Path | None:
     """What of `path`, or of the folders that would have to be made for it, this user may not write to."""
-    folder = path.parent
-    while not os.path.lexists(folder):
-        folder = folder.parent
+    folder = _folder(path)
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK, effective_ids=_effective()):
         return folder
     if os.path.lexists(path) and not os.access(path, os.R_OK | os.W_OK, effective_ids=_effective()):
         return path
+    return None
+
+
+def _folder(path: Path) -> Path:
+    """The folder of `path`, or the one that its folders would be made in."""
+    folder = path.parent
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    return folder
+
+
+def _lacking_room(folder: Path) -> str | None:
+    """Why `folder` has no room for a new audit: as much as it takes is written to a file without a name."""
+    try:
+        with TemporaryFile(dir=folder) as file:
+            file.write(os.urandom(SIZE_OF_NEW_AUDIT))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.strerror
     return None
 
 

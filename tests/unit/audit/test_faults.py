@@ -80,6 +80,29 @@ def test_record_no_room_for_the_file_at_all_fails_closed(small_disk: Path, make:
         store.record([make()])
 
 
+def test_require_writable_of_an_audit_with_room_changes_no_row(path: Path, make: Make) -> None:
+    with AuditStore(path) as store:
+        store.record([make(1)])
+        before = contents(path)
+        store.require_writable()
+        assert (contents(path), store.verify().ok) == (before, True)
+        store.record([make(2)])
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master WHERE name = 'tried_out'").fetchall() == []
+
+
+def test_require_writable_of_an_audit_that_cannot_grow_fails_closed(
+    path: Path, make: Make, limited_file_size: Callable[[int], None]
+) -> None:
+    with AuditStore(path) as store:
+        store.record([make(1)])
+    limited_file_size(40_000)
+    with AuditStore(path) as store:
+        with pytest.raises(AuditUnwritable, match="disk"):
+            store.require_writable()
+        assert (len(store.decisions()), store.verify().ok) == (1, True)
+
+
 @pytest.mark.parametrize("where", ["file/policy.db", "file", ":memory:"])
 def test_record_impossible_path_fails_closed(tmp_path: Path, make: Make, where: str) -> None:
     (tmp_path / "file").write_text("not an audit, and longer than a header of SQLite would be: " + "x" * 100)

@@ -1,15 +1,20 @@
-"""What the doctor finds of an audit's file whose owner is somebody else, and of the company's registry."""
+"""What the doctor finds of an audit of somebody else's, of one on a full disk, and of the company's registry."""
 
 from __future__ import annotations
 
 import os
 import pwd
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import trustme
 
+from flowyml_policy.audit.schema import MIGRATIONS
 from flowyml_policy.cli.doctor_checks import Check, examine, exposure
+from flowyml_policy.storage import open_for_writing
 
 ME = os.geteuid()
 SOMEBODY_ELSE = ME + 1
@@ -80,3 +85,38 @@ def test_registry_of_the_company_is_named_and_not_asked(project: Path) -> None:
 
 def test_registry_of_the_project_itself_is_no_line(project: Path) -> None:
     assert registry_checks(project, "{}") == []
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file of this process may grow beyond 40 kB: what a full disk does, without one."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def audit_check(project: Path) -> Check:
+    [check] = [check for check in examine(str(project)) if check.name == "audit"]
+    return check
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["begun", "not yet there"])
+def test_audit_on_a_full_disk_is_to_do(project: Path, *, is_there: bool) -> None:
+    file = project / "policy.db"
+    (project / "flowyml.yaml").write_text("policy: {audit: {path: policy.db}}\n")
+    if is_there:
+        open_for_writing(file, MIGRATIONS).close()
+    found = f"{file}, writable; 0 events, the chain is whole" if is_there else f"{file}, made by the first decision"
+    assert audit_check(project) == Check("audit", found)
+    with full_disk():
+        check = audit_check(project)
+    assert check.found == (
+        f"the audit file could not be read or written: disk I/O error (is the disk full?): {file}"
+        if is_there
+        else f"the audit file cannot be created: {file}: File too large"
+    )
+    assert check.todo == "point policy.audit.path of flowyml.yaml at a writable file on a local disk"
+    assert sorted(entry.name for entry in project.iterdir()) == ["flowyml.yaml", "policy.db"][: 1 + is_there]
