@@ -194,7 +194,7 @@ def _patiently(connection: sqlite3.Connection, statement: str, timeout: float) -
     """Runs `statement` until it is not refused for another process's lock: SQLite does not always wait itself."""
     deadline = time.monotonic() + timeout
     while True:
-        with suppress(_Locked), _locks_told_apart(give_up=time.monotonic() >= deadline):
+        with suppress(_Locked), _locks_told_apart(deadline):
             row = connection.execute(statement).fetchone()
             return None if row is None else str(row[0])
         time.sleep(_PAUSE)
@@ -205,11 +205,12 @@ class _Locked(Exception):
 
 
 @contextmanager
-def _locks_told_apart(*, give_up: bool) -> Iterator[None]:
+def _locks_told_apart(deadline: float) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        if give_up or not any(sign in str(error) for sign in ("is locked", "locking protocol")):
+        may_wait = time.monotonic() < deadline  # asked now: SQLite itself may have waited as long
+        if not may_wait or not any(sign in str(error) for sign in ("is locked", "locking protocol")):
             raise
         raise _Locked from error
 

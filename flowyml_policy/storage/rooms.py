@@ -66,6 +66,7 @@ def reported(path: Path, purpose: Purpose, room: Room = AUDIT) -> Iterator[None]
         raise room.leaf(purpose)(f"the {room.what} file cannot be used: {path}: {error.strerror or error}") from error
 
 
+_LOCKED: Final = "is locked by another process for too long"
 _DAMAGE: Final = (
     ("malformed", "is damaged"),
     ("not a database", "is not an SQLite database, or its beginning is damaged"),
@@ -76,8 +77,8 @@ _DAMAGE: Final = (
     ("no such column", "lacks a column of its schema"),
 )
 _OBSTACLES: Final = (
-    ("is locked", "is locked by another process for too long"),
-    ("locking protocol", "is locked by another process for too long"),
+    ("is locked", _LOCKED),
+    ("locking protocol", _LOCKED),
     ("is full", "cannot grow: the disk is full"),
     ("readonly", "is read-only"),
     ("disk i/o error", "could not be read or written: disk I/O error (is the disk full?)"),
@@ -92,6 +93,7 @@ def _as_leaf(error: sqlite3.Error, path: Path, purpose: Purpose, room: Room) -> 
     for leaf, reasons in ((room.corrupt, _DAMAGE), (room.leaf(purpose), _OBSTACLES)):
         for sign, what in reasons:
             if sign in text:
-                return leaf(f"the {room.what} file {what}: {path}")
+                advice = "end the process that holds it, or try again" if what == _LOCKED else None
+                return leaf(f"the {room.what} file {what}: {path}", advice=advice)
     verb = "written" if purpose == "write" else "read"
     return room.leaf(purpose)(f"the {room.what} file cannot be {verb}: {path}: {error}")

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from flowyml_policy.errors import AuditCorrupt, AuditError, AuditTooNew, AuditUnreadable, AuditUnwritable
-from flowyml_policy.storage import APPLICATION_ID, Migration, open_for_reading, open_for_writing, transaction
+from flowyml_policy.storage import APPLICATION_ID, Migration, begin, open_for_reading, open_for_writing, transaction
 
 FIRST = Migration("first", ("CREATE TABLE a (x INTEGER)", "INSERT INTO a VALUES (1)"))
 SECOND = Migration("second", ("CREATE TABLE b (y INTEGER)", "INSERT INTO b SELECT x + 1 FROM a"))
@@ -309,9 +309,24 @@ def test_open_for_writing_locked_by_another_process_fails_closed(path: Path) -> 
     open_for_writing(path, ()).close()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        assert "locked by another process" in refusal(path).message
+        error = refusal(path)
+        assert "locked by another process" in error.message
+        assert error.advice == "end the process that holds it, or try again"
         other.execute("ROLLBACK")
     open_for_writing(path, (FIRST,), timeout=WAIT).close()
+
+
+def test_begin_of_a_file_that_stays_locked_waits_once(path: Path) -> None:
+    tried: list[str] = []
+    with (
+        closing(open_for_writing(path, (FIRST,), timeout=WAIT)) as connection,
+        closing(sqlite3.connect(path, isolation_level=None)) as other,
+    ):
+        other.execute("BEGIN EXCLUSIVE")
+        connection.set_trace_callback(tried.append)
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            begin(connection, WAIT)
+    assert tried == ["BEGIN IMMEDIATE"]
 
 
 @pytest.mark.usefixtures("full_disk")
