@@ -117,7 +117,8 @@ def _check_is_file(path: Path, purpose: Purpose, room: Room) -> bool:
     except FileNotFoundError:
         return False
     except (OSError, ValueError) as error:
-        raise leaf(f"the {room.what} file cannot be used: {path}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise leaf(f"the {room.what} file cannot be used: {path}: {reason}") from error
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
         raise leaf(f"the {room.what} must be a file, and this is {kind}: {path}")

@@ -244,7 +244,10 @@ def test_open_pipe_or_device_fails_closed(tmp_path: Path, write: object) -> None
 @pytest.mark.parametrize("write", [True, False])
 def test_open_path_below_a_file_fails_closed(tmp_path: Path, write: object) -> None:
     (tmp_path / "file").write_text("x")
-    assert isinstance(refusal(tmp_path / "file" / "policy.db", write=bool(write)), AuditUnwritable | AuditUnreadable)
+    path = tmp_path / "file" / "policy.db"
+    error = refusal(path, write=bool(write))
+    assert isinstance(error, AuditUnwritable | AuditUnreadable)
+    assert error.message == f"the audit file cannot be used: {path}: Not a directory"
 
 
 @pytest.mark.parametrize("write", [True, False])
