@@ -166,13 +166,8 @@ func (writer *writer) compare(t *testing.T, policy files, compiler *ast.Compiler
 		}
 		var parsed given
 		must(t, json.Unmarshal(evaluator.answer(path, vouched, []byte(input), 10*time.Second), &parsed)) // as Decide and Query do
-		found, wanted := outcome{Code: "value"}, answeredByOPA(t, question, input, rego.Compiler(compiler), rego.Store(store))
-		if parsed.OK != nil {
-			found.Value = parsed.OK.Result
-		} else {
-			found.Code = parsed.Error.Code
-		}
-		mustEqual(t, []any{question, input, found}, []any{question, input, wanted})
+		wanted := answeredByOPA(t, question, input, rego.Compiler(compiler), rego.Store(store))
+		mustEqual(t, []any{question, input, parsed.outcome()}, []any{question, input, wanted})
 		tally[wanted.Code]++
 	}
 	for _, one := range slices.Concat(slices.Collect(maps.Values(evaluator.view.Load().analysis().constants))...) {
@@ -185,6 +180,13 @@ func (writer *writer) compare(t *testing.T, policy files, compiler *ast.Compiler
 type outcome struct {
 	Code  string
 	Value any
+}
+
+func (found given) outcome() outcome {
+	if found.OK != nil {
+		return outcome{"value", found.OK.Result}
+	}
+	return outcome{Code: found.Error.Code}
 }
 
 func answeredByOPA(t *testing.T, question, input string, loaded ...func(*rego.Rego)) outcome {

@@ -31,7 +31,7 @@ type Settings struct {
 	Bundles     map[string]Expected `json:"bundles"`      // every bundle of Config, and what it may own
 	InputSchema int                 `json:"input_schema"` // schema version of the inputs to come
 	Decision    string              `json:"decision"`     // the path of the decision
-	Vouched     string              `json:"vouched"`      // a rule that a decision takes as true; see asked
+	Vouched     string              `json:"vouched"`      // a rule that a decision takes as true; see evaluation.decide
 	AllowHosts  []string            `json:"allow_hosts"`  // hosts that policy may reach; none by default
 	DeadlineNS  int64               `json:"deadline_ns"`  // of the start
 }
