@@ -121,15 +121,14 @@ def _check_names(entries: Sequence[CatalogueEntry], settings: Settings) -> None:
 def _check_rule_data(evaluator: Evaluator, entries: Sequence[CatalogueEntry], settings: Settings) -> None:
     """Raise SettingsInvalid for rule data that a shipped rule cannot read; other rules say so in their decisions."""
     said = settings.policies.rule_data
-    question = {"project": {"policies": {"rule_data": {rule: dict(data) for rule, data in said.items()}}}}
+    question = {"project": {"policies": settings.policies.for_policy_input()}}
     for rule in sorted({entry.rule for entry in entries if entry.root == "flowyml"} & said.keys()):
         answer = evaluator.query(f"flowyml/rules/{rule}/findings", question)
+        places = {f"policies.rule_data.{rule}.{key}": ("policies", "rule_data", rule, key) for key in said[rule]}
         try:
-            problems = [one for one in answer if one["code"] == f"{rule}.rule_data"]
-            subjects = {str(one["subject"]): one for one in problems}
-            for key in said[rule]:
-                if found := subjects.get(f"policies.rule_data.{rule}.{key}"):
-                    where = settings.location(("policies", "rule_data", rule, key))
+            for found in answer:
+                if found["code"] == f"{rule}.rule_data" and found["subject"] in places:
+                    where = settings.location(places[found["subject"]])
                     raise SettingsInvalid(f"{found['message']}: {where}", advice=found["fix"])
         except (TypeError, KeyError) as error:
             raise OpaAnswerInvalid(f"the findings of the rule {rule} have not the agreed shape") from error

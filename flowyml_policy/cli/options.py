@@ -53,21 +53,21 @@ def policy_option(command: F) -> F:
     )(command)
 
 
-def audit_list(ctx: click.Context, project: str | None) -> str:
-    """The command that shows what was just recorded."""
+def closing_notes(ctx: click.Context, project: str | None, settings: Settings) -> list[str]:
+    """What stands below a result: that there are no settings, if so, and what shows what was just recorded."""
+    notes = [f"audit: {_audit_list(ctx, project)}"]
+    if settings.file is None:
+        notes.insert(0, f"settings: no flowyml.yaml from {settings.root} upwards, so the defaults hold")
+    return notes
+
+
+def _audit_list(ctx: click.Context, project: str | None) -> str:
     command = f"{ctx.find_root().command_path} audit list"
     if not project:
         return command
     import shlex  # noqa: PLC0415  a name to quote is rare
 
     return f"{command} --project {shlex.quote(project)}"
-
-
-def settings_notes(settings: Settings) -> list[str]:
-    """What to know of the settings beside a result: that there are none is easily overlooked."""
-    if settings.file is not None:
-        return []
-    return [f"settings: no flowyml.yaml from {settings.root} upwards, so the defaults hold"]
 
 
 def standard_input(named: Collection[str]) -> bytes | None:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from flowyml_policy.cli.options import (
-    audit_list,
+    closing_notes,
     format_option,
     policy_option,
     project_option,
-    settings_notes,
     standard_input,
     tell_hidden,
 )
@@ -79,10 +78,9 @@ def validate(
     from flowyml_policy.policy_engine import PolicyEngine  # noqa: PLC0415
 
     fail_on_warn = fail_on == "warn"
-    notes = [f"audit: {audit_list(ctx, project)}"]
-    output = open_output(output_format, Screen.of(sys.stdout), notes=notes, fail_on_warn=fail_on_warn)
     with PolicyEngine.from_project(project, rules=rules) as engine:
-        notes[:0] = settings_notes(engine.settings)
+        notes = closing_notes(ctx, project, engine.settings)
+        output = open_output(output_format, Screen.of(sys.stdout), notes=notes, fail_on_warn=fail_on_warn)
         tell_hidden(paths, engine.settings)
         results = engine.validate(paths, environment=environment, stdin=standard_input(paths))
         summary = show(_watched(results, output_format), output)

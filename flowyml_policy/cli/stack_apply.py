@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flowyml_policy.cli.options import (
-    audit_list,
+    closing_notes,
     format_option,
     policy_option,
     project_option,
-    settings_notes,
     standard_input,
     tell_hidden,
 )
@@ -91,10 +90,9 @@ def apply(
     shipped.start_early()
     from flowyml_policy.lifecycle import StackLifecycle  # noqa: PLC0415
 
-    notes = [f"audit: {audit_list(ctx, project)}"]
-    output = open_applied_output(output_format, Screen.of(sys.stdout), notes=notes)
     with StackLifecycle.from_project(project, rules=rules) as life:
-        notes[:0] = settings_notes(life.engine.settings)
+        notes = closing_notes(ctx, project, life.engine.settings)
+        output = open_applied_output(output_format, Screen.of(sys.stdout), notes=notes)
         tell_hidden(named, life.engine.settings)
         applied = life.apply(
             named, environment=environment, stdin=standard_input(named), dry_run=dry_run, timeout=timeout

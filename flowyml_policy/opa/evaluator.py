@@ -108,8 +108,7 @@ class OpaEvaluator(ABC):
 
     def _judged(self, document: PolicyInput) -> tuple[Judged, int]:
         """What OPA answered, and its nanoseconds. Written out: after an evaluation each Python call is a cold one."""
-        if self._closed:
-            self._require_open()
+        self._require_open()
         try:
             encoded = document.encoded
             started = perf_counter_ns()

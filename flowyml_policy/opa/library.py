@@ -196,7 +196,7 @@ def is_alive() -> bool:
 
 
 def _check_process() -> None:
-    if _process is not None and _process != os.getpid():  # is_alive, without a call of a cold function
+    if not is_alive():
         raise OpaUnavailable(
             f"OPA was loaded by process {_process}, and does not live on in its forked child {os.getpid()}",
             advice=FORK_ADVICE,

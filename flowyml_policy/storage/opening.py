@@ -112,13 +112,13 @@ def _check_is_file(path: Path, purpose: Purpose, room: Room) -> bool:
     leaf = room.leaf(purpose)
     if str(path) in {":memory:", ".", ""}:
         raise leaf(f"the {room.what} must be a file that lasts, not {str(path)!r}")
-    try:
-        mode = os.stat(path).st_mode  # noqa: PTH116  a path of Path.stat's errors is the same, its cost is not
-    except FileNotFoundError:
-        return False
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise leaf(f"the {room.what} file cannot be used: {path}: {reason}") from error
+    with reported(path, purpose, room):
+        try:
+            mode = os.stat(path).st_mode  # noqa: PTH116  a path of Path.stat's errors is the same, its cost is not
+        except FileNotFoundError:
+            return False
+        except ValueError as error:
+            raise leaf(f"the {room.what} file cannot be used: {path}: {error}") from error
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
         raise leaf(f"the {room.what} must be a file, and this is {kind}: {path}")

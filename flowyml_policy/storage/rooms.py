@@ -86,6 +86,9 @@ _OBSTACLES: Final = (
     ("append-only", "is append-only and was asked to change a row"),
 )
 
+_ADVICE: Final = {_LOCKED: "end the process that holds it, or try again"}
+"""For what knows better than its leaf."""
+
 
 def _as_leaf(error: sqlite3.Error, path: Path, purpose: Purpose, room: Room) -> FlowymlPolicyError:
     """Python 3.10 gives no error codes, so SQLite's own fixed messages tell the cases apart."""
@@ -93,7 +96,6 @@ def _as_leaf(error: sqlite3.Error, path: Path, purpose: Purpose, room: Room) -> 
     for leaf, reasons in ((room.corrupt, _DAMAGE), (room.leaf(purpose), _OBSTACLES)):
         for sign, what in reasons:
             if sign in text:
-                advice = "end the process that holds it, or try again" if what == _LOCKED else None
-                return leaf(f"the {room.what} file {what}: {path}", advice=advice)
+                return leaf(f"the {room.what} file {what}: {path}", advice=_ADVICE.get(what))
     verb = "written" if purpose == "write" else "read"
     return room.leaf(purpose)(f"the {room.what} file cannot be {verb}: {path}: {error}")
