@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import sqlite3
 import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -28,15 +27,6 @@ WAIT = 0.2
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "policy.db"
-
-
-@pytest.fixture
-def full_disk() -> Iterator[None]:
-    """No file of this process may grow beyond 64 kB: what a full disk does, without one."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def applied(path: Path) -> list[tuple[int, str]]:
@@ -332,8 +322,10 @@ def test_begin_of_a_file_that_stays_locked_waits_once(path: Path) -> None:
     assert tried == ["BEGIN IMMEDIATE"]
 
 
-@pytest.mark.usefixtures("full_disk")
-def test_open_for_writing_full_disk_fails_closed_and_recovers(path: Path) -> None:
+def test_open_for_writing_full_disk_fails_closed_and_recovers(
+    path: Path, limited_file_size: Callable[[int], None]
+) -> None:
+    limited_file_size(65_536)
     filler = Migration("filler", ("CREATE TABLE f (x)", "INSERT INTO f VALUES (zeroblob(1000000))"))
     with pytest.raises(AuditUnwritable, match="disk"):
         open_for_writing(path, (FIRST, filler), timeout=WAIT)

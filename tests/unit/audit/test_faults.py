@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import sqlite3
 import subprocess
@@ -20,14 +19,6 @@ from flowyml_policy.errors import AuditCorrupt, AuditError, AuditTooNew, AuditUn
 from flowyml_policy.records import DecisionRecord
 
 Make = Callable[..., DecisionRecord]
-
-
-@pytest.fixture
-def limited_file_size() -> Iterator[Callable[[int], None]]:
-    """Lets no file of this process grow beyond a size, as a full disk would."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture

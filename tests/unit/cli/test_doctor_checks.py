@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -87,32 +85,23 @@ def test_registry_of_the_project_itself_is_no_line(project: Path) -> None:
     assert registry_checks(project, "{}") == []
 
 
-@contextmanager
-def full_disk() -> Iterator[None]:
-    """No file of this process may grow beyond 40 kB: what a full disk does, without one."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def audit_check(project: Path) -> Check:
     [check] = [check for check in examine(str(project)) if check.name == "audit"]
     return check
 
 
 @pytest.mark.parametrize("is_there", [True, False], ids=["begun", "not yet there"])
-def test_audit_on_a_full_disk_is_to_do(project: Path, *, is_there: bool) -> None:
+def test_audit_on_a_full_disk_is_to_do(
+    project: Path, limited_file_size: Callable[[int], None], *, is_there: bool
+) -> None:
     file = project / "policy.db"
     (project / "flowyml.yaml").write_text("policy: {audit: {path: policy.db}}\n")
     if is_there:
         open_for_writing(file, MIGRATIONS).close()
     found = f"{file}, writable; 0 events, the chain is whole" if is_there else f"{file}, made by the first decision"
     assert audit_check(project) == Check("audit", found)
-    with full_disk():
-        check = audit_check(project)
+    limited_file_size(40_000)
+    check = audit_check(project)
     assert check.found == (
         f"the audit file could not be read or written: disk I/O error (is the disk full?): {file}"
         if is_there
