@@ -30,12 +30,12 @@ from benchmarks.peers import ROOT, require_opa_client
 from benchmarks.policy import DECISION, StagedPolicy
 from benchmarks.report import Row, Target
 from benchmarks.stacks import StackProject, must_be_denied
-from flowyml_policy.actor import current_actor
-from flowyml_policy.definitions import StackDefinition
-from flowyml_policy.normaliser import Normaliser
+from flowyml_policy.decision.normaliser import Normaliser
+from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
-from flowyml_policy.records import PolicyInput
-from flowyml_policy.settings import load_settings
+from flowyml_policy.records.policy_input import PolicyInput
+from flowyml_policy.settings.loading import load_settings
+from flowyml_policy.system.actor import current_actor
 
 OPA: list[str | Path] = [sys.executable, "-m", "flowyml_policy.opa"]
 

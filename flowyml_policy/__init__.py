@@ -7,20 +7,21 @@ These names are the library; everything else may change. Each is imported on fir
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from flowyml_policy.on_demand import on_demand
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from flowyml_policy.audit import AuditStore
-    from flowyml_policy.definitions import StackDefinition
-    from flowyml_policy.errors import FlowymlPolicyError, PolicyDenied, PolicyUndecided
-    from flowyml_policy.lifecycle import StackLifecycle
-    from flowyml_policy.locks import StackLockManager
-    from flowyml_policy.policy_engine import PolicyEngine
-    from flowyml_policy.records import Decision, Finding, PolicyInput, Result
-    from flowyml_policy.resolution.resolver import ResolvedStack
-    from flowyml_policy.stack_resolver import StackResolver
+    from flowyml_policy.audit.store import AuditStore
+    from flowyml_policy.decision.engine import PolicyEngine
+    from flowyml_policy.decision.lifecycle import StackLifecycle
+    from flowyml_policy.definitions.stack import StackDefinition
+    from flowyml_policy.errors.decision import PolicyDenied, PolicyUndecided
+    from flowyml_policy.errors.root import FlowymlPolicyError
+    from flowyml_policy.records.decision import Decision, Finding
+    from flowyml_policy.records.policy_input import PolicyInput
+    from flowyml_policy.records.result import Result
+    from flowyml_policy.resolution.explanation import ResolvedStack
+    from flowyml_policy.resolution.resolver import StackResolver
+    from flowyml_policy.storage.locks import StackLockManager
 
     __version__: str
 
@@ -42,31 +43,32 @@ __all__ = [
     "__version__",
 ]
 
-_imported = on_demand(
-    __name__,
-    {
-        "AuditStore": "audit",
-        "Decision": "records",
-        "Finding": "records",
-        "FlowymlPolicyError": "errors",
-        "PolicyDenied": "errors",
-        "PolicyEngine": "policy_engine",
-        "PolicyInput": "records",
-        "PolicyUndecided": "errors",
-        "ResolvedStack": "resolution.resolver",
-        "Result": "records",
-        "StackDefinition": "definitions",
-        "StackLifecycle": "lifecycle",
-        "StackLockManager": "locks",
-        "StackResolver": "stack_resolver",
-    },
-)
+_MODULES: Final = {
+    "AuditStore": "audit.store",
+    "Decision": "records.decision",
+    "Finding": "records.decision",
+    "FlowymlPolicyError": "errors.root",
+    "PolicyDenied": "errors.decision",
+    "PolicyEngine": "decision.engine",
+    "PolicyInput": "records.policy_input",
+    "PolicyUndecided": "errors.decision",
+    "ResolvedStack": "resolution.explanation",
+    "Result": "records.result",
+    "StackDefinition": "definitions.stack",
+    "StackLifecycle": "decision.lifecycle",
+    "StackLockManager": "storage.locks",
+    "StackResolver": "resolution.resolver",
+    "__version__": "version",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        return import_module("flowyml_policy.version").VERSION
-    return _imported(name)
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f"{__name__}.{_MODULES[name]}")
+    value = module.VERSION if name == "__version__" else getattr(module, name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

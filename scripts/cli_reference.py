@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from flowyml_policy.cli import PROG_NAME
-from flowyml_policy.cli.tree import HELP_WIDTH, RawCommand, root
+from flowyml_policy.cli.root import HELP_WIDTH, RawCommand, root
 
 TEXT_WIDTH = HELP_WIDTH - 2
 """What click fills of a terminal of so many columns."""

@@ -21,7 +21,7 @@ import rego_mutants
 from rego_conventions import CONVENTIONS
 from rego_opa import REGO, ROOT, fail_strictly, failed, run_opa, run_tests
 
-from flowyml_policy.records import policy_input_schema
+from flowyml_policy.records.policy_input import policy_input_schema
 
 INPUT_SCHEMA: Final = REGO / "schemas" / "input.json"
 

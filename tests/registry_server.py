@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from flowyml_policy.errors import StackUnknown, VersionRetired, VersionTaken, VersionUnknown
-from flowyml_policy.records import NewStack, Registered, Retirement
-from flowyml_policy.registry import LocalRegistry
+from flowyml_policy.errors.registry import StackUnknown, VersionRetired, VersionTaken, VersionUnknown
+from flowyml_policy.records.registry import NewStack, Registered, Retirement
+from flowyml_policy.registry.local import LocalRegistry
 
 
 class Wire(BaseHTTPRequestHandler):

@@ -7,18 +7,3 @@ Rules of this room:
 - What cannot be recorded was not decided: every failure is an AuditError, never a shrug.
 - Reading never creates a file.
 """
-
-from typing import TYPE_CHECKING
-
-from flowyml_policy.audit.store import AuditStore
-from flowyml_policy.on_demand import on_demand
-
-if TYPE_CHECKING:
-    from flowyml_policy.audit.stored import StoredDecision
-    from flowyml_policy.audit.verification import Problem, Verification
-
-__all__ = ["AuditStore", "Problem", "StoredDecision", "Verification"]
-
-__getattr__ = on_demand(
-    __name__, {"Problem": "verification", "StoredDecision": "stored", "Verification": "verification"}
-)

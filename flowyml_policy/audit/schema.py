@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from flowyml_policy.storage import Migration, refusals
+from flowyml_policy.errors.audit import AuditCorrupt, AuditTooNew, AuditUnreadable, AuditUnwritable
+from flowyml_policy.storage.migrations import Migration, refusals
+from flowyml_policy.storage.schema import Room
 
 EVENT_COLUMNS: Final = (
     "seq",
@@ -152,4 +154,14 @@ MIGRATIONS: Final = (
         (_DECISIONS_BY_DEFINITION,),
         only_speeds_up=True,
     ),
+)
+
+
+AUDIT: Final = Room(
+    what="audit",
+    prefix="",
+    corrupt=AuditCorrupt,
+    too_new=AuditTooNew,
+    unreadable=AuditUnreadable,
+    unwritable=AuditUnwritable,
 )

@@ -10,26 +10,29 @@ from typing import TYPE_CHECKING, TypeVar
 
 from typing_extensions import Self
 
-from flowyml_policy.audit.appending import DECISION_ROW, append_decisions, append_events, columns, try_out
-from flowyml_policy.audit.rows import EventCells, cells_of, rows_of
-from flowyml_policy.audit.schema import EVENT_COLUMNS, FINDING_COLUMNS, MIGRATIONS
-from flowyml_policy.errors import AuditCorrupt, AuditUnwritable, FlowymlPolicyError
-from flowyml_policy.records import DecisionRecord
-from flowyml_policy.records.result import Outcome
-from flowyml_policy.storage import (
-    AUDIT,
-    BUSY_TIMEOUT,
-    Database,
-    Transaction,
-    nothing_there,
-    open_for_reading,
-    reported,
+from flowyml_policy.audit.schema import AUDIT, EVENT_COLUMNS, FINDING_COLUMNS, MIGRATIONS
+from flowyml_policy.audit.writing import (
+    DECISION_ROW,
+    EventCells,
+    append_decisions,
+    append_events,
+    cells_of,
+    columns,
+    rows_of,
+    try_out,
 )
+from flowyml_policy.errors.audit import AuditCorrupt, AuditUnwritable
+from flowyml_policy.errors.root import FlowymlPolicyError
+from flowyml_policy.records.result import DecisionRecord, Outcome
+from flowyml_policy.storage.database import Database, Transaction
+from flowyml_policy.storage.opening import BUSY_TIMEOUT, nothing_there, open_for_reading
+from flowyml_policy.storage.schema import reported
 
-if TYPE_CHECKING:  # what reads the audit is imported when it is read: most processes only write
-    from flowyml_policy.audit.stored import StoredDecision
+if TYPE_CHECKING:
+    from flowyml_policy.audit.reading import StoredDecision
     from flowyml_policy.audit.verification import Progress, Verification
-    from flowyml_policy.records import Event, LastDecision, NewEvent
+    from flowyml_policy.records.events import Event, NewEvent
+    from flowyml_policy.records.registry import LastDecision
 
 _Answer = TypeVar("_Answer")
 
@@ -109,7 +112,7 @@ class AuditStore:
         limit: int | None = None,
     ) -> list[Event]:
         """The events that fit every filter given, newest first, each of its type's class."""
-        from flowyml_policy.audit.stored import event_of  # noqa: PLC0415  for readers
+        from flowyml_policy.audit.reading import event_of
 
         where, values = _where(stack_name=stack_name, decision_id=decision_id, type=type)
         query = f"SELECT {columns(EVENT_COLUMNS)} FROM events{where} ORDER BY seq DESC LIMIT ?"  # noqa: S608  our names
@@ -137,7 +140,7 @@ class AuditStore:
 
         Empty where nothing is recorded yet.
         """
-        from flowyml_policy.records import LastDecision  # noqa: PLC0415  for readers
+        from flowyml_policy.records.registry import LastDecision
 
         asked = list(dict.fromkeys(digests))
 
@@ -163,11 +166,11 @@ class AuditStore:
         A file that is edited gives a Verification that is not `ok`; one that SQLite cannot read to its end
         raises AuditCorrupt.
         """
-        from flowyml_policy.audit.verification import verify  # noqa: PLC0415  for readers
+        from flowyml_policy.audit.verification import verify
 
-        connection = open_for_reading(self.path, MIGRATIONS, timeout=self._timeout)
+        connection = open_for_reading(self.path, MIGRATIONS, timeout=self._timeout, room=AUDIT)
         try:
-            with reported(self.path, "read"):
+            with reported(self.path, "read", AUDIT):
                 return verify(connection, progress)
         finally:
             connection.close()
@@ -175,7 +178,7 @@ class AuditStore:
     def _append_within(self, transaction: Transaction, cells: Sequence[EventCells]) -> None:
         if not transaction.is_on(self.path):
             raise AuditUnwritable(f"the transaction writes {transaction.path}, not the audit: {self.path}")
-        with reported(self.path, "write"):
+        with reported(self.path, "write", AUDIT):
             transaction.bring_up(MIGRATIONS, AUDIT)
             append_events(transaction.connection, cells)
 
@@ -195,7 +198,7 @@ class AuditStore:
 
 
 def _decisions(connection: sqlite3.Connection, where: str, values: Sequence[str | int]) -> list[StoredDecision]:
-    from flowyml_policy.audit.stored import decision_of  # noqa: PLC0415  for readers
+    from flowyml_policy.audit.reading import decision_of
 
     select = f"SELECT {columns(DECISION_ROW)} FROM decisions{where} ORDER BY seq DESC LIMIT ?"  # noqa: S608  our names
     found = f"SELECT {columns(FINDING_COLUMNS)} FROM findings WHERE seq = ? ORDER BY position"  # noqa: S608  our names
@@ -213,6 +216,6 @@ def _limit(limit: int | None) -> int:
 
 
 def _path_of_settings() -> Path:
-    from flowyml_policy.settings import load_settings  # noqa: PLC0415  needed only where no path is given
+    from flowyml_policy.settings.loading import load_settings
 
     return Path(load_settings().audit_path)

@@ -13,7 +13,7 @@ from typing import Final
 
 from flowyml_policy.audit.chain import GENESIS, event_hash, rows_digest, text_digest
 from flowyml_policy.audit.schema import DECISION_COLUMNS, EVENT_COLUMNS, FINDING_COLUMNS, TABLES, TRIGGERS
-from flowyml_policy.records import PolicyChecked
+from flowyml_policy.records.events import PolicyChecked
 from flowyml_policy.records.record import Json, Record
 from flowyml_policy.records.result import EXIT_ALLOWED, EXIT_DENIED
 

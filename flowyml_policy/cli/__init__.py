@@ -18,8 +18,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from flowyml_policy.cli.ending import ended
-from flowyml_policy.cli.tree import Session, root
+from flowyml_policy.cli.errors import ended
+from flowyml_policy.cli.root import Session, root
 
 PROG_NAME = "flowyml-policy"
 

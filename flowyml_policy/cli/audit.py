@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from flowyml_policy.cli import audit_screens
 from flowyml_policy.cli.options import format_option, project_option
-from flowyml_policy.cli.tree import Group
-from flowyml_policy.outputs.screen import Screen
+from flowyml_policy.cli.root import Group
+from flowyml_policy.outputs.screens import audit as audit_screens
+from flowyml_policy.outputs.terminal import Screen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flowyml_policy.audit import AuditStore
+    from flowyml_policy.audit.store import AuditStore
 
 LATEST: Final = 20
 
@@ -60,7 +60,7 @@ def show(decision_id: str, output_format: str, project: str | None) -> None:
 
     ID stands in `audit list`. The document that was judged is part of --format json.
     """
-    from flowyml_policy.errors import UsageError  # noqa: PLC0415
+    from flowyml_policy.errors.root import UsageError
 
     with _store(project) as store:
         decision = store.decision(decision_id)
@@ -93,10 +93,10 @@ def verify(ctx: click.Context, output_format: str, project: str | None) -> None:
 @contextmanager
 def _store(project: str | None) -> Iterator[AuditStore]:
     """The audit of the project."""
-    from pathlib import Path  # noqa: PLC0415
+    from pathlib import Path
 
-    from flowyml_policy.audit import AuditStore  # noqa: PLC0415  loads pydantic
-    from flowyml_policy.settings import load_settings  # noqa: PLC0415
+    from flowyml_policy.audit.store import AuditStore
+    from flowyml_policy.settings.loading import load_settings
 
     settings = load_settings(project=None if project is None else Path(project))
     with AuditStore(settings.audit_path) as store:

@@ -7,8 +7,8 @@ import sys
 import click
 
 from flowyml_policy.cli.options import format_option, project_option
-from flowyml_policy.cli.tree import Command
-from flowyml_policy.outputs.screen import Screen
+from flowyml_policy.cli.root import Command
+from flowyml_policy.outputs.terminal import Screen
 
 
 @click.command(cls=Command, examples=["{prog} doctor", "{prog} doctor --project ../fraud"])
@@ -20,7 +20,7 @@ def doctor(ctx: click.Context, output_format: str, project: str | None) -> None:
 
     Each line says ok, or what to do. Nothing is judged and nothing is written. Exit: 0 all ok, 3 otherwise.
     """
-    from flowyml_policy.cli import doctor_checks  # noqa: PLC0415  loads everything, to see whether it loads
+    from flowyml_policy.cli import doctor_checks
 
     checks = doctor_checks.examine(project)
     all_ok = doctor_checks.SCREENS[output_format](Screen.of(sys.stdout), checks)

@@ -18,14 +18,15 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Final
 
-from flowyml_policy.errors import FlowymlPolicyError
-from flowyml_policy.mask import mask_text
+from flowyml_policy.decision.unsupported import require_images_readable, unsupported
+from flowyml_policy.errors.root import FlowymlPolicyError
+from flowyml_policy.mask.text import mask_text
 from flowyml_policy.outputs.blocks import word
-from flowyml_policy.outputs.screen import Screen, plural
+from flowyml_policy.outputs.terminal import Screen, plural
 from flowyml_policy.version import VERSION
 
 if TYPE_CHECKING:
-    from flowyml_policy.settings import Settings
+    from flowyml_policy.settings.settings import Settings
 
 OLDEST_PYTHON: Final = (3, 10)
 LARGEST_QUICK_AUDIT: Final = 64 * 2**20
@@ -80,7 +81,7 @@ def _python() -> Check:
 
 def _library() -> Check:
     try:
-        from flowyml_policy.opa.library import load  # noqa: PLC0415  each check loads what it looks at
+        from flowyml_policy.opa.library import load
 
         library = load()
     except FlowymlPolicyError as error:
@@ -89,7 +90,7 @@ def _library() -> Check:
 
 
 def _settings(project: str | None) -> tuple[Settings | None, Check]:
-    from flowyml_policy.settings import load_settings  # noqa: PLC0415
+    from flowyml_policy.settings.loading import load_settings
 
     try:
         settings = load_settings(project=None if project is None else Path(project))
@@ -105,24 +106,27 @@ def _authority(settings: Settings) -> Check:
 
 
 def _platform(settings: Settings) -> Check:
-    from flowyml_policy.settings import PLATFORM_FILE  # noqa: PLC0415
+    from flowyml_policy.settings.places import PLATFORM_FILE
 
     return Check("platform", str(settings.platform_file or f"no settings at {PLATFORM_FILE}"))
 
 
 def _unsupported(settings: Settings) -> Iterator[Check]:
-    for missing in settings.unsupported("validate"):
+    for missing in unsupported(settings, "validate"):
         yield _failed("feature", missing.error())
     try:
-        settings.require_images_readable(["every image that a stack names"])
+        require_images_readable(settings, ["every image that a stack names"])
     except FlowymlPolicyError as error:
         yield _failed("images", error)
 
 
 def _policy(settings: Settings) -> Iterator[Check]:
     """The bundles that judge here and their revisions, and how many codes they can find."""
-    from flowyml_policy.policy_checks import read_bundles, read_catalogue  # noqa: PLC0415
-    from flowyml_policy.project_policy import load_policy  # noqa: PLC0415
+    from flowyml_policy.decision.policy import (
+        load_policy,
+        read_bundles,
+        read_catalogue,
+    )
 
     try:
         with load_policy(settings) as evaluator:
@@ -143,7 +147,7 @@ def _registry(settings: Settings) -> Iterator[Check]:
     remote = settings.policy.registry
     if remote.url is None:
         return
-    import ssl  # noqa: PLC0415  few projects have a company's registry
+    import ssl
 
     ca = settings.registry_ca
     try:
@@ -161,8 +165,8 @@ def _registry(settings: Settings) -> Iterator[Check]:
 
 def _audit(settings: Settings) -> Check:
     """Whether the next decision can be recorded, and whether those there are have not been edited."""
-    from flowyml_policy.audit import AuditStore  # noqa: PLC0415
-    from flowyml_policy.errors import AuditCorrupt, AuditUnwritable  # noqa: PLC0415
+    from flowyml_policy.audit.store import AuditStore
+    from flowyml_policy.errors.audit import AuditCorrupt, AuditUnwritable
 
     path = settings.audit_path
     obstacle = _obstacle(path)
@@ -202,7 +206,7 @@ def exposure(path: Path, user: int) -> Iterator[Check]:
 
 def _user(number: int) -> str:
     """What a user is called here; some, as those of a container, have only a number."""
-    import pwd  # noqa: PLC0415  rarely asked
+    import pwd
 
     try:
         return f"the user {pwd.getpwuid(number).pw_name}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from flowyml_policy.cli.tree import RawCommand
+from flowyml_policy.cli.root import RawCommand
 
 
 @click.command(
@@ -18,6 +18,6 @@ def opa(ctx: click.Context) -> None:
 
     Everything after `opa` is OPA's, --help included, and so is the exit code.
     """
-    from flowyml_policy.opa.command import run  # noqa: PLC0415  loads the library
+    from flowyml_policy.opa.command import run
 
     ctx.exit(run(ctx.args))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 if TYPE_CHECKING:
-    from flowyml_policy.settings import Settings
-    from flowyml_policy.stack_resolver import StackResolver
+    from flowyml_policy.records.protocols import StackRegistry
+    from flowyml_policy.resolution.resolver import StackResolver
+    from flowyml_policy.settings.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -65,7 +68,7 @@ def _audit_list(ctx: click.Context, project: str | None) -> str:
     command = f"{ctx.find_root().command_path} audit list"
     if not project:
         return command
-    import shlex  # noqa: PLC0415  a name to quote is rare
+    import shlex
 
     return f"{command} --project {shlex.quote(project)}"
 
@@ -74,16 +77,16 @@ def standard_input(named: Collection[str]) -> bytes | None:
     """Standard input, if it is among what is named; no more of it than the reader of definitions may take."""
     if STDIN not in named:
         return None
-    from flowyml_policy.strict_yaml import Limits  # noqa: PLC0415  loads yaml
+    from flowyml_policy.documents.reader import Limits
 
     return b"" if sys.stdin is None else sys.stdin.buffer.read(Limits().size + 1)
 
 
 def tell_hidden(words: Collection[str], settings: Settings) -> None:
     """Say on stderr which of `words` are read as paths and are stacks too, so that none is taken for the other."""
-    from flowyml_policy.definitions.files import is_folder  # noqa: PLC0415  --help needs none of these
-    from flowyml_policy.named_stacks import hidden_stacks  # noqa: PLC0415
-    from flowyml_policy.outputs.screen import printable  # noqa: PLC0415
+    from flowyml_policy.decision.candidates import hidden_stacks
+    from flowyml_policy.outputs.terminal import printable
+    from flowyml_policy.system.files import is_folder
 
     for word, otherwise in hidden_stacks(words, open_resolver=lambda: _resolver(settings)):
         what = "folder" if is_folder(word) else "file"
@@ -92,6 +95,31 @@ def tell_hidden(words: Collection[str], settings: Settings) -> None:
 
 
 def _resolver(settings: Settings) -> StackResolver:
-    from flowyml_policy.stack_resolver import StackResolver  # noqa: PLC0415  only for words that may be both
+    from flowyml_policy.resolution.resolver import StackResolver
 
     return StackResolver(settings=settings)
+
+
+@contextmanager
+def registry_of(settings: Settings) -> Iterator[StackRegistry]:
+    """The registry that `settings` name; its listings say what was last decided here."""
+    from flowyml_policy.audit.store import AuditStore
+    from flowyml_policy.registry.local import LocalRegistry
+    from flowyml_policy.registry.opening import open_registry
+
+    with AuditStore(settings.audit_path) as audit:
+        registry = open_registry(settings, decisions=audit)
+        try:
+            yield registry
+        finally:
+            if isinstance(registry, LocalRegistry):
+                registry.close()
+
+
+@contextmanager
+def opened_registry(project: str | None) -> Iterator[StackRegistry]:
+    """The registry of the project in the folder `project`, or around the working directory."""
+    from flowyml_policy.settings.loading import load_settings
+
+    with registry_of(load_settings(project=None if project is None else Path(project))) as registry:
+        yield registry

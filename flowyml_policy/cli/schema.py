@@ -7,35 +7,35 @@ from typing import Any
 
 import click
 
-from flowyml_policy.cli.tree import Command
+from flowyml_policy.cli.root import Command
 
 
 def _stack() -> dict[str, Any]:
-    from flowyml_policy.definitions import stack_json_schema  # noqa: PLC0415  each schema loads its own room only
+    from flowyml_policy.definitions.json_schema import stack_json_schema
 
     return stack_json_schema()
 
 
 def _flowyml_stack() -> dict[str, Any]:
-    from flowyml_policy.definitions import schema_b_json_schema  # noqa: PLC0415
+    from flowyml_policy.definitions.json_schema import schema_b_json_schema
 
     return schema_b_json_schema()
 
 
 def _input() -> dict[str, Any]:
-    from flowyml_policy.records import policy_input_schema  # noqa: PLC0415
+    from flowyml_policy.records.policy_input import policy_input_schema
 
     return policy_input_schema()
 
 
 def _decision() -> dict[str, Any]:
-    from flowyml_policy.records import Decision  # noqa: PLC0415
+    from flowyml_policy.records.decision import Decision
 
     return Decision.model_json_schema()
 
 
 def _settings() -> dict[str, Any]:
-    from flowyml_policy.settings import settings_json_schema  # noqa: PLC0415
+    from flowyml_policy.settings.json_schema import settings_json_schema
 
     return settings_json_schema()
 

@@ -16,18 +16,17 @@ from flowyml_policy.cli.options import (
     standard_input,
     tell_hidden,
 )
-from flowyml_policy.cli.stack_apply import apply, retire
-from flowyml_policy.cli.stack_diff import diff
-from flowyml_policy.cli.stack_list import list_stacks
+from flowyml_policy.cli.root import Group
+from flowyml_policy.cli.stack_lifecycle import apply, list_stacks, retire
 from flowyml_policy.cli.stack_lock import lock, verify
+from flowyml_policy.cli.stack_show import diff
 from flowyml_policy.cli.stack_show import show as show_command
-from flowyml_policy.cli.tree import Group
 from flowyml_policy.outputs import open_output, show
 from flowyml_policy.outputs.progress import watched
-from flowyml_policy.outputs.screen import Screen
+from flowyml_policy.outputs.terminal import Screen
 
 if TYPE_CHECKING:
-    from flowyml_policy.records import Result
+    from flowyml_policy.records.result import Result
 
 
 @click.group(cls=Group, help="Judge stacks, register them, and pin what their names mean.")
@@ -72,10 +71,10 @@ def validate(
 
     Exit: 0 all are allowed, 1 one is denied or invalid, 2 a path does not exist, 3 one could not be decided.
     """
-    from flowyml_policy.opa import shipped  # noqa: PLC0415  OPA starts while pydantic and the rest are loaded
+    from flowyml_policy.opa import shipped
 
     shipped.start_early()
-    from flowyml_policy.policy_engine import PolicyEngine  # noqa: PLC0415
+    from flowyml_policy.decision.engine import PolicyEngine
 
     fail_on_warn = fail_on == "warn"
     with PolicyEngine.from_project(project, rules=rules) as engine:

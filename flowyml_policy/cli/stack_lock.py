@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from flowyml_policy.cli.options import format_option, policy_option, project_option
-from flowyml_policy.cli.tree import Command
-from flowyml_policy.outputs.screen import Screen
+from flowyml_policy.cli.root import Command
+from flowyml_policy.outputs.terminal import Screen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flowyml_policy.pinning import StackPinning
+    from flowyml_policy.resolution.pinning import StackPinning
 
 
 @click.command(
@@ -36,7 +36,7 @@ def lock(ctx: click.Context, output_format: str, project: str | None, rules: tup
 
     Exit: 0 all is pinned, 3 something could not be resolved, and nothing was written.
     """
-    from flowyml_policy.cli import lock_screens  # noqa: PLC0415
+    from flowyml_policy.outputs.screens import lockfile as lock_screens
 
     with _pinning(project, rules) as pinning:
         locked = pinning.lock()
@@ -54,7 +54,7 @@ def verify(ctx: click.Context, output_format: str, project: str | None, rules: t
 
     Exit: 0 nothing changed, 1 something did, 3 something could not be checked, whatever else changed.
     """
-    from flowyml_policy.cli import lock_screens  # noqa: PLC0415
+    from flowyml_policy.outputs.screens import lockfile as lock_screens
 
     with _pinning(project, rules) as pinning:
         verified = pinning.verify()
@@ -64,9 +64,9 @@ def verify(ctx: click.Context, output_format: str, project: str | None, rules: t
 
 @contextmanager
 def _pinning(project: str | None, rules: tuple[str, ...]) -> Iterator[StackPinning]:
-    from flowyml_policy.cli.open_parts import registry_of  # noqa: PLC0415  loads pydantic
-    from flowyml_policy.pinning import StackPinning  # noqa: PLC0415
-    from flowyml_policy.policy_engine import PolicyEngine  # noqa: PLC0415
+    from flowyml_policy.cli.options import registry_of
+    from flowyml_policy.decision.engine import PolicyEngine
+    from flowyml_policy.resolution.pinning import StackPinning
 
     with PolicyEngine.from_project(project, rules=rules) as engine, registry_of(engine.settings) as registry:
         yield StackPinning(engine.settings, bundles=engine.bundles, registry=registry)

@@ -8,8 +8,8 @@ from dataclasses import replace
 import click
 
 from flowyml_policy.cli.options import STDIN, format_option, project_option, standard_input, tell_hidden
-from flowyml_policy.cli.tree import Command
-from flowyml_policy.outputs.screen import Screen
+from flowyml_policy.cli.root import Command
+from flowyml_policy.outputs.terminal import Screen
 
 
 @click.command(
@@ -52,9 +52,9 @@ def show(
 
     Exit: 0 it was resolved, 1 it is no valid definition, 2 the path does not exist, 3 it could not be resolved.
     """
-    from flowyml_policy.cli.stack_show_screens import SHOW, Shown  # noqa: PLC0415  --help needs none of these
-    from flowyml_policy.named_stacks import read_argument  # noqa: PLC0415
-    from flowyml_policy.stack_resolver import StackResolver  # noqa: PLC0415
+    from flowyml_policy.decision.candidates import read_argument
+    from flowyml_policy.outputs.screens.explanation import SHOW, Shown
+    from flowyml_policy.resolution.resolver import StackResolver
 
     words = () if named is None else (named,)
     with StackResolver(project) as resolver:
@@ -72,3 +72,34 @@ def show(
     document = None if told.resolved is None else Shown.written(told.resolved.definition, schema)
     SHOW[output_format](screen, Shown(told, document, explain=explain))
     ctx.exit(0)
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        "{prog} stack diff prod-gpu-large@2.0.0 prod-gpu-large",
+        "{prog} stack diff prod-gpu-large stacks/prod-gpu-large.yaml",
+        "{prog} stack diff - stacks/prod-gpu-large.yaml < old.yaml",
+    ],
+)
+@click.argument("old", metavar="A")
+@click.argument("new", metavar="B")
+@format_option("table", "json")
+@project_option
+@click.pass_context
+def diff(ctx: click.Context, old: str, new: str, output_format: str, project: str | None) -> None:
+    """Show what differs between two stacks.
+
+    A and B are each a path, - for standard input, a name or an address, as `stack show` takes them.
+
+    Exit: 0 they are the same, 1 they differ, 2 a path does not exist, 3 one could not be resolved.
+    """
+    from flowyml_policy.decision.comparison import compared
+    from flowyml_policy.outputs.screens import registry as lifecycle_screens
+    from flowyml_policy.resolution.resolver import StackResolver
+
+    with StackResolver(project) as resolver:
+        tell_hidden((old, new), resolver.settings)
+        comparison = compared(resolver, old, new, stdin=standard_input((old, new)))
+    lifecycle_screens.DIFF[output_format](Screen.of(sys.stdout), comparison)
+    ctx.exit(comparison.exit_code)

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from flowyml_policy.canonical import digest
-from flowyml_policy.errors import NoStacksFound, SourceUnreadable
+from flowyml_policy.documents.canonical import digest
+from flowyml_policy.documents.reader import Limits
+from flowyml_policy.errors.definitions import NoStacksFound
+from flowyml_policy.errors.sources import SourceUnreadable
 from flowyml_policy.records.policy_input import Source
-from flowyml_policy.strict_yaml import Limits
+from flowyml_policy.system.files import display_path, is_folder, is_missing
 
 _SUFFIXES: Final = (".yaml", ".yml")
 _SETTINGS_FILE: Final = "flowyml.yaml"
 _NAMED: Final = 3
-_MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
 
 
 def find_files(
@@ -54,30 +54,9 @@ def find_files(
     return [Path(name) for name in sorted(names)]
 
 
-def read_file(path: Path) -> bytes:
-    """The bytes of a regular file; of one that is too large, as many as show that it is. Raises SourceUnreadable."""
-    try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-        try:
-            if stat.S_ISREG(os.fstat(handle).st_mode):
-                with os.fdopen(handle, "rb", closefd=False) as file:
-                    return file.read(Limits().size + 1)
-        finally:
-            os.close(handle)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise SourceUnreadable(f"cannot read {display_path(path)}: {reason}") from error
-    raise SourceUnreadable(f"not a regular file: {display_path(path)}", advice="name a file that holds YAML")
-
-
 def local_source(path: Path, data: bytes) -> Source:
     """The source of what `read_file` read; without a digest where that was not all of it."""
     return Source(kind="local", uri=display_path(path), digest=digest(data) if len(data) <= Limits().size else None)
-
-
-def display_path(path: Path) -> str:
-    """`path` as people and records see it: forward slashes, and bytes that are no UTF-8 written out."""
-    return os.fsencode(path.as_posix()).decode(errors="backslashreplace")
 
 
 def _but(leaving: Sequence[str]) -> str:
@@ -145,22 +124,6 @@ def _entries(folder: str, unlisted: list[SourceUnreadable] | None, *, may_be_gon
             raise unreadable from error
         unlisted.append(unreadable)
         return []
-
-
-def is_missing(path: str | Path) -> bool:
-    """Whether nothing is there, not even a link that leads nowhere. What cannot be looked at may be there."""
-    try:
-        os.lstat(path)
-    except OSError as error:
-        return error.errno in _MISSING
-    except ValueError:
-        return True
-    return False
-
-
-def is_folder(path: str | Path | os.DirEntry[str]) -> bool:
-    """Whether it is a folder. A link that leads nowhere, or in circles, is none, and nothing is raised."""
-    return os.path.isdir(path)  # noqa: PTH112  Path.is_dir raises for some of them
 
 
 def _is_inside(real: str, root: str) -> bool:

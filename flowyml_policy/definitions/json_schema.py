@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from flowyml_policy.definitions.model import SAFE_NAME, Definition
 from flowyml_policy.definitions.schema_b import API_VERSION_B, KIND_B, LEVELS, PLACES
-from flowyml_policy.definitions.wide_model import WideParts
+from flowyml_policy.definitions.schema_b_model import WideParts
 from flowyml_policy.records.record import Json
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"

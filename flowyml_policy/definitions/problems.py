@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import ValidationError
 
 from flowyml_policy.definitions.model import API_VERSION, KIND, KNOWN_KEYS, LONGEST_NAME
-from flowyml_policy.errors import DefinitionInvalid, DefinitionProblem, YamlInvalid, YamlTooLarge
-from flowyml_policy.records.location import Location
-from flowyml_policy.records.record import Json, Key, KeyPath
-from flowyml_policy.strict_yaml import Document
+from flowyml_policy.documents.document import Document
+from flowyml_policy.documents.key_path import SHORT, dotted
+from flowyml_policy.errors.definitions import DefinitionInvalid, DefinitionProblem
+from flowyml_policy.errors.documents import YamlInvalid, YamlTooLarge
+from flowyml_policy.records.record import Json, KeyPath, Location
 
 _KEY_ERROR: Final = "[key]"
-_SHORT: Final = 80
-_PLAIN_KEY = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,15}")
 _BOUNDS: Final = ("nodes_order", "instances_order")
 _WANTED: Final = {  # pydantic's error type: what should stand there
@@ -50,7 +50,7 @@ def no_stack(value: Json, document: Document | None) -> DefinitionProblem | None
     fix = f"write `apiVersion: {API_VERSION}` and `kind: {KIND}`, or keep the file elsewhere"
     if "kind" not in value:
         return DefinitionProblem("definition.kind", "the document is no stack definition", fix=fix, location=where)
-    shown = repr(kind[:_SHORT]) if isinstance(kind, str) else _described(kind)
+    shown = repr(kind[:SHORT]) if isinstance(kind, str) else _described(kind)
     location = document.location(("kind",)) if document else None
     message = f"the document is no stack definition: its kind is {shown}"
     return DefinitionProblem("definition.kind", message, fix=fix, location=location, path=("kind",))
@@ -177,7 +177,7 @@ def _unknown(path: KeyPath, value: Json, document: Document | None) -> Definitio
         level = level[step]
     taken = frozenset(level) if isinstance(level, Mapping) else frozenset()
     message = f"{dotted(path)} is no key of a stack definition"
-    from flowyml_policy.definitions.hints import unknown_key_fix  # noqa: PLC0415  only for a mistake
+    from flowyml_policy.definitions.problems import unknown_key_fix
 
     fix = unknown_key_fix(str(path[-1]), parent, KNOWN_KEYS, taken)
     return DefinitionProblem("definition.unknown_key", message, fix=fix, location=location, path=path)
@@ -197,13 +197,13 @@ def other_header(path: KeyPath, given: Any, location: Location | None, wanted: s
     code = "definition.api_version" if path == ("apiVersion",) else "definition.kind"
     if not isinstance(given, str):
         code = "definition.type"
-    shown = repr(given[:_SHORT]) if isinstance(given, str) else _described(given)
+    shown = repr(given[:SHORT]) if isinstance(given, str) else _described(given)
     message = f"{dotted(path)} is {shown}, not {wanted}"
     return DefinitionProblem(code, message, fix=f"write `{path[-1]}: {wanted}`", location=location, path=path)
 
 
 def _not_one_of(path: KeyPath, given: Any, context: Mapping[str, Any], location: Location | None) -> DefinitionProblem:
-    shown = repr(given[:_SHORT]) if isinstance(given, str) else _described(given)
+    shown = repr(given[:SHORT]) if isinstance(given, str) else _described(given)
     code = "definition.value" if isinstance(given, str) else "definition.type"
     message = f"{dotted(path)} is {shown}" + ("" if given is None else ", which is no choice")
     fix = f"write one of {str(context['expected']).replace(chr(39), '')}"
@@ -231,7 +231,7 @@ def _wrong_type(path: KeyPath, given: Any, wanted: str, document: Document | Non
 
 def _spelled(path: KeyPath, given: Any, document: Document | None) -> str:
     """A number or boolean as its author spelled it; empty for whatever else, and where it would fill the screen."""
-    if not isinstance(given, bool | int | float) or (type(given) is int and given.bit_length() > _SHORT):
+    if not isinstance(given, bool | int | float) or (type(given) is int and given.bit_length() > SHORT):
         return ""
     return document.written(path) if document else str(given)
 
@@ -266,21 +266,6 @@ _BAD_VALUES: Final = {  # pydantic's error type: what is wrong, what to do
 }
 
 
-def dotted(path: Sequence[Key]) -> str:
-    """`spec.compute.min_nodes`; a key that would not read well so is quoted in brackets."""
-    shown = ""
-    for step in path:
-        if isinstance(step, str) and _PLAIN_KEY.fullmatch(step):
-            shown += f".{step}" if shown else step
-        else:
-            shown += f"[{step if isinstance(step, int) else _clipped(step)}]"
-    return shown
-
-
-def _clipped(key: str) -> str:
-    return repr(key if len(key) <= _SHORT else f"{key[:_SHORT]}...")
-
-
 def _described(value: Any) -> str:
     """What kind of thing `value` is, without saying it."""
     for kind, name in _KINDS:
@@ -296,3 +281,42 @@ _KINDS: Final[tuple[tuple[Any, str], ...]] = (
     (dict, "a mapping"),
     (list | tuple, "a list"),
 )
+
+
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_NEAR: Final = 0.7
+
+
+def unknown_key_fix(
+    key: str, parent: tuple[str, ...], known: Mapping[tuple[str, ...], Collection[str]], taken: Collection[str]
+) -> str:
+    """What to write instead of `key` under `parent`: one sentence without an end.
+
+    `known` holds the keys of every level, `taken` those that stand beside it already and need no proposal.
+    """
+    if ":" in key and not key.startswith(":"):
+        return f"put a blank after the colon: `{key.replace(':', ': ', 1)}`"
+    here = known.get(parent, ())
+    snake = _HUMP.sub("_", key).replace("-", "_").lower()
+    folded = {one.replace("_", "").lower(): one for one in here}
+    same = folded.get(snake.replace("_", ""))
+    if same:
+        return f"write `{same}`" if same not in taken else f"take it out; `{same}` is there already"
+    level = _level_of(key, parent, known)
+    if level is not None:
+        return f"move it to {'.'.join(level) or 'the top level'}"
+    level = _level_of(snake, parent, known)
+    if level is not None:
+        return f"move it to {'.'.join(level) or 'the top level'} as `{snake}`"
+    near = difflib.get_close_matches(snake, list(here), n=1, cutoff=_NEAR)
+    if near:
+        return f"did you mean `{near[0]}`?" if near[0] not in taken else f"join it with `{near[0]}`, or take it out"
+    return f"take it out; known here: {', '.join(here)}"
+
+
+def _level_of(
+    key: str, parent: tuple[str, ...], known: Mapping[tuple[str, ...], Collection[str]]
+) -> tuple[str, ...] | None:
+    """The other level that knows `key`, if there is exactly one."""
+    levels = [level for level, keys in known.items() if level != parent and key in keys]
+    return levels[0] if len(levels) == 1 else None

@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from flowyml_policy.definitions.model import API_VERSION, KIND
-from flowyml_policy.definitions.problems import bad_key, dotted, other_header
-from flowyml_policy.errors import DefinitionProblem
+from flowyml_policy.definitions.problems import bad_key, other_header
+from flowyml_policy.documents.document import Document
+from flowyml_policy.documents.key_path import dotted
+from flowyml_policy.errors.definitions import DefinitionProblem
 from flowyml_policy.records.record import Json, KeyPath
-from flowyml_policy.strict_yaml import Document
 
 API_VERSION_B: Final = "flowyml.io/v1"
 KIND_B: Final = "Stack"
@@ -192,7 +193,7 @@ def _fix(here: tuple[str, ...], key: str, taken: frozenset[str]) -> str:
     moved = _WRITTEN.get((*here, key))
     if moved is not None and moved[:-1] == here and moved[-1] not in taken:
         return f"write `{moved[-1]}`"
-    from flowyml_policy.definitions.hints import unknown_key_fix  # noqa: PLC0415  only for a mistake
+    from flowyml_policy.definitions.problems import unknown_key_fix
 
     return unknown_key_fix(key, here, LEVELS, taken)
 

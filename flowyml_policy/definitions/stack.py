@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from pydantic import PrivateAttr, ValidationError
 from typing_extensions import Self
 
-from flowyml_policy.canonical import canonical_digest
-from flowyml_policy.definitions.files import display_path, local_source, read_file
+from flowyml_policy.definitions.files import local_source
 from flowyml_policy.definitions.model import API_VERSION, KIND, Definition
 from flowyml_policy.definitions.problems import (
-    dotted,
     explain_validation,
     explain_yaml,
     in_file_order,
@@ -25,11 +23,15 @@ from flowyml_policy.definitions.problems import (
     unencodable,
 )
 from flowyml_policy.definitions.schema_b import API_VERSION_B, Conversion, is_schema_b, to_schema_b, written_path
-from flowyml_policy.errors import DefinitionInvalid, DefinitionProblem, SchemaTooNarrow, YamlInvalid
-from flowyml_policy.records.location import Location
+from flowyml_policy.documents.canonical import canonical_digest
+from flowyml_policy.documents.document import Document
+from flowyml_policy.documents.key_path import dotted
+from flowyml_policy.documents.reader import Limits, load_documents
+from flowyml_policy.errors.definitions import DefinitionInvalid, DefinitionProblem, SchemaTooNarrow
+from flowyml_policy.errors.documents import YamlInvalid
 from flowyml_policy.records.policy_input import Source
-from flowyml_policy.records.record import Json, Key
-from flowyml_policy.strict_yaml import Document, load_documents
+from flowyml_policy.records.record import Json, Key, Location
+from flowyml_policy.system.files import display_path, read_file
 
 if TYPE_CHECKING:
     from flowyml_policy.records.provenance import Provenance
@@ -78,7 +80,7 @@ class StackDefinition(Definition, defer_build=False):
     def from_file(cls, path: str | Path) -> Self:
         """The one definition that a file holds. Raises SourceUnreadable if it cannot be read."""
         path = Path(path)
-        data = read_file(path)
+        data = read_file(path, most=Limits().size)
         return cls.from_yaml(data, display_path(path), source=local_source(path, data))
 
     @classmethod
@@ -129,7 +131,7 @@ class StackDefinition(Definition, defer_build=False):
 
     @classmethod
     def _from_schema_b(cls, value: dict[str, Json], document: Document | None, source: Source) -> Self:
-        from flowyml_policy.definitions.wide_model import WideParts  # noqa: PLC0415  a start in schema A is 10 ms shorter
+        from flowyml_policy.definitions.schema_b_model import WideParts
 
         conversion = Conversion(value, document).run()
         parts, problems = None, conversion.problems

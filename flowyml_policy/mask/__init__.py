@@ -7,8 +7,3 @@ Rules of this room:
 - A reference to a secret is not a secret: `${DB_PASSWORD}`, `env:HF_TOKEN`, `vault://...`, `token_env`.
 - Expressions stand here as text: `re` compiles one when it is first needed, and keeps it. Most texts need two.
 """
-
-from flowyml_policy.mask.text import holds_secret, mask_text
-from flowyml_policy.mask.value import mask_value
-
-__all__ = ["holds_secret", "mask_text", "mask_value"]

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 
 from flowyml_policy.mask.text import holds_secret
 from flowyml_policy.mask.value import mask_value
-from flowyml_policy.records import Decision, Finding, LocatedFinding
+from flowyml_policy.records.decision import Decision, Finding
+from flowyml_policy.records.result import LocatedFinding
 
 
 def texts_of(findings: Iterable[Finding | LocatedFinding]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from flowyml_policy.errors import FlowymlPolicyError
+from flowyml_policy.errors.root import FlowymlPolicyError
 from flowyml_policy.opa.command import run
 
 

@@ -215,8 +215,8 @@ def _digest(content: Mapping[str, bytes]) -> str:
 
 
 def _archive(content: Mapping[str, bytes]) -> bytes:
-    import gzip  # noqa: PLC0415  a process that loads a ready bundle needs neither
-    import tarfile  # noqa: PLC0415
+    import gzip
+    import tarfile
 
     packed = io.BytesIO()
     with (

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from flowyml_policy.errors import PolicyInvalid
+from flowyml_policy.errors.opa import PolicyInvalid
 from flowyml_policy.records.record import Json
 
 FINDINGS: Final = "findings"

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from flowyml_policy.errors import OpaDeadlineExceeded, OpaUnavailable
+from flowyml_policy.errors.opa import OpaDeadlineExceeded, OpaUnavailable
 from flowyml_policy.opa.library import load
 
 

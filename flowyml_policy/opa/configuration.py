@@ -15,7 +15,8 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from flowyml_policy.errors import FeatureUnavailable, OpaStartFailed, PolicyInvalid
+from flowyml_policy.errors.opa import OpaStartFailed, PolicyInvalid
+from flowyml_policy.errors.settings import FeatureUnavailable
 from flowyml_policy.opa.shipped import CONFIGURED_ROOTS, SHIPPED_BUNDLE
 from flowyml_policy.records.record import Json
 

@@ -14,7 +14,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from flowyml_policy.errors import FlowymlPolicyError, OpaStartFailed, OpaUndefined, PolicyInvalid
+from flowyml_policy.errors.opa import OpaStartFailed, OpaUndefined, PolicyInvalid
+from flowyml_policy.errors.root import FlowymlPolicyError
 from flowyml_policy.opa import bundle_files, shipped
 from flowyml_policy.opa.bundle_files import BundleFiles, BundleFilesInvalid
 from flowyml_policy.opa.catalogue import check_folders, check_loaded, make_catalogue, shown
@@ -28,8 +29,8 @@ from flowyml_policy.opa.configuration import (
 )
 from flowyml_policy.opa.evaluator import OpaEvaluator
 from flowyml_policy.opa.library import Library, is_alive, load
-from flowyml_policy.records import GlobProblem
 from flowyml_policy.records.record import Json
+from flowyml_policy.records.result import GlobProblem
 
 RULE_ROOTS: Final = ("flowyml", "org", "project")
 _NANOSECONDS: Final = 1_000_000_000
@@ -91,7 +92,7 @@ class EmbeddedEvaluator(OpaEvaluator):
     def _start(
         self, configuration: Configuration, rule_folders: Sequence[Path], timeout_ns: int, allow_hosts: Sequence[str]
     ) -> tuple[dict[str, Json], list[str]]:
-        from tempfile import TemporaryDirectory  # noqa: PLC0415  not where OPA was started early
+        from tempfile import TemporaryDirectory
 
         with TemporaryDirectory(prefix="flowyml-policy-") as scratch, ExitStack() as held:
             bundles: dict[str, Json] = {}

@@ -19,9 +19,11 @@ from typing import ClassVar, TypeVar, final
 from pydantic import ValidationError
 from typing_extensions import Self
 
-from flowyml_policy.errors import OpaAnswerInvalid, OpaError, OpaEvaluationFailed, OpaUnavailable
-from flowyml_policy.records import Decision, EvaluatorName, GlobProblem, Judgement, PolicyInput
+from flowyml_policy.errors.opa import OpaAnswerInvalid, OpaError, OpaEvaluationFailed, OpaUnavailable
+from flowyml_policy.records.decision import Decision
+from flowyml_policy.records.policy_input import PolicyInput
 from flowyml_policy.records.record import Json, Record
+from flowyml_policy.records.result import EvaluatorName, GlobProblem, Judgement
 
 
 class Judged(Record):

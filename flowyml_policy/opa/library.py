@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from flowyml_policy.errors import (
+from flowyml_policy.errors.opa import (
     OpaDeadlineExceeded,
     OpaError,
     OpaEvaluationFailed,
@@ -30,7 +30,7 @@ from flowyml_policy.errors import (
 )
 from flowyml_policy.version import VERSION
 
-if TYPE_CHECKING:  # at run time this module, and a start of OPA, must not wait for pydantic
+if TYPE_CHECKING:
     from flowyml_policy.records.record import Json
 
 _SUFFIX: Final = "dylib" if sys.platform == "darwin" else "so"

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from flowyml_policy.errors import OpaUnavailable
+from flowyml_policy.errors.opa import OpaUnavailable
 from flowyml_policy.opa import bundle_files, library
 from flowyml_policy.version import VERSION
 
@@ -49,7 +49,7 @@ def bundle() -> Iterator[Path]:
         return
     if not (CHECKOUT_POLICY / "flowyml").is_dir():
         raise OpaUnavailable(f"the shipped policy is missing: {PACKAGED_BUNDLE}")
-    from tempfile import TemporaryDirectory  # noqa: PLC0415  an installed package has its archive
+    from tempfile import TemporaryDirectory
 
     with TemporaryDirectory(prefix="flowyml-policy-") as scratch:
         target = Path(scratch) / "shipped.tar.gz"

@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
-from flowyml_policy.outputs.json import JsonOutput
-from flowyml_policy.outputs.screen import Screen
-from flowyml_policy.outputs.table import TableOutput
+from flowyml_policy.outputs.formats.json import JsonOutput
+from flowyml_policy.outputs.formats.table import TableOutput
+from flowyml_policy.outputs.terminal import Screen
 
 if TYPE_CHECKING:
-    from flowyml_policy.records import Result, Summary
+    from flowyml_policy.records.result import Result, Summary
 
 FORMATS: Final = ("table", "json")
 
@@ -48,7 +48,7 @@ def open_output(name: str, screen: Screen, *, notes: Iterable[str] = (), fail_on
 
 def show(results: Iterable[Result], output: Output) -> Summary:
     """Pass every result to `output` as it comes, and answer what they come to."""
-    from flowyml_policy.records import Summary  # noqa: PLC0415  whoever has results has loaded it
+    from flowyml_policy.records.result import Summary
 
     output.begin()
     try:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from flowyml_policy.outputs.screen import Screen, columns, printable
+from flowyml_policy.outputs.terminal import Screen, columns, printable
 
 if TYPE_CHECKING:
-    from flowyml_policy.records import ErrorReport, LocatedFinding, Source, StackName
+    from flowyml_policy.records.policy_input import Source
+    from flowyml_policy.records.result import ErrorReport, LocatedFinding, StackName
 
 _LOOKS: Final[dict[str, dict[str, bool | str]]] = {
     "UNDECIDED": {"fg": "white", "bg": "red", "bold": True},

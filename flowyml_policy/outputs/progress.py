@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 from typing import TYPE_CHECKING, Final, TextIO
 
-from flowyml_policy.outputs.screen import plural
+from flowyml_policy.outputs.terminal import plural
 
 if TYPE_CHECKING:
-    from flowyml_policy.records import Result
+    from flowyml_policy.records.result import Result
 
 QUIET: Final = 1.0
 """Seconds before anything is said: who waits no longer than that needs no progress."""

@@ -93,3 +93,23 @@ class Decision(Record):
     @property
     def warnings(self) -> tuple[Finding, ...]:
         return tuple(finding for finding in self.findings if not finding.denies)
+
+
+class RuleLink(Record):
+    """Where to read more: an address and what is found there."""
+
+    ref: str
+    description: str = ""
+
+
+class CatalogueEntry(Record):
+    """One code. `enforcement` is the level in force: the author's, the company's, or the project's stricter one."""
+
+    code: str
+    root: Literal["flowyml", "org", "project"]
+    rule: str
+    title: str
+    description: str
+    why: str
+    links: tuple[RuleLink, ...]
+    enforcement: Enforcement

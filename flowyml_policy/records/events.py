@@ -161,3 +161,21 @@ def _text(event: Event, key: str) -> str | None:
 def _number(event: Event, key: str) -> int | None:
     found = event.payload.get(key)
     return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
+class LockHolder(Record):
+    """The process that holds a stack's lock. `since` is an RFC 3339 instant in UTC.
+
+    `started` is when the system started the process, in its own units: it tells the process from a later one that
+    got the same number. None where the system does not say.
+    """
+
+    stack: str
+    pid: int = Field(gt=0)
+    host: str
+    user: str
+    since: str
+    started: str | None = None
+
+    def __str__(self) -> str:
+        return f"pid {self.pid} on host {self.host}, user {self.user}, since {self.since}"

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-if TYPE_CHECKING:  # protocols are for readers and type checkers: at run time they need none of these
+if TYPE_CHECKING:
     from flowyml_policy.records.decision import Decision
     from flowyml_policy.records.events import NewEvent
-    from flowyml_policy.records.judgement import GlobProblem, Judgement
     from flowyml_policy.records.policy_input import PolicyInput
     from flowyml_policy.records.record import Json
     from flowyml_policy.records.registry import LastDecision, ListedStack, NewStack, RegisteredStack, Registration
-    from flowyml_policy.records.result import DecisionRecord
+    from flowyml_policy.records.result import DecisionRecord, GlobProblem, Judgement
 
 
 class Evaluator(Protocol):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+from pydantic import Field
+
 from flowyml_policy.records.policy_input import Source
 from flowyml_policy.records.record import Record, Sha256
 
@@ -38,3 +40,9 @@ class Provenance(Record):
         return Source(
             kind=self.kind, uri=self.uri, ref=self.ref, commit=self.commit, digest=self.digest, pinned=self.pinned
         )
+
+
+class RegisteredProvenance(Provenance):
+    """Where a registered definition came from: the registry, and before it was registered `applied_from`."""
+
+    applied_from: Source = Field(exclude=True)

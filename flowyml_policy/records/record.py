@@ -25,3 +25,17 @@ class Record(BaseModel):
 
 class Part(Record, defer_build=True):
     """A record that is only ever read as part of another one: its own validator is built when it is asked for."""
+
+
+class Location(Record):
+    """A place in a file as its author sees it: `line` and `column` count from 1.
+
+    `file` is the path as it was given (`-` for standard input), with forward slashes.
+    """
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"

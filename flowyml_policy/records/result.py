@@ -4,9 +4,8 @@ from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 from flowyml_policy.records.decision import Decision, Enforcement, Override, Severity
-from flowyml_policy.records.location import Location
 from flowyml_policy.records.policy_input import ImageFacts, Source
-from flowyml_policy.records.record import KeyPath, Record, Sha256
+from flowyml_policy.records.record import KeyPath, Location, Record, Sha256
 
 Outcome: TypeAlias = Literal["allow", "deny", "error"]
 
@@ -144,3 +143,19 @@ class DecisionRecord(Record):
     decision: Decision | None
     definition_digest: Sha256 | None
     duration_ns: int
+
+
+class Judgement(Record):
+    """A decision with that very answer's provenance: each bundle's revision, and how long it took."""
+
+    decision: Decision
+    bundles: dict[str, str]
+    evaluator: EvaluatorName
+    duration_ns: int
+
+
+class GlobProblem(Record):
+    """A pattern that OPA's `glob.match` refuses, and OPA's reason."""
+
+    pattern: str
+    reason: str

@@ -9,9 +9,3 @@ Rules of this room:
 - The project's own file is written in one transaction, which the audit can join; neither room imports the other.
 - Only leaves of RegistryError come out, the cause chained; nothing waits, or reads, without an end.
 """
-
-from flowyml_policy.registry.local import LocalRegistry
-from flowyml_policy.registry.registrable import new_stack
-from flowyml_policy.registry.remote import RemoteRegistry
-
-__all__ = ["LocalRegistry", "RemoteRegistry", "new_stack"]

@@ -11,40 +11,37 @@ from typing import Any, Final, TypeAlias
 
 from typing_extensions import Self
 
-from flowyml_policy.errors import (
-    FlowymlPolicyError,
-    RegistryCorrupt,
-    RegistryError,
-    RegistryUnreadable,
-    RegistryUnwritable,
-)
-from flowyml_policy.mask import mask_text
-from flowyml_policy.records import (
+from flowyml_policy.errors.registry import RegistryCorrupt, RegistryError, RegistryUnreadable, RegistryUnwritable
+from flowyml_policy.errors.root import FlowymlPolicyError
+from flowyml_policy.mask.text import mask_text
+from flowyml_policy.records.policy_input import Source
+from flowyml_policy.records.protocols import LastDecisions
+from flowyml_policy.records.registry import (
     AlreadyThere,
     LastDecision,
-    LastDecisions,
     ListedStack,
     NewStack,
     Registered,
     RegisteredStack,
     Registration,
     Retirement,
-    Source,
 )
-from flowyml_policy.registry.choosing import (
+from flowyml_policy.references.version import parse_version
+from flowyml_policy.registry.registrable import check_registrable, is_whole
+from flowyml_policy.registry.schema import MIGRATIONS, REGISTRY, STACK_COLUMNS
+from flowyml_policy.registry.versions import (
     Candidate,
     by_precedence,
     choose,
     has_labels,
     matches,
     newest_of_each,
+    retired_already,
+    taken,
     unknown_stack,
 )
-from flowyml_policy.registry.refusing import retired_already, taken
-from flowyml_policy.registry.registrable import check_registrable, is_whole
-from flowyml_policy.registry.schema import MIGRATIONS, REGISTRY, STACK_COLUMNS
-from flowyml_policy.semantic_version import parse_version
-from flowyml_policy.storage import BUSY_TIMEOUT, Database, Transaction
+from flowyml_policy.storage.database import Database, Transaction
+from flowyml_policy.storage.opening import BUSY_TIMEOUT
 
 AlongWith: TypeAlias = Callable[[Transaction], None]
 """Called inside the transaction that changes the registry; what it writes there is durable with the change, and what

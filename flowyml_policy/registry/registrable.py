@@ -9,14 +9,18 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from flowyml_policy.canonical import canonical_digest
-from flowyml_policy.definitions import LOCAL_STACK, StackDefinition
+from flowyml_policy.definitions.builtin import LOCAL_STACK
 from flowyml_policy.definitions.model import SAFE_NAME
-from flowyml_policy.definitions.problems import dotted
-from flowyml_policy.errors import NotCanonical, StackUnregistrable, VersionMalformed
-from flowyml_policy.mask import mask_text, mask_value
-from flowyml_policy.records import NewStack
-from flowyml_policy.semantic_version import parse_version
+from flowyml_policy.definitions.stack import StackDefinition
+from flowyml_policy.documents.canonical import canonical_digest
+from flowyml_policy.documents.key_path import dotted
+from flowyml_policy.errors.documents import NotCanonical
+from flowyml_policy.errors.references import VersionMalformed
+from flowyml_policy.errors.registry import StackUnregistrable
+from flowyml_policy.mask.text import mask_text
+from flowyml_policy.mask.value import mask_value
+from flowyml_policy.records.registry import NewStack
+from flowyml_policy.references.version import parse_version
 
 _SAFE_NAME: Final = re.compile(SAFE_NAME.removesuffix("$"))
 _SHOWN_SECRETS: Final = 5

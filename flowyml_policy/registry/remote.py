@@ -11,17 +11,15 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlencode
 
-from flowyml_policy.errors import (
-    FlowymlPolicyError,
-    RegistryAccessDenied,
-    RegistryAnswerInvalid,
-    RegistryUnreachable,
-    VersionMalformed,
-)
-from flowyml_policy.mask import mask_text
-from flowyml_policy.records import (
+from flowyml_policy.errors.references import VersionMalformed
+from flowyml_policy.errors.registry import RegistryAccessDenied, RegistryAnswerInvalid, RegistryUnreachable
+from flowyml_policy.errors.root import FlowymlPolicyError
+from flowyml_policy.mask.text import mask_text
+from flowyml_policy.network.exchange import Answer, Deadline, Server
+from flowyml_policy.records.protocols import ContentStore
+from flowyml_policy.records.record import Record
+from flowyml_policy.records.registry import (
     AlreadyThere,
-    ContentStore,
     ListedStack,
     NewStack,
     Registered,
@@ -29,21 +27,20 @@ from flowyml_policy.records import (
     Registration,
     Retirement,
 )
-from flowyml_policy.records.record import Record
-from flowyml_policy.registry.choosing import (
+from flowyml_policy.references.version import parse_version
+from flowyml_policy.registry.registrable import can_be_named, check_registrable, is_whole
+from flowyml_policy.registry.versions import (
     Candidate,
     by_precedence,
     choose,
     has_labels,
     matches,
     newest_of_each,
+    retired_already,
+    taken,
     unknown_stack,
 )
-from flowyml_policy.registry.exchange import Answer, Deadline, Server
-from flowyml_policy.registry.refusing import retired_already, taken
-from flowyml_policy.registry.registrable import can_be_named, check_registrable, is_whole
 from flowyml_policy.registry.wire import Page, Refusal, Versions, parsed, refused
-from flowyml_policy.semantic_version import parse_version
 
 TIMEOUT: Final = 15.0
 MOST_PAGES: Final = 200

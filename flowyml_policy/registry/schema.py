@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from flowyml_policy.errors import RegistryCorrupt, RegistryTooNew, RegistryUnreadable, RegistryUnwritable
-from flowyml_policy.storage import Migration, Room, refusals
+from flowyml_policy.errors.registry import RegistryCorrupt, RegistryTooNew, RegistryUnreadable, RegistryUnwritable
+from flowyml_policy.storage.migrations import Migration, refusals
+from flowyml_policy.storage.schema import Room
 
 REGISTRY: Final = Room(
     what="registry",

@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 
 from pydantic import Field, ValidationError
 
-from flowyml_policy.errors import (
+from flowyml_policy.errors.registry import (
     RegistryAccessDenied,
     RegistryAnswerInvalid,
     RegistryError,
@@ -16,10 +16,10 @@ from flowyml_policy.errors import (
     VersionRetired,
     VersionUnknown,
 )
-from flowyml_policy.mask import mask_text
-from flowyml_policy.records import ListedStack, RegisteredStack
+from flowyml_policy.mask.text import mask_text
+from flowyml_policy.network.exchange import Answer
 from flowyml_policy.records.record import Record
-from flowyml_policy.registry.exchange import Answer
+from flowyml_policy.records.registry import ListedStack, RegisteredStack
 
 _AnyRecord = TypeVar("_AnyRecord", bound=Record)
 

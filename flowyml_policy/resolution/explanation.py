@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, get_args
 
-from flowyml_policy.definitions import StackDefinition
-from flowyml_policy.errors import FlowymlPolicyError
-from flowyml_policy.mask import mask_text
+from flowyml_policy.definitions.stack import StackDefinition
+from flowyml_policy.errors.root import FlowymlPolicyError
+from flowyml_policy.mask.text import mask_text
 from flowyml_policy.records.policy_input import LockFacts
 from flowyml_policy.records.provenance import Provenance, StepName
-from flowyml_policy.resolution.references import without_secrets
+from flowyml_policy.references.stack import without_secrets
 
 Verdict: TypeAlias = Literal["chosen", "not set", "not asked", "broken"]
 

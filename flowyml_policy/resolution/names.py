@@ -13,23 +13,19 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import Final
 
-from flowyml_policy.definitions import LOCAL_STACK, StackDefinition
-from flowyml_policy.errors import (
-    RegistryError,
-    RegistryUnreachable,
-    StackAmbiguous,
-    StackNotFound,
-    StackUnknown,
-    VersionMalformed,
-    VersionUnknown,
-)
-from flowyml_policy.records import StackPin, StackRegistry
+from flowyml_policy.definitions.builtin import LOCAL_STACK
+from flowyml_policy.definitions.stack import StackDefinition
+from flowyml_policy.errors.references import VersionMalformed
+from flowyml_policy.errors.registry import RegistryError, RegistryUnreachable, StackUnknown, VersionUnknown
+from flowyml_policy.errors.sources import StackAmbiguous, StackNotFound
+from flowyml_policy.records.pins import StackPin
+from flowyml_policy.records.protocols import StackRegistry
 from flowyml_policy.records.provenance import Provenance
+from flowyml_policy.references.stack_values import NameReference
+from flowyml_policy.references.version import Wanted, parse_version
 from flowyml_policy.resolution.explanation import Trail
-from flowyml_policy.resolution.fetching import Fetcher
-from flowyml_policy.resolution.references import NameReference
-from flowyml_policy.semantic_version import Wanted, parse_version
-from flowyml_policy.settings import Settings
+from flowyml_policy.settings.settings import Settings
+from flowyml_policy.sources.fetcher import Fetcher
 
 BUILTIN: Final = LOCAL_STACK.metadata.name
 _NEAR: Final = 3
@@ -38,7 +34,7 @@ _NEAR: Final = 3
 class Names:
     """Looks names up for one project."""
 
-    def __init__(self, settings: Settings, fetcher: Fetcher, registry: StackRegistry | None) -> None:
+    def __init__(self, settings: Settings, fetcher: Fetcher, registry: StackRegistry) -> None:
         self._settings = settings
         self._fetcher = fetcher
         self._registry = registry
@@ -94,8 +90,7 @@ class Names:
         self, reference: NameReference, trail: Trail, *, is_settled: bool
     ) -> tuple[RegistryError | None, list[StackDefinition]]:
         """What the registry has, or that it has none; its silence is no matter where the name `is_settled`."""
-        registry = self._registry
-        where = "no registry" if registry is None else f"the registry {registry.uri}"
+        where = f"the registry {self._registry.uri}"
         try:
             definition = self._fetcher.registered(reference.name, reference.wanted)
         except (StackUnknown, VersionUnknown) as error:
@@ -105,9 +100,6 @@ class Names:
             if not is_settled:
                 raise
             trail.place(where, "it does not answer, and need not: what was found is what is pinned")
-            return None, []
-        if definition is None:
-            trail.place(where, "none is at hand")
             return None, []
         trail.place(where, _described(definition))
         return None, [definition]
@@ -132,8 +124,7 @@ class Names:
         )
 
     def _known(self) -> list[str]:
-        registry = self._registry
-        registered = [] if registry is None else [stack.name for stack in registry.list()]
+        registered = [stack.name for stack in self._registry.list()]
         names = {BUILTIN, *self._settings.stacks, *self._fetcher.names_in_folder(), *registered}
         return sorted(names)
 

@@ -14,28 +14,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from flowyml_policy.definitions import StackDefinition
-from flowyml_policy.errors import (
-    EnvironmentUnknown,
-    FeatureUnavailable,
-    FlowymlPolicyError,
-    ReferenceMalformed,
-)
-from flowyml_policy.records import StackPin, StackPins, StackRegistry
-from flowyml_policy.records.policy_input import LockFacts
-from flowyml_policy.records.provenance import Provenance, StepName
-from flowyml_policy.resolution.explanation import Explanation, Place, ResolvedStack, Step, Trail
-from flowyml_policy.resolution.fetching import Fetcher
-from flowyml_policy.resolution.names import BUILTIN, Names, place_of
-from flowyml_policy.resolution.paths import looks_like_path, require_pinned
-from flowyml_policy.resolution.references import NameReference, parse_stack_reference
-from flowyml_policy.resolution.source import FetchRules
-from flowyml_policy.settings import Settings, load_settings
+from typing_extensions import Self
 
-__all__ = ["Explanation", "Place", "ResolvedStack", "StackResolver", "Step"]
+from flowyml_policy.definitions.stack import StackDefinition
+from flowyml_policy.errors.references import ReferenceMalformed
+from flowyml_policy.errors.root import FlowymlPolicyError
+from flowyml_policy.errors.settings import EnvironmentUnknown
+from flowyml_policy.records.pins import StackPin, StackPins
+from flowyml_policy.records.policy_input import LockFacts
+from flowyml_policy.records.protocols import StackRegistry
+from flowyml_policy.records.provenance import Provenance, StepName
+from flowyml_policy.references.arguments import looks_like_path
+from flowyml_policy.references.stack import parse_stack_reference
+from flowyml_policy.references.stack_values import NameReference
+from flowyml_policy.registry.local import LocalRegistry
+from flowyml_policy.registry.opening import open_registry
+from flowyml_policy.resolution.explanation import Explanation, ResolvedStack, Trail
+from flowyml_policy.resolution.names import BUILTIN, Names, place_of
+from flowyml_policy.resolution.pins import ProjectPins, require_pinned
+from flowyml_policy.settings.loading import load_settings
+from flowyml_policy.settings.settings import Settings
+from flowyml_policy.sources.fetcher import Fetcher
+from flowyml_policy.sources.source import FetchRules
 
 STACK_VARIABLE: Final = "FLOWYML_STACK"
 ENVIRONMENT_VARIABLE: Final = "FLOWYML_ENV"
@@ -47,8 +51,10 @@ class StackResolver:
     One resolver asks each repository and server once: what it was told then holds for as long as it lives, so make
     another to see what has changed. Files of this machine are read anew at every call. Safe from many threads.
 
-    `registry` is where registered stacks are looked up, `pins` what flowyml.lock pins; without the latter an
-    environment with `require_lock` resolves nothing. `rules` bound what is fetched. Raises SettingsInvalid, UsageError.
+    What is not given is the project's own: `registry` the one that its settings name, or else its own file; `pins`
+    what its flowyml.lock pins. `rules` bound what is fetched; FLOWYML_POLICY_OFFLINE=1 in `environ` asks no server,
+    whatever they say. A context manager; closing it releases the registry that it opened itself, and a closed resolver
+    can be used again. Raises SettingsInvalid, UsageError, and RegistryError for an address that cannot be one.
     """
 
     def __init__(
@@ -61,13 +67,16 @@ class StackResolver:
         rules: FetchRules | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        self._environ = os.environ if environ is None else environ
         if settings is None:
             settings = load_settings(project=None if project is None else Path(project), environ=environ)
         self.settings = settings
-        self._pins = pins
-        self._registry = registry
-        self._fetcher = Fetcher(settings, registry=registry, pins=pins, rules=rules, environ=self._environ)
+        self._environ = os.environ if environ is None else environ
+        self._opened = None
+        if registry is None:
+            registry = self._opened = open_registry(settings, environ=environ)
+        self._pins = ProjectPins.of(settings) if pins is None else pins
+        rules = (rules or FetchRules()).as_asked(self._environ)
+        self._fetcher = Fetcher(settings, registry=registry, pins=self._pins, rules=rules, environ=self._environ)
         self._names = Names(settings, self._fetcher, registry)
 
     def resolve(self, stack: object = None, env: str | None = None) -> StackDefinition:
@@ -93,6 +102,32 @@ class StackResolver:
             return trail.explained(self._walk(stack, env, trail))
         except FlowymlPolicyError as error:
             return trail.explained(error=error)
+
+    def close(self) -> None:
+        """Release the registry's file; closing twice is fine."""
+        if isinstance(self._opened, LocalRegistry):
+            self._opened.close()
+
+    def otherwise(self, name: str) -> str | None:
+        """How to write the stack called `name` where a path of that name hides it, in words; None where there is none.
+
+        No server is asked, and what cannot be read counts as no stack.
+        """
+        if isinstance(self._opened, LocalRegistry):
+            with suppress(FlowymlPolicyError):
+                self._opened.get(name)
+                return f"registry://{name}"
+        if name == BUILTIN or name in self.settings.stacks:
+            return "its name from another folder, with --project"
+        with suppress(FlowymlPolicyError):
+            return " or ".join(definition.source.uri for definition in self._fetcher.in_folder(name)) or None
+        return None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _walk(self, stack: object, env: str | None, trail: Trail) -> ResolvedStack:
         environment, variable = self._environment(env)
@@ -185,7 +220,7 @@ class StackResolver:
         if isinstance(named, Path):
             return self._from_path(named, trail)
         if not isinstance(named, str):
-            from flowyml_policy.resolution.instances import definition_of  # noqa: PLC0415  only for objects
+            from flowyml_policy.definitions.objects import definition_of
 
             definition = definition_of(named)
             trail.place("the object that was given", definition.source.uri)
@@ -215,7 +250,7 @@ class StackResolver:
         """What flowyml.lock pins, where the environment takes nothing else."""
         if environment is None or not self.settings.environments[environment].require_lock:
             return None
-        return self._required_pins(environment).pin_of(reference)
+        return self._pins.pin_of(reference)
 
     def _held(self, definition: StackDefinition, reference: str | None, environment: str | None) -> LockFacts | None:
         """What is pinned of a stack that is what the environment demands."""
@@ -225,25 +260,15 @@ class StackResolver:
             if section.require_pinned:
                 require_pinned(environment, definition)
             if section.require_lock:
-                return self._required_pins(environment).require(
+                return self._pins.require(
                     environment=environment,
                     reference=reference,
                     name=name,
                     definition=definition.digest,
                     commit=definition.source.commit,
                 )
-        if self._pins is None:
-            return None
         commit = definition.source.commit
         return self._pins.facts(reference=reference, name=name, definition=definition.digest, commit=commit)
-
-    def _required_pins(self, environment: str) -> StackPins:
-        if self._pins is None:
-            raise FeatureUnavailable(
-                f"environment {environment!r} takes pinned stacks only, and nobody says here what is pinned",
-                advice="resolve with `pins`",
-            )
-        return self._pins
 
 
 def _provenance(definition: StackDefinition) -> Provenance:

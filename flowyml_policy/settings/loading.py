@@ -8,21 +8,26 @@ Rules of this room:
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import urlsplit
 
-from flowyml_policy.errors import SettingsInvalid, SettingsProblem
-from flowyml_policy.records.record import KeyPath
-from flowyml_policy.settings.effective import Origins, Settings, resolved
-from flowyml_policy.settings.places import ENVIRONMENT_VARIABLE, PLATFORM_FILE, user_audit_file
-from flowyml_policy.settings.plain_http import PLAIN_HTTP, refused_addresses
+from flowyml_policy.documents.document import Document
+from flowyml_policy.errors.settings import SettingsInvalid, SettingsProblem
+from flowyml_policy.records.record import KeyPath, Location
+from flowyml_policy.references.url import PLAIN_HTTP, may_be_plain
+from flowyml_policy.settings.places import ENVIRONMENT_VARIABLE, PLATFORM_FILE
 from flowyml_policy.settings.platform import conflicts, merged
-from flowyml_policy.settings.problems import in_file_order
+from flowyml_policy.settings.problems import dotted, in_file_order
+from flowyml_policy.settings.project_file import PlatformFile, PoliciesSection, ProjectFile, ProjectIdentity
 from flowyml_policy.settings.reading import ReadFile, find_platform_file, find_project, read_settings_file
+from flowyml_policy.settings.settings import Origins, Settings, resolved
 from flowyml_policy.settings.variables import Expansion
-from flowyml_policy.settings.written import PlatformFile, PoliciesSection, ProjectFile, ProjectIdentity
-from flowyml_policy.strict_yaml import Document
+from flowyml_policy.system.directories import user_audit_file
+
+if TYPE_CHECKING:
+    from flowyml_policy.settings.stack_entries import StackSource
 
 _CONFIG: Final[KeyPath] = ("policy", "opa", "config")
 _RULES: Final[KeyPath] = ("policy", "rules")
@@ -162,3 +167,21 @@ def _identity(section: ProjectIdentity) -> ProjectIdentity:
     """The keys of `project` that say whose it is, without its policies."""
     said = {name: getattr(section, name) for name in ProjectIdentity.model_fields}
     return ProjectIdentity.model_construct(**{name: value for name, value in said.items() if value is not None})
+
+
+def refused_addresses(
+    stacks: Mapping[str, StackSource], named: Collection[str], document: Document, owner: Location | None
+) -> Iterator[SettingsProblem]:
+    """What is wrong with the http sources of `stacks`; `owner` is where the platform names the hosts, if it does."""
+    for key, source in stacks.items():
+        if source.source != "http":
+            continue
+        address = urlsplit(source.url)
+        if address.scheme == "http" and not may_be_plain(address, named):
+            path: KeyPath = ("stacks", key, "url")
+            where = "" if owner is None else f", which the platform sets ({owner})"
+            yield SettingsProblem(
+                f"`{dotted(path)}` is a plain http address of {address.hostname}",
+                location=document.location(path),
+                fix=f"write https, or name {address.hostname} under `{dotted(PLAIN_HTTP)}`{where}",
+            )

@@ -6,22 +6,22 @@ from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Self
 
 from flowyml_policy.records.record import Json
-from flowyml_policy.settings.scalars import (
+from flowyml_policy.references.url import BadValue
+from flowyml_policy.settings.types import (
     AuditFile,
-    BadValue,
     Duration,
     FilePath,
     Host,
     Listing,
     NamedHost,
     RegistryEntry,
+    Section,
     Text,
     Timeout,
     Url,
     VariableName,
     WhenSet,
 )
-from flowyml_policy.settings.section import Section
 
 DEFAULT_AUDIT_FILE: Final = ".flowyml/policy.db"
 DAY: Final = 86400.0

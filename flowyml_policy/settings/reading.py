@@ -17,11 +17,14 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
-from flowyml_policy.errors import SettingsInvalid, SettingsProblem, UsageError, YamlInvalid
+from flowyml_policy.documents.document import Document
+from flowyml_policy.documents.reader import Limits, load_documents
+from flowyml_policy.errors.documents import YamlInvalid
+from flowyml_policy.errors.root import UsageError
+from flowyml_policy.errors.settings import SettingsInvalid, SettingsProblem
 from flowyml_policy.settings.places import PLATFORM_VARIABLE, PROJECT_FILE
 from flowyml_policy.settings.problems import kind_of, problems_of
-from flowyml_policy.settings.section import Section
-from flowyml_policy.strict_yaml import Document, Limits, load_documents
+from flowyml_policy.settings.types import Section
 
 MISNAMED_FILE: Final = "flowyml.yml"
 

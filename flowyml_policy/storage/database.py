@@ -14,7 +14,7 @@ from typing import ClassVar, Final
 
 from flowyml_policy.storage.migrations import Migration, apply, pending
 from flowyml_policy.storage.opening import BUSY_TIMEOUT, open_for_writing, open_if_there, transaction
-from flowyml_policy.storage.rooms import Room, reported
+from flowyml_policy.storage.schema import Room, reported
 
 _FORK_WAIT: Final = 5.0
 """Seconds that a fork waits for one database of its process."""

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final
 
-from flowyml_policy.storage.rooms import Purpose, Room
+from flowyml_policy.storage.schema import Purpose, Room
 from flowyml_policy.version import VERSION
 
 APPLICATION_ID: Final = 0x666C7970
@@ -58,7 +58,7 @@ def pending(
 
 def apply(connection: sqlite3.Connection, migration: Migration, room: Room) -> None:
     """Make one step of the schema and record it, inside the transaction that is open. Raises sqlite3.Error."""
-    from sqlite_utils import Database  # noqa: PLC0415  costs up to half a second, needed once in a file's life
+    from sqlite_utils import Database
 
     database = Database(connection, execute_plugins=False)
     if "migrations" not in database.table_names():
@@ -71,3 +71,21 @@ def apply(connection: sqlite3.Connection, migration: Migration, room: Room) -> N
         " SELECT coalesce(max(number), 0) + 1, ?, ?, ? FROM migrations",
         [room.prefix + migration.name, datetime.now(timezone.utc).isoformat(timespec="seconds"), VERSION],
     )
+
+
+def refusals(table: str, same_row: str, what: str) -> dict[str, str]:
+    """A trigger for every way to change a row of `table`: its name, and its SQL.
+
+    `same_row` says which row an INSERT would replace, `what` is the part of the file that says no.
+    """
+    changes = {
+        "update": f"BEFORE UPDATE ON {table}",
+        "delete": f"BEFORE DELETE ON {table}",
+        "replace": f"BEFORE INSERT ON {table} WHEN EXISTS (SELECT 1 FROM {table} WHERE {same_row})",  # noqa: S608  our names
+    }
+    return {
+        f"{table}_refuse_{name}": (
+            f"CREATE TRIGGER {table}_refuse_{name} {when} BEGIN SELECT RAISE(ABORT, 'the {what} is append-only'); END"
+        )
+        for name, when in changes.items()
+    }

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from flowyml_policy.errors import FlowymlPolicyError
+from flowyml_policy.errors.root import FlowymlPolicyError
 from flowyml_policy.storage.migrations import Migration, apply, pending
-from flowyml_policy.storage.rooms import AUDIT, Purpose, Room, reported
+from flowyml_policy.storage.schema import Purpose, Room, reported
 
 BUSY_TIMEOUT: Final = 30.0
 """Seconds that one call waits for other processes before it gives up."""
@@ -24,7 +24,7 @@ _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 def open_for_writing(
-    path: Path, migrations: Sequence[Migration], *, timeout: float = BUSY_TIMEOUT, room: Room = AUDIT
+    path: Path, migrations: Sequence[Migration], *, timeout: float = BUSY_TIMEOUT, room: Room
 ) -> sqlite3.Connection:
     """A connection that appends durably to `path`, which is created with its folders where it is missing.
 
@@ -47,7 +47,7 @@ def open_for_writing(
 
 
 def open_for_reading(
-    path: Path, migrations: Sequence[Migration], *, timeout: float = BUSY_TIMEOUT, room: Room = AUDIT
+    path: Path, migrations: Sequence[Migration], *, timeout: float = BUSY_TIMEOUT, room: Room
 ) -> sqlite3.Connection:
     """A connection that only reads `path`, also from a folder that cannot be written.
 
@@ -60,7 +60,7 @@ def open_for_reading(
 
 
 def open_if_there(
-    path: Path, migrations: Sequence[Migration], *, timeout: float = BUSY_TIMEOUT, room: Room = AUDIT
+    path: Path, migrations: Sequence[Migration], *, timeout: float = BUSY_TIMEOUT, room: Room
 ) -> sqlite3.Connection | None:
     """As `open_for_reading`, but None where there is no file, or none of the room's tables in it."""
     if not _check_is_file(path, "read", room):

@@ -25,7 +25,7 @@ from typing import IO, Final
 
 import pytest
 
-from flowyml_policy.actor import current_actor
+from flowyml_policy.system.actor import current_actor
 
 REPOSITORY: Final = Path(__file__).parents[2]
 PROGRAM: Final = [sys.executable, "-c", "import sys; from flowyml_policy.cli import main; sys.exit(main())"]

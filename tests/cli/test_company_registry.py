@@ -17,7 +17,7 @@ from typing import IO, Any, Final
 import pytest
 
 from flowyml_policy import AuditStore
-from flowyml_policy.records import (
+from flowyml_policy.records.events import (
     Event,
     PolicyChecked,
     StackApplied,
@@ -27,7 +27,7 @@ from flowyml_policy.records import (
     StackUnlocked,
     StackValidated,
 )
-from flowyml_policy.registry import LocalRegistry
+from flowyml_policy.registry.local import LocalRegistry
 from tests.cli.conftest import PROGRAM, Program, Ran
 from tests.registry_server import RegistryServer, Wire, answering, serving
 

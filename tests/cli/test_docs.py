@@ -13,7 +13,7 @@ import click
 import pytest
 
 from flowyml_policy.cli import PROG_NAME
-from flowyml_policy.cli.tree import ExampleCommand, Root, root
+from flowyml_policy.cli.root import ExampleCommand, Root, root
 
 REPOSITORY: Final = Path(__file__).parents[2]
 

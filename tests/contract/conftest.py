@@ -14,7 +14,7 @@ import pytest
 
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
 from flowyml_policy.opa.evaluator import OpaEvaluator
-from flowyml_policy.records import Actor, PolicyInput, Project, Source, Stack
+from flowyml_policy.records.policy_input import Actor, PolicyInput, Project, Source, Stack
 
 MAIN = """\
 package flowyml.main

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
-from flowyml_policy.records import Decision, Finding, GlobProblem, Waivers
+from flowyml_policy.records.decision import Decision, Finding, Waivers
+from flowyml_policy.records.result import GlobProblem
 from tests.contract.conftest import NAMING, MakeEvaluator, document, manifest, policy, write
 
 ALLOWED = Decision(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flowyml_policy.errors import OpaEvaluationFailed, OpaUnavailable
+from flowyml_policy.errors.opa import OpaEvaluationFailed, OpaUnavailable
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
 from flowyml_policy.opa.library import LIBRARY_FILE, Library, load
 from tests.contract.conftest import document, policy, write
@@ -17,7 +17,7 @@ from tests.contract.conftest import document, policy, write
 FORKED = """\
 import os, sys
 from tests.contract.conftest import document
-from flowyml_policy.errors import OpaUnavailable
+from flowyml_policy.errors.opa import OpaUnavailable
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
 from flowyml_policy.opa.library import LIBRARY_FILE, Library
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flowyml_policy.errors import (
+from flowyml_policy.errors.opa import (
     OpaAnswerInvalid,
     OpaDeadlineExceeded,
     OpaError,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from flowyml_policy.errors import RegistryAnswerInvalid, VersionTaken
-from flowyml_policy.records import RegisteredStack
-from flowyml_policy.registry.exchange import LARGEST_ANSWER, Answer
+from flowyml_policy.errors.registry import RegistryAnswerInvalid, VersionTaken
+from flowyml_policy.network.exchange import LARGEST_ANSWER, Answer
+from flowyml_policy.records.registry import RegisteredStack
 from flowyml_policy.registry.registrable import is_whole
 from flowyml_policy.registry.remote import MOST_PAGES, TIMEOUT
 from flowyml_policy.registry.wire import Page, parsed, refused

@@ -101,7 +101,7 @@ def test_hooks_installed_load_nothing_but_the_standard_library(run: Run, tmp_pat
 
 
 def test_bridge_wraps_no_component() -> None:
-    from flowyml_policy.integrations.flowyml import Bridge  # noqa: PLC0415  installs a finder in this process
+    from flowyml_policy.integrations.flowyml import Bridge
 
     finders = list(sys.meta_path)
     try:

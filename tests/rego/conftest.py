@@ -10,7 +10,8 @@ from typing import Any, Final, Protocol, TypeAlias
 import pytest
 
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
-from flowyml_policy.records import Decision, PolicyInput
+from flowyml_policy.records.decision import Decision
+from flowyml_policy.records.policy_input import PolicyInput
 
 REGO: Final = Path(__file__).resolve().parents[2] / "rego"
 INPUT: Final = REGO / "flowyml" / "main" / "samples" / "input.json"

@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowyml_policy.errors import OpaEvaluationFailed
+from flowyml_policy.errors.opa import OpaEvaluationFailed
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
 from flowyml_policy.opa.shipped import DECISION_PATH, SHAPE_PATH
-from flowyml_policy.records import Decision, PolicyInput, Source
+from flowyml_policy.records.decision import Decision
+from flowyml_policy.records.policy_input import PolicyInput, Source
 from tests.rego.conftest import REGO
 
 Change: TypeAlias = Callable[[Mapping[str, Any]], dict[str, Any]]

@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 import jsonschema
 import pytest
 
-from flowyml_policy.records import Decision, PolicyInput, policy_input_schema
+from flowyml_policy.records.decision import Decision
+from flowyml_policy.records.policy_input import PolicyInput, policy_input_schema
 from tests.rego.conftest import REGO
 
 POLICY = REGO / "flowyml"

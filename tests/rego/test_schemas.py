@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
-from flowyml_policy.records import Decision
+from flowyml_policy.records.decision import Decision
 from tests.rego.conftest import REGO
 
 SCHEMAS = REGO / "schemas"

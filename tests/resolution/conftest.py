@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import trustme
 
-from flowyml_policy.resolution.cache import ContentCache
+from flowyml_policy.storage.cache import ContentCache
 
 
 @pytest.fixture(autouse=True)

@@ -16,18 +16,14 @@ import pytest
 
 import flowyml_policy
 from flowyml_policy import StackResolver
-from flowyml_policy.canonical import digest
-from flowyml_policy.errors import (
-    FlowymlPolicyError,
-    SourceAccessDenied,
-    SourceTooLarge,
-    SourceUnreachable,
-)
-from flowyml_policy.resolution.git import GitSource
-from flowyml_policy.resolution.source import FetchRules, SourceLimits
+from flowyml_policy.documents.canonical import digest
+from flowyml_policy.errors.root import FlowymlPolicyError
+from flowyml_policy.errors.sources import SourceAccessDenied, SourceTooLarge, SourceUnreachable
+from flowyml_policy.sources.git.source import GitSource
+from flowyml_policy.sources.source import FetchRules, SourceLimits
 
 if TYPE_CHECKING:
-    from flowyml_policy.resolution.cache import ContentCache
+    from flowyml_policy.storage.cache import ContentCache
     from tests.resolution.conftest import GitHost, Repository, Server, StartServer
 
 PROCESSES = 16

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from flowyml_policy.canonical import digest
-from flowyml_policy.errors import (
+from flowyml_policy.documents.canonical import digest
+from flowyml_policy.errors.sources import (
     SourceAccessDenied,
     SourceChanged,
     SourceMissing,
@@ -27,10 +27,10 @@ from flowyml_policy.errors import (
     StackAmbiguous,
 )
 from flowyml_policy.records.provenance import Provenance
-from flowyml_policy.resolution.cache import ContentCache
-from flowyml_policy.resolution.git import GitSource
-from flowyml_policy.resolution.search import StackSearch
-from flowyml_policy.resolution.source import FetchRules, SourceLimits
+from flowyml_policy.sources.git.source import GitSource
+from flowyml_policy.sources.search import StackSearch
+from flowyml_policy.sources.source import FetchRules, SourceLimits
+from flowyml_policy.storage.cache import ContentCache
 
 OFFLINE = FetchRules(offline=True)
 PASSWORD = "correct-horse-7"  # noqa: S105  of no real host

@@ -17,7 +17,7 @@ import asyncssh
 import pytest
 
 from flowyml_policy import StackResolver
-from flowyml_policy.errors import (
+from flowyml_policy.errors.sources import (
     SourceAccessDenied,
     SourceError,
     SourceMissing,
@@ -25,11 +25,11 @@ from flowyml_policy.errors import (
     SourceRefused,
     SourceUnreachable,
 )
-from flowyml_policy.resolution.git import GitSource
-from flowyml_policy.resolution.source import FetchRules, SourceLimits
+from flowyml_policy.sources.git.source import GitSource
+from flowyml_policy.sources.source import FetchRules, SourceLimits
 
 if TYPE_CHECKING:
-    from flowyml_policy.resolution.cache import ContentCache
+    from flowyml_policy.storage.cache import ContentCache
     from tests.resolution.conftest import Repository
 
 STACK = b'apiVersion: flowyml/v1\nkind: StackDefinition\nmetadata: {name: prod, version: "1.0.0"}\nspec: {}\n'

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import trustme
 
-from flowyml_policy.canonical import digest
-from flowyml_policy.errors import (
+from flowyml_policy.documents.canonical import digest
+from flowyml_policy.errors.sources import (
     SourceAccessDenied,
     SourceChanged,
     SourceError,
@@ -23,10 +23,10 @@ from flowyml_policy.errors import (
     SourceUnreadable,
 )
 from flowyml_policy.records.provenance import Provenance
-from flowyml_policy.resolution.cache import ContentCache
-from flowyml_policy.resolution.http import HttpSource
-from flowyml_policy.resolution.search import StackSearch
-from flowyml_policy.resolution.source import FetchRules, SourceLimits
+from flowyml_policy.sources.http import HttpSource
+from flowyml_policy.sources.search import StackSearch
+from flowyml_policy.sources.source import FetchRules, SourceLimits
+from flowyml_policy.storage.cache import ContentCache
 
 STACK = b'apiVersion: flowyml/v1\nkind: StackDefinition\nmetadata: {name: prod, version: "1.0.0"}\nspec: {}\n'
 OTHER = STACK.replace(b"1.0.0", b"2.0.0")

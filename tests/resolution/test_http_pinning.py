@@ -14,17 +14,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flowyml_policy import PolicyEngine, PolicyUndecided, StackResolver
-from flowyml_policy.canonical import digest
-from flowyml_policy.errors import (
-    FlowymlPolicyError,
-    SourceChanged,
-    SourceRefused,
-    SourceUnreachable,
-    StackDrifted,
-)
-from flowyml_policy.lockfile import read_lockfile
-from flowyml_policy.pinning import Change, StackPinning
-from flowyml_policy.settings import load_settings
+from flowyml_policy.documents.canonical import digest
+from flowyml_policy.errors.lockfile import StackDrifted
+from flowyml_policy.errors.root import FlowymlPolicyError
+from flowyml_policy.errors.sources import SourceChanged, SourceRefused, SourceUnreachable
+from flowyml_policy.registry.local import LocalRegistry
+from flowyml_policy.resolution.lockfile import read_lockfile
+from flowyml_policy.resolution.pinning import Change, StackPinning
+from flowyml_policy.settings.loading import load_settings
 
 if TYPE_CHECKING:
     from tests.resolution.conftest import Server, StartServer
@@ -85,7 +82,8 @@ def configure(project: Path, server: Server, entry: str = "") -> None:
 
 
 def pinning() -> StackPinning:
-    return StackPinning(load_settings(), bundles=lambda: {"flowyml": "1"}, registry=None)
+    settings = load_settings()
+    return StackPinning(settings, bundles=lambda: {"flowyml": "1"}, registry=LocalRegistry(settings.audit_path))
 
 
 def program(*arguments: str) -> tuple[int, str, str]:

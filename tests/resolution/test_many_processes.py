@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import flowyml_policy
-from flowyml_policy.resolution.cache import ContentCache
-from flowyml_policy.resolution.git import GitSource
+from flowyml_policy.sources.git.source import GitSource
+from flowyml_policy.storage.cache import ContentCache
 
 PROCESSES = 16
 STACK = b'apiVersion: flowyml/v1\nkind: StackDefinition\nmetadata: {name: %s, version: "1.0.0"}\nspec: {}\n'
@@ -20,9 +20,9 @@ STACK = b'apiVersion: flowyml/v1\nkind: StackDefinition\nmetadata: {name: %s, ve
 READ = """
 import json, sys
 from pathlib import Path
-from flowyml_policy.resolution.cache import ContentCache
-from flowyml_policy.resolution.git import GitSource
-from flowyml_policy.resolution.search import StackSearch
+from flowyml_policy.storage.cache import ContentCache
+from flowyml_policy.sources.git.source import GitSource
+from flowyml_policy.sources.search import StackSearch
 
 url, ref, cache, names = sys.argv[1:]
 sys.stdin.read()

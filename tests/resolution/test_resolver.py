@@ -11,20 +11,22 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flowyml_policy import AuditStore, PolicyEngine, PolicyUndecided, StackDefinition, StackResolver
-from flowyml_policy.errors import (
-    EnvironmentUnknown,
+from flowyml_policy.errors.lockfile import StackDrifted
+from flowyml_policy.errors.root import UsageError
+from flowyml_policy.errors.settings import EnvironmentUnknown
+from flowyml_policy.errors.sources import (
     SourceChanged,
     SourceNotPinned,
     SourceRefMissing,
     SourceUnreachable,
     StackAmbiguous,
-    StackDrifted,
-    UsageError,
 )
-from flowyml_policy.lockfile import Lockfile, write_lockfile
-from flowyml_policy.records import PolicyChecked, Result, StackPin
-from flowyml_policy.resolution.source import FetchRules
-from flowyml_policy.settings import load_settings
+from flowyml_policy.records.events import PolicyChecked
+from flowyml_policy.records.pins import StackPin
+from flowyml_policy.records.result import Result
+from flowyml_policy.resolution.lockfile import Lockfile, write_lockfile
+from flowyml_policy.settings.loading import load_settings
+from flowyml_policy.sources.source import FetchRules
 
 if TYPE_CHECKING:
     from tests.resolution.conftest import GitHost, Repository, Server, StartServer
@@ -300,11 +302,11 @@ def test_paths_alone_load_nothing_that_fetches(project: Path) -> None:
     code = (
         "import sys; from flowyml_policy import PolicyEngine\n"
         "with PolicyEngine.from_project() as engine: print([one.outcome for one in engine.validate(['mine.yaml'])])\n"
-        "print(sorted(name for name in sys.modules if name.startswith(('flowyml_policy.resolution', 'http.client',"
-        " 'flowyml_policy.registry', 'flowyml_policy.stack_resolver', 'subprocess'))))"
+        "print(sorted(name for name in sys.modules if name.startswith(('flowyml_policy.resolution.resolver',"
+        " 'http.client', 'flowyml_policy.registry', 'flowyml_policy.sources', 'subprocess'))))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [
         "['allow']",
-        "['flowyml_policy.resolution', 'flowyml_policy.resolution.boundary', 'flowyml_policy.resolution.paths']",
+        "['flowyml_policy.sources', 'flowyml_policy.sources.local', 'flowyml_policy.sources.source']",
     ]

@@ -11,6 +11,9 @@ from typing import Protocol
 
 import pytest
 
+from flowyml_policy.settings.loading import load_settings
+from flowyml_policy.settings.settings import Settings
+
 _NOBODY = 65_534
 
 STACK = """\
@@ -41,6 +44,18 @@ environments:
   production: {stack: prod-gpu-large}
 policy:
   images: {inspect: "off"}
+"""
+
+PAGE = """\
+project:
+  name: fraud-detection
+  org: fintech-corp
+policies:
+  allowed_stacks: [prod-gpu-*, staging-*]
+  required_labels: [approved, team]
+  image_policy:
+    allowed_registries: [myregistry.azurecr.io, gcr.io/my-project]
+    required_labels: [maintainer, version]
 """
 
 
@@ -105,3 +120,34 @@ def limited_file_size() -> Iterator[Callable[[int], None]]:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture
+def page() -> str:
+    """The flowyml.yaml that FlowyML's guide shows."""
+    return PAGE
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project folder, which is the working directory."""
+    place = tmp_path / "project"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    return place
+
+
+@pytest.fixture
+def load(folder: Path) -> Callable[..., Settings]:
+    """Settings from the text of flowyml.yaml, and of the platform's file where `platform` is given."""
+
+    def loaded(text: str | bytes | None, *, platform: str | None = None, **environ: str) -> Settings:
+        if text is not None:
+            (folder / "flowyml.yaml").write_bytes(text.encode() if isinstance(text, str) else text)
+        system_file = folder.parent / "etc" / "settings.yaml"
+        if platform is not None:
+            system_file.parent.mkdir(exist_ok=True)
+            system_file.write_text(platform, encoding="utf-8")
+        return load_settings(environ={"HOME": "/home/ada", **environ}, system_file=system_file)
+
+    return loaded

@@ -8,20 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from flowyml_policy.audit import AuditStore
-from flowyml_policy.records import (
-    Decision,
-    DecisionRecord,
-    ErrorReport,
-    EvaluatorName,
-    Finding,
-    LocatedFinding,
-    Location,
-    Result,
-    Source,
-    StackName,
-    Waivers,
-)
+from flowyml_policy.audit.store import AuditStore
+from flowyml_policy.records.decision import Decision, Finding, Waivers
+from flowyml_policy.records.policy_input import Source
+from flowyml_policy.records.record import Location
+from flowyml_policy.records.result import DecisionRecord, ErrorReport, EvaluatorName, LocatedFinding, Result, StackName
 
 AT = "2026-11-20T10:00:00Z"
 

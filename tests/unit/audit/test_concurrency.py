@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from flowyml_policy.audit import AuditStore
-from flowyml_policy.errors import AuditUnreadable
-from flowyml_policy.records import DecisionRecord
+from flowyml_policy.audit.store import AuditStore
+from flowyml_policy.errors.audit import AuditUnreadable
+from flowyml_policy.records.result import DecisionRecord
 
 Make = Callable[..., DecisionRecord]
 

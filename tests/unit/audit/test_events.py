@@ -9,19 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from flowyml_policy.audit import AuditStore
-from flowyml_policy.audit.schema import MIGRATIONS
-from flowyml_policy.errors import AuditTooNew, AuditUnreadable, AuditUnwritable
-from flowyml_policy.records import (
-    DecisionRecord,
-    LastDecision,
-    NewEvent,
-    StackApplied,
-    StackLocked,
-    StackRetired,
-    StackUnlocked,
-)
-from flowyml_policy.storage import AUDIT, Database, Migration, Room, open_for_writing
+from flowyml_policy.audit.schema import AUDIT, MIGRATIONS
+from flowyml_policy.audit.store import AuditStore
+from flowyml_policy.errors.audit import AuditTooNew, AuditUnreadable, AuditUnwritable
+from flowyml_policy.records.events import NewEvent, StackApplied, StackLocked, StackRetired, StackUnlocked
+from flowyml_policy.records.registry import LastDecision
+from flowyml_policy.records.result import DecisionRecord
+from flowyml_policy.storage.database import Database
+from flowyml_policy.storage.migrations import Migration
+from flowyml_policy.storage.opening import open_for_writing
+from flowyml_policy.storage.schema import Room
 
 AT = "2026-11-23T10:00:00Z"
 DIGEST = "sha256:" + "7" * 64
@@ -207,7 +204,7 @@ def test_last_decisions_newest_that_is_not_hypothetical_counts(
 def test_last_decisions_audit_of_the_first_version_is_read_as_it_lies_and_migrated_by_the_next_writer(
     store: AuditStore, path: Path, record: Callable[..., DecisionRecord]
 ) -> None:
-    open_for_writing(path, MIGRATIONS[:1]).close()
+    open_for_writing(path, MIGRATIONS[:1], room=AUDIT).close()
     path.chmod(0o400)
     assert store.get_events() == []
     assert store.verify().ok

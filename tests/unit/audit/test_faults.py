@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flowyml_policy.audit import AuditStore
-from flowyml_policy.errors import AuditCorrupt, AuditError, AuditTooNew, AuditUnwritable
-from flowyml_policy.records import DecisionRecord
+from flowyml_policy.audit.store import AuditStore
+from flowyml_policy.errors.audit import AuditCorrupt, AuditError, AuditTooNew, AuditUnwritable
+from flowyml_policy.records.result import DecisionRecord
 
 Make = Callable[..., DecisionRecord]
 
@@ -185,7 +185,7 @@ def contents(path: Path) -> list[object]:
     with closing(sqlite3.connect(path)) as connection:
         connection.text_factory = bytes
         tables = ("events", "decisions", "findings")
-        return [connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables]  # noqa: S608  our names
+        return [connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables]
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from flowyml_policy.audit import AuditStore, StoredDecision
 from flowyml_policy.audit.chain import rows_digest, text_digest
+from flowyml_policy.audit.reading import StoredDecision
 from flowyml_policy.audit.schema import DECISION_COLUMNS, FINDING_COLUMNS
-from flowyml_policy.errors import AuditUnreadable, AuditUnwritable
-from flowyml_policy.records import DecisionRecord, Event, PolicyChecked, Recorder, StackValidated
+from flowyml_policy.audit.store import AuditStore
+from flowyml_policy.errors.audit import AuditUnreadable, AuditUnwritable
+from flowyml_policy.records.events import Event, PolicyChecked, StackValidated
+from flowyml_policy.records.protocols import Recorder
+from flowyml_policy.records.result import DecisionRecord
 
 Make = Callable[..., DecisionRecord]
 
@@ -109,9 +112,9 @@ def test_record_digests_of_the_event_can_be_recomputed_from_the_tables(
         store.record([record()])
         (checked,) = store.get_events(type="PolicyChecked")
     names = ", ".join(f'"{name}"' for name in DECISION_COLUMNS)
-    (decision,) = rows(path, f"SELECT {names} FROM decisions")  # noqa: S608  the schema's names
+    (decision,) = rows(path, f"SELECT {names} FROM decisions")
     names = ", ".join(f'"{name}"' for name in FINDING_COLUMNS)
-    findings = rows(path, f"SELECT {names} FROM findings ORDER BY position")  # noqa: S608  the schema's names
+    findings = rows(path, f"SELECT {names} FROM findings ORDER BY position")
     ((stored_input,),) = rows(path, "SELECT input FROM decisions")
     assert checked.payload["decision_sha256"] == rows_digest(decision)  # type: ignore[arg-type]  # cells of ours
     assert checked.payload["findings_sha256"] == rows_digest([list(row) for row in findings])  # type: ignore[arg-type]  # cells of ours

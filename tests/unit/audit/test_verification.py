@@ -12,12 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flowyml_policy.audit import AuditStore, Problem, Verification
 from flowyml_policy.audit.chain import GENESIS, event_hash
-from flowyml_policy.audit.schema import DECISION_COLUMNS, EVENT_COLUMNS, FINDING_COLUMNS, MIGRATIONS, TRIGGERS
-from flowyml_policy.errors import AuditUnreadable
-from flowyml_policy.records import DecisionRecord
-from flowyml_policy.storage import open_for_writing
+from flowyml_policy.audit.schema import AUDIT, DECISION_COLUMNS, EVENT_COLUMNS, FINDING_COLUMNS, MIGRATIONS, TRIGGERS
+from flowyml_policy.audit.store import AuditStore
+from flowyml_policy.audit.verification import Problem, Verification
+from flowyml_policy.errors.audit import AuditUnreadable
+from flowyml_policy.records.result import DecisionRecord
+from flowyml_policy.storage.opening import open_for_writing
 
 Make = Callable[..., DecisionRecord]
 
@@ -66,7 +67,7 @@ def test_verify_untouched_file_is_ok(written: Path) -> None:
 
 
 def test_verify_empty_audit_is_ok(path: Path) -> None:
-    open_for_writing(path, MIGRATIONS).close()
+    open_for_writing(path, MIGRATIONS, room=AUDIT).close()
     assert verify(path) == Verification(events=0, decisions=0, findings=0, head_seq=0, head_hash=GENESIS, problem=None)
 
 
@@ -86,7 +87,7 @@ def test_triggers_refuse_every_change(written: Path, table: str, change: str) ->
 def copied(table: str, of: int, **changes: str) -> str:
     """An INSERT of a row like that at `of`, some columns changed."""
     columns = ", ".join(changes.get(name, f'"{name}"') for name in TABLES[table])
-    return f"INSERT INTO {table} SELECT {columns} FROM {table} WHERE seq = {of}"  # noqa: S608  our names
+    return f"INSERT INTO {table} SELECT {columns} FROM {table} WHERE seq = {of}"
 
 
 EDITS = [
@@ -140,14 +141,14 @@ def test_verify_event_rewritten_with_its_hash_breaks_the_next_one(written: Path)
         row = list(connection.execute("SELECT * FROM events WHERE seq = 3").fetchone())
     row[6] = "eve"
     forged = event_hash(row[8], row[:8])
-    edit(written, f"UPDATE events SET actor = 'eve', hash = '{forged}' WHERE seq = 3")  # noqa: S608  our own hash
+    edit(written, f"UPDATE events SET actor = 'eve', hash = '{forged}' WHERE seq = 3")
     problem = verify(written).problem
     assert problem == Problem(seq=4, what="its prev_hash is not the hash of the event before it")
     assert str(problem) == "event 4: its prev_hash is not the hash of the event before it"
 
 
 def test_verify_cut_off_tail_is_what_it_cannot_prove(written: Path) -> None:
-    edit(written, *(f"DELETE FROM {table} WHERE seq = 7" for table in TABLES))  # noqa: S608  our names
+    edit(written, *(f"DELETE FROM {table} WHERE seq = 7" for table in TABLES))
     verification = verify(written)
     assert (verification.ok, verification.head_seq) == (True, 6)
 
@@ -226,7 +227,7 @@ odd_cells = (
 def contents(connection: sqlite3.Connection) -> list[list[tuple[object, ...]]]:
     """All rows, texts told apart from blobs."""
     connection.text_factory = lambda raw: ("text", raw)
-    return [connection.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES]  # noqa: S608  our names
+    return [connection.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES]
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -238,11 +239,11 @@ def test_verify_any_single_field_edit_of_any_row_is_found(copies: Callable[[], P
     key = "seq * 100 + position" if table == "findings" else "seq"
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         before = contents(connection)
-        row = data.draw(st.sampled_from([row[0] for row in connection.execute(f"SELECT {key} FROM {table}")]))  # noqa: S608  our names
+        row = data.draw(st.sampled_from([row[0] for row in connection.execute(f"SELECT {key} FROM {table}")]))
         for name in TRIGGERS:
             connection.execute(f"DROP TRIGGER {name}")
         with suppress(sqlite3.IntegrityError):  # what SQLite itself refuses changes nothing
-            connection.execute(f'UPDATE {table} SET "{column}" = ? WHERE {key} = {row}', [data.draw(odd_cells)])  # noqa: S608  our names
+            connection.execute(f'UPDATE {table} SET "{column}" = ? WHERE {key} = {row}', [data.draw(odd_cells)])
         for sql in TRIGGERS.values():
             connection.execute(sql)
         edited = contents(connection) != before

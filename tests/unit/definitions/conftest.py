@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flowyml_policy.records import Source
+from flowyml_policy.records.policy_input import Source
 
 TEXT = """\
 # A GPU stack

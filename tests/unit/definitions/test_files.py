@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from flowyml_policy.canonical import digest
-from flowyml_policy.definitions import find_files, local_source, read_definitions, read_file
-from flowyml_policy.definitions.files import is_missing
-from flowyml_policy.errors import DefinitionInvalid, NoStacksFound, SourceUnreadable
-from flowyml_policy.records import Source
+from flowyml_policy.definitions.files import find_files, local_source
+from flowyml_policy.definitions.stack import read_definitions
+from flowyml_policy.documents.canonical import digest
+from flowyml_policy.documents.reader import Limits
+from flowyml_policy.errors.definitions import DefinitionInvalid, NoStacksFound
+from flowyml_policy.errors.sources import SourceUnreadable
+from flowyml_policy.records.policy_input import Source
+from flowyml_policy.system.files import is_missing, read_file
 
 
 def make(folder: Path, *names: str) -> None:
@@ -89,7 +92,7 @@ def test_broken_link_in_a_folder_is_found_and_unreadable_fails_closed(tmp_path: 
     [path] = find_files(tmp_path)
 
     with pytest.raises(SourceUnreadable, match=r"cannot read .*broken\.yaml: "):
-        read_file(path)
+        read_file(path, most=Limits().size)
 
 
 def test_find_files_of_a_link_that_cannot_be_followed_gives_it_and_what_is_beside_it(
@@ -177,7 +180,7 @@ def test_find_files_of_what_cannot_be_reached_is_that_file_which_cannot_be_read_
     path = open_folder / "closed" / "b.yaml"
     assert find_files(path) == [path]
     with pytest.raises(SourceUnreadable, match="Permission denied"):
-        read_file(path)
+        read_file(path, most=Limits().size)
 
 
 def test_is_missing_is_what_is_known_not_to_be_there(tmp_path: Path) -> None:
@@ -199,12 +202,12 @@ def test_find_files_of_a_folder_that_cannot_be_listed_fails_closed(open_folder: 
 @pytest.mark.usefixtures("_closed", "_as_nobody")
 def test_read_file_without_permission_fails_closed(open_folder: Path) -> None:
     with pytest.raises(SourceUnreadable, match=r"cannot read .*closed\.yaml: Permission denied"):
-        read_file(open_folder / "closed.yaml")
+        read_file(open_folder / "closed.yaml", most=Limits().size)
 
 
 def test_read_file_of_a_file_gives_its_bytes_and_source(tmp_path: Path) -> None:
     make(tmp_path, "a.yaml")
-    data = read_file(tmp_path / "a.yaml")
+    data = read_file(tmp_path / "a.yaml", most=Limits().size)
 
     assert data == b"a: 1\n"
     assert local_source(tmp_path / "a.yaml", data) == Source(
@@ -215,7 +218,7 @@ def test_read_file_of_a_file_gives_its_bytes_and_source(tmp_path: Path) -> None:
 def test_read_file_of_a_huge_file_gives_enough_to_refuse_it(tmp_path: Path) -> None:
     path = tmp_path / "huge.yaml"
     path.write_bytes(b"a: 1\n" * 2_000_000)
-    data = read_file(path)
+    data = read_file(path, most=Limits().size)
     source = local_source(path, data)
     [invalid] = read_definitions(data, "huge.yaml", source)
 
@@ -227,7 +230,7 @@ def test_read_file_of_a_huge_file_gives_enough_to_refuse_it(tmp_path: Path) -> N
 
 def test_read_file_of_a_folder_fails_closed(tmp_path: Path) -> None:
     with pytest.raises(SourceUnreadable, match="not a regular file"):
-        read_file(tmp_path)
+        read_file(tmp_path, most=Limits().size)
 
 
 def test_read_file_of_a_pipe_fails_closed_without_waiting(tmp_path: Path) -> None:
@@ -235,7 +238,7 @@ def test_read_file_of_a_pipe_fails_closed_without_waiting(tmp_path: Path) -> Non
     [path] = find_files(tmp_path)
 
     with pytest.raises(SourceUnreadable, match="not a regular file"):
-        read_file(path)
+        read_file(path, most=Limits().size)
 
 
 @pytest.mark.parametrize("name", ["absent.yaml", "nul\0.yaml", "a.yaml/b.yaml", "x" * 300])
@@ -243,4 +246,4 @@ def test_read_file_of_what_cannot_be_opened_fails_closed(tmp_path: Path, name: s
     make(tmp_path, "a.yaml")
 
     with pytest.raises(SourceUnreadable, match="cannot read "):
-        read_file(tmp_path / name)
+        read_file(tmp_path / name, most=Limits().size)

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from flowyml_policy.definitions import StackDefinition, stack_json_schema
+from flowyml_policy.definitions.json_schema import stack_json_schema
 from flowyml_policy.definitions.model import KNOWN_KEYS, SAFE_NAME
-from flowyml_policy.errors import DefinitionInvalid
+from flowyml_policy.definitions.stack import StackDefinition
+from flowyml_policy.errors.definitions import DefinitionInvalid
 
 VALIDATOR = Draft202012Validator(stack_json_schema())
 

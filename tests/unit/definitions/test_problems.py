@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from flowyml_policy.definitions import StackDefinition, read_definitions
-from flowyml_policy.errors import DefinitionInvalid
-from flowyml_policy.records import Source
+from flowyml_policy.definitions.stack import StackDefinition, read_definitions
+from flowyml_policy.errors.definitions import DefinitionInvalid
+from flowyml_policy.records.policy_input import Source
 
 HEAD = "apiVersion: flowyml/v1\nkind: StackDefinition\n"
 NAMED = f"{HEAD}metadata: {{name: a}}\n"

@@ -15,13 +15,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from flowyml_policy.canonical import canonical_digest
-from flowyml_policy.definitions import StackDefinition, read_definitions, schema_b_json_schema
+from flowyml_policy.definitions.json_schema import schema_b_json_schema
 from flowyml_policy.definitions.model import SAFE_NAME
 from flowyml_policy.definitions.schema_b import LEVELS, PLACES, snake
-from flowyml_policy.errors import DefinitionInvalid, SchemaTooNarrow
-from flowyml_policy.normaliser import DEPLOYER_PATH, IMAGE_PATH
-from flowyml_policy.records import Location, Source
+from flowyml_policy.definitions.stack import StackDefinition, read_definitions
+from flowyml_policy.documents.canonical import canonical_digest
+from flowyml_policy.errors.definitions import DefinitionInvalid, SchemaTooNarrow
+from flowyml_policy.images.named import DEPLOYER_PATH, IMAGE_PATH
+from flowyml_policy.records.policy_input import Source
+from flowyml_policy.records.record import Location
 
 TEXT = """\
 apiVersion: flowyml.io/v1

@@ -14,10 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from flowyml_policy.canonical import canonical_digest, digest
-from flowyml_policy.definitions import LOCAL_STACK, StackDefinition, read_definitions
-from flowyml_policy.errors import DefinitionInvalid, SourceUnreadable, YamlInvalid
-from flowyml_policy.records import Location, Source
+from flowyml_policy.definitions.builtin import LOCAL_STACK
+from flowyml_policy.definitions.stack import StackDefinition, read_definitions
+from flowyml_policy.documents.canonical import canonical_digest, digest
+from flowyml_policy.errors.definitions import DefinitionInvalid
+from flowyml_policy.errors.documents import YamlInvalid
+from flowyml_policy.errors.sources import SourceUnreadable
+from flowyml_policy.records.policy_input import Source
+from flowyml_policy.records.record import Location
 
 HEAD: dict[str, Any] = {"apiVersion": "flowyml/v1", "kind": "StackDefinition"}
 MINIMAL = "apiVersion: flowyml/v1\nkind: StackDefinition\nmetadata: {name: a}\nspec: {}\n"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flowyml_policy.definitions import StackDefinition, definition_yaml
-from flowyml_policy.strict_yaml.characters import hidden_in_value, unseen_in_key
+from flowyml_policy.definitions.stack import StackDefinition
+from flowyml_policy.definitions.text import definition_yaml
+from flowyml_policy.documents.characters import hidden_in_value, unseen_in_key
 
 STACK = """\
 spec:

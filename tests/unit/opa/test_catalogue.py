@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flowyml_policy.errors import PolicyInvalid
+from flowyml_policy.errors.opa import PolicyInvalid
 from flowyml_policy.opa.catalogue import check_loaded, make_catalogue
 from flowyml_policy.opa.library import load
 from flowyml_policy.records.record import Json

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flowyml_policy.errors import OpaDeadlineExceeded
+from flowyml_policy.errors.opa import OpaDeadlineExceeded
 from flowyml_policy.opa.command import run, run_child
 
 FAILING = "package p\n\ntest_no if false\n"

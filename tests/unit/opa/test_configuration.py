@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from flowyml_policy.errors import FeatureUnavailable, FlowymlPolicyError, OpaStartFailed, PolicyInvalid
+from flowyml_policy.errors.opa import OpaStartFailed, PolicyInvalid
+from flowyml_policy.errors.root import FlowymlPolicyError
+from flowyml_policy.errors.settings import FeatureUnavailable
 from flowyml_policy.opa.configuration import BundleSource, Configuration, check_roots, read_configuration
 
 ROOT = Path("/projects/fraud")

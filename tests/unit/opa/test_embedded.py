@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from flowyml_policy.errors import FeatureUnavailable, OpaEvaluationFailed, OpaStartFailed, PolicyInvalid
+from flowyml_policy.errors.opa import OpaEvaluationFailed, OpaStartFailed, PolicyInvalid
+from flowyml_policy.errors.settings import FeatureUnavailable
 from flowyml_policy.opa.command import run_child
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
 from tests.contract.conftest import MAIN, document, manifest, policy, write

@@ -8,9 +8,15 @@ from typing import Any
 
 import pytest
 
-from flowyml_policy.errors import OpaAnswerInvalid, OpaDeadlineExceeded, OpaError, OpaEvaluationFailed, OpaUnavailable
+from flowyml_policy.errors.opa import (
+    OpaAnswerInvalid,
+    OpaDeadlineExceeded,
+    OpaError,
+    OpaEvaluationFailed,
+    OpaUnavailable,
+)
 from flowyml_policy.opa.evaluator import OpaEvaluator
-from flowyml_policy.records import GlobProblem
+from flowyml_policy.records.result import GlobProblem
 from tests.contract.conftest import document
 
 SOUND = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flowyml_policy.errors import OpaEvaluationFailed, OpaStartFailed, OpaUnavailable, OpaUndefined
+from flowyml_policy.errors.opa import OpaEvaluationFailed, OpaStartFailed, OpaUnavailable, OpaUndefined
 from flowyml_policy.opa.library import Library, load
 from flowyml_policy.version import VERSION
 from tests.contract.conftest import policy, write

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flowyml_policy.errors import PolicyInvalid
+from flowyml_policy.errors.opa import PolicyInvalid
 from flowyml_policy.opa import library, shipped
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
 
@@ -72,7 +72,7 @@ def test_start_early_without_a_library_leaves_the_reason_to_whoever_needs_it() -
         "from flowyml_policy.opa import library, shipped\n"
         "library.load.__defaults__ = (Path('/no/such/library.so'),)\n"
         "shipped.start_early()\n"
-        "from flowyml_policy.errors import OpaUnavailable\n"
+        "from flowyml_policy.errors.opa import OpaUnavailable\n"
         "from flowyml_policy.opa.embedded import EmbeddedEvaluator\n"
         "try:\n"
         "    EmbeddedEvaluator()\n"

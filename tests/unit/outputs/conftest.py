@@ -7,7 +7,9 @@ from typing import Literal, Protocol
 
 import pytest
 
-from flowyml_policy.records import ErrorReport, LocatedFinding, Location, Result, Source, StackName
+from flowyml_policy.records.policy_input import Source
+from flowyml_policy.records.record import Location
+from flowyml_policy.records.result import ErrorReport, LocatedFinding, Result, StackName
 
 Outcome = Literal["allow", "deny", "error"]
 

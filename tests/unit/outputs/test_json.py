@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from flowyml_policy.errors import AuditUnwritable
+from flowyml_policy.errors.audit import AuditUnwritable
 from flowyml_policy.outputs import open_output, show
-from flowyml_policy.outputs.screen import Screen
-from flowyml_policy.records import ErrorReport, Result, Summary
+from flowyml_policy.outputs.terminal import Screen
+from flowyml_policy.records.result import ErrorReport, Result, Summary
 
 
 def written(results: Iterator[Result]) -> str:

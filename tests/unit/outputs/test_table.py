@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from flowyml_policy.errors import AuditUnwritable
+from flowyml_policy.errors.audit import AuditUnwritable
 from flowyml_policy.outputs import open_output, show
-from flowyml_policy.outputs.screen import Screen
-from flowyml_policy.outputs.table import FEW, LONGEST
-from flowyml_policy.records import Result
+from flowyml_policy.outputs.formats.table import FEW, LONGEST
+from flowyml_policy.outputs.terminal import Screen
+from flowyml_policy.records.result import Result
 
 
 def written(results: Iterable[Result], *, width: int = 80, fail_on_warn: bool = False) -> str:

@@ -8,9 +8,11 @@ from typing import Protocol
 
 import pytest
 
-from flowyml_policy.definitions import StackDefinition
-from flowyml_policy.records import NewStack, Source
-from flowyml_policy.registry import LocalRegistry, new_stack
+from flowyml_policy.definitions.stack import StackDefinition
+from flowyml_policy.records.policy_input import Source
+from flowyml_policy.records.registry import NewStack
+from flowyml_policy.registry.local import LocalRegistry
+from flowyml_policy.registry.registrable import new_stack
 from tests.registry_server import RegistryServer, serving
 
 AT = "2026-11-23T10:00:00Z"

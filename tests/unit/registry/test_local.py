@@ -10,38 +10,40 @@ from pathlib import Path
 
 import pytest
 
-from flowyml_policy.audit import AuditStore
-from flowyml_policy.canonical import canonical_digest
-from flowyml_policy.definitions import StackDefinition
-from flowyml_policy.errors import (
+from flowyml_policy.audit.store import AuditStore
+from flowyml_policy.definitions.stack import StackDefinition
+from flowyml_policy.definitions.text import difference
+from flowyml_policy.documents.canonical import canonical_digest
+from flowyml_policy.errors.references import VersionMalformed
+from flowyml_policy.errors.registry import (
     RegistryCorrupt,
     RegistryTooNew,
     RegistryUnreadable,
     RegistryUnwritable,
     StackUnknown,
     StackUnregistrable,
-    VersionMalformed,
     VersionRetired,
     VersionTaken,
     VersionUnknown,
 )
-from flowyml_policy.mask import mask_value
-from flowyml_policy.records import (
+from flowyml_policy.mask.value import mask_value
+from flowyml_policy.records.events import NewEvent, StackApplied
+from flowyml_policy.records.policy_input import Source
+from flowyml_policy.records.protocols import StackRegistry
+from flowyml_policy.records.registry import (
     AlreadyThere,
     LastDecision,
-    NewEvent,
     NewStack,
     Registered,
     RegisteredStack,
     Retirement,
-    Source,
-    StackApplied,
-    StackRegistry,
 )
-from flowyml_policy.registry import LocalRegistry, new_stack
-from flowyml_policy.registry.difference import difference
+from flowyml_policy.registry.local import LocalRegistry
+from flowyml_policy.registry.registrable import new_stack
 from flowyml_policy.registry.schema import MIGRATIONS, REGISTRY
-from flowyml_policy.storage import Migration, Transaction, open_for_writing
+from flowyml_policy.storage.database import Transaction
+from flowyml_policy.storage.migrations import Migration
+from flowyml_policy.storage.opening import open_for_writing
 
 Make = Callable[..., NewStack]
 PutAll = Callable[..., None]
@@ -390,9 +392,9 @@ def test_get_edited_row_fails_closed(registry: LocalRegistry, path: Path, stack:
     registry.close()
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-            connection.execute(f"UPDATE stacks SET {change}")  # noqa: S608  this test's own
+            connection.execute(f"UPDATE stacks SET {change}")
         connection.execute("DROP TRIGGER stacks_refuse_update")
-        connection.execute(f"UPDATE stacks SET {change}")  # noqa: S608  this test's own
+        connection.execute(f"UPDATE stacks SET {change}")
     with pytest.raises(RegistryCorrupt):
         registry.get("prod-gpu")
 

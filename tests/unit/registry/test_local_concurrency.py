@@ -13,11 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from flowyml_policy.audit import AuditStore
-from flowyml_policy.errors import RegistryError, VersionTaken
-from flowyml_policy.records import NewEvent, NewStack, Registered, StackApplied
-from flowyml_policy.registry import LocalRegistry
-from flowyml_policy.storage import Transaction
+from flowyml_policy.audit.store import AuditStore
+from flowyml_policy.errors.registry import RegistryError, VersionTaken
+from flowyml_policy.records.events import NewEvent, StackApplied
+from flowyml_policy.records.registry import NewStack, Registered
+from flowyml_policy.registry.local import LocalRegistry
+from flowyml_policy.storage.database import Transaction
 
 PROCESSES: Final = 16
 PUTS: Final = 50

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import trustme
 
-from flowyml_policy.errors import RegistryUnreachable
-from flowyml_policy.registry import RemoteRegistry
-from flowyml_policy.settings import load_settings
-from flowyml_policy.stack_resolver import open_registry
+from flowyml_policy.errors.registry import RegistryUnreachable
+from flowyml_policy.registry.opening import open_registry
+from flowyml_policy.registry.remote import RemoteRegistry
+from flowyml_policy.settings.loading import load_settings
 from tests.unit.registry.conftest import make_stack
 
 PutAll = Callable[..., None]

@@ -12,22 +12,24 @@ from typing import Any
 import pytest
 import trustme
 
-from flowyml_policy.canonical import canonical_digest
-from flowyml_policy.errors import (
+from flowyml_policy.documents.canonical import canonical_digest
+from flowyml_policy.errors.references import VersionMalformed
+from flowyml_policy.errors.registry import (
     RegistryAccessDenied,
     RegistryAnswerInvalid,
     RegistryError,
     RegistryUnreachable,
     StackUnknown,
     StackUnregistrable,
-    VersionMalformed,
     VersionRetired,
     VersionTaken,
     VersionUnknown,
 )
-from flowyml_policy.records import AlreadyThere, NewStack, Registered, RegisteredStack, Retirement, StackRegistry
-from flowyml_policy.registry import LocalRegistry, RemoteRegistry
-from flowyml_policy.resolution.cache import ContentCache
+from flowyml_policy.records.protocols import StackRegistry
+from flowyml_policy.records.registry import AlreadyThere, NewStack, Registered, RegisteredStack, Retirement
+from flowyml_policy.registry.local import LocalRegistry
+from flowyml_policy.registry.remote import RemoteRegistry
+from flowyml_policy.storage.cache import ContentCache
 from tests.registry_server import answering
 
 Make = Callable[..., NewStack]

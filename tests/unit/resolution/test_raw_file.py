@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowyml_policy.resolution.raw_file import RawFile, raw_file
+from flowyml_policy.resolution.repository import RawFile, raw_file
 
 GITHUB = "https://github.com/org/stacks"
 FILE = ("v1", "stacks", "gpu.yaml")

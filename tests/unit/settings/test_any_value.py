@@ -12,9 +12,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowyml_policy.errors import SettingsInvalid
-from flowyml_policy.settings import Settings, load_settings, settings_json_schema
-from flowyml_policy.settings.scalars import BadValue, duration, file_path, git_ref, label_requirement, text, url
+from flowyml_policy.decision.unsupported import unsupported
+from flowyml_policy.errors.settings import SettingsInvalid
+from flowyml_policy.references.url import BadValue, file_path, git_ref, text, url
+from flowyml_policy.settings.json_schema import settings_json_schema
+from flowyml_policy.settings.loading import load_settings
+from flowyml_policy.settings.settings import Settings
+from flowyml_policy.settings.types import duration, label_requirement
 
 SCALARS = (
     st.none()
@@ -78,7 +82,7 @@ def test_any_value_under_any_key_is_read_or_refused(path: tuple[str, ...], value
     settings = _read(json.dumps(value))
     if settings is not None:
         for command in ("validate", "apply", "run", "policy", "new"):
-            assert all(missing.error().exit_code == 3 for missing in settings.unsupported(command))
+            assert all(missing.error().exit_code == 3 for missing in unsupported(settings, command))
 
 
 @given(value=VALUES, name=st.text(max_size=8), kind=st.sampled_from(["local", "github", "git", "http", "registry"]))

@@ -8,16 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from flowyml_policy.errors import EnvironmentUnknown, FlowymlPolicyError, SettingsInvalid, UsageError
-from flowyml_policy.records import Location
-from flowyml_policy.settings import (
-    EnvironmentSettings,
-    PoliciesSection,
-    PolicySection,
-    ProjectIdentity,
-    Settings,
-    load_settings,
-)
+from flowyml_policy.errors.root import FlowymlPolicyError, UsageError
+from flowyml_policy.errors.settings import EnvironmentUnknown, SettingsInvalid
+from flowyml_policy.records.record import Location
+from flowyml_policy.settings.loading import load_settings
+from flowyml_policy.settings.policy_section import PolicySection
+from flowyml_policy.settings.project_file import EnvironmentSettings, PoliciesSection, ProjectIdentity
+from flowyml_policy.settings.settings import Settings
 
 Load = Callable[..., Settings]
 Refused = Callable[..., str]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from flowyml_policy.settings import Settings
+from flowyml_policy.settings.settings import Settings
 
 Load = Callable[..., Settings]
 Refused = Callable[..., str]

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from flowyml_policy.errors import SettingsInvalid
-from flowyml_policy.records import Location
-from flowyml_policy.settings import Settings, load_settings, state_directory, user_audit_file
+from flowyml_policy.errors.settings import SettingsInvalid
+from flowyml_policy.records.record import Location
+from flowyml_policy.settings.loading import load_settings
+from flowyml_policy.settings.settings import Settings
+from flowyml_policy.system.directories import state_directory, user_audit_file
 
 Load = Callable[..., Settings]
 Refused = Callable[..., str]

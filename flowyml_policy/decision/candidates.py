@@ -1,0 +1,256 @@
+"""Definitions that are named by path: files, folders, standard input.
+
+Rules of this room:
+- A path that does not exist is the caller's mistake and is refused before anything is judged; everything else that
+  goes wrong belongs to one candidate and never hides the others.
+- A link inside the project may not lead out of it (see Boundary); what is outside may be named.
+- Files are read in sorted order, one at a time, and never held: a folder of any size needs the memory of one file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import chain, groupby, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+from flowyml_policy.definitions.files import find_files, local_source
+from flowyml_policy.definitions.stack import StackDefinition, read_definitions
+from flowyml_policy.documents.canonical import digest
+from flowyml_policy.documents.reader import Limits
+from flowyml_policy.errors.definitions import NoStacksFound
+from flowyml_policy.errors.references import ReferenceMalformed
+from flowyml_policy.errors.root import FlowymlPolicyError, UsageError
+from flowyml_policy.errors.settings import EnvironmentUnknown
+from flowyml_policy.errors.sources import SourceError, SourceUnreadable
+from flowyml_policy.records.policy_input import Source
+from flowyml_policy.references.arguments import STDIN, is_reference, looks_like_path, other_than_path
+from flowyml_policy.sources.local import Boundary
+from flowyml_policy.system.files import is_missing, read_file
+
+if TYPE_CHECKING:
+    from flowyml_policy.records.provenance import SourceKind
+    from flowyml_policy.resolution.explanation import Explanation
+    from flowyml_policy.resolution.resolver import StackResolver
+
+Content: TypeAlias = StackDefinition | FlowymlPolicyError
+"""A definition, or why there is none."""
+
+
+class Candidate(NamedTuple):
+    """One document that might be a stack: where it came from, and the definition or why there is none.
+
+    `reference` is what named it, where that was no path.
+    """
+
+    source: Source
+    content: Content
+    reference: str | None = None
+
+
+def read_candidates(
+    paths: Sequence[str], *, project: Path, stdin: bytes | None = None, skip: Collection[Path] = ()
+) -> Iterator[Candidate]:
+    """Every document under `paths`, in order; `-` stands for `stdin`, `skip` names files that folders leave out.
+
+    `project` is the folder that its own links may not lead out of. Raises UsageError for a path that does not exist, at
+    the call and before the first candidate.
+    """
+    require_existing(paths, stdin=stdin)
+    return _candidates(paths, project, stdin, skip)
+
+
+def require_existing(paths: Sequence[str], *, stdin: bytes | None = None) -> None:
+    """Raise UsageError for one of `paths` that does not exist, and for `-` where there is no `stdin`."""
+    for path in paths:
+        if path == STDIN and stdin is None:
+            raise UsageError("`-` was named, but there is no standard input", advice="pipe the definition in")
+        if path != STDIN and is_missing(path):
+            advice = other_than_path(path) or "name an existing path"
+            raise UsageError(f"there is no such file or folder: {path or repr(path)}", advice=advice)
+
+
+def _candidates(
+    paths: Sequence[str], project: Path, stdin: bytes | None, skip: Collection[Path]
+) -> Iterator[Candidate]:
+    for path in paths:
+        if path == STDIN:
+            data = stdin or b""
+            yield from _documents(data, Source(kind="stdin", uri=STDIN, digest=digest(data)))
+            continue
+        named = Path(path)
+        unlisted: list[SourceUnreadable] = []
+        try:
+            Boundary(named, project).inside(named)
+            files = find_files(named, skip=skip, unlisted=unlisted)
+        except (NoStacksFound, SourceError) as error:
+            yield Candidate(_unread(named), error)
+            continue
+        for file in files:
+            yield from _file(file)
+        for unreadable in unlisted:
+            yield Candidate(_unread(named), unreadable)
+
+
+def _file(file: Path) -> Iterator[Candidate]:
+    try:
+        data = read_file(file, most=Limits().size)
+    except SourceUnreadable as error:
+        yield Candidate(_unread(file), error)
+        return
+    yield from _documents(data, local_source(file, data))
+
+
+def _documents(data: bytes, source: Source) -> Iterator[Candidate]:
+    for content in read_definitions(data, source.uri, source):
+        yield Candidate(source, content)
+
+
+def _unread(path: Path) -> Source:
+    """The source of something that could not be read: its address, and no digest."""
+    return local_source(path, b"").model_copy(update={"digest": None})
+
+
+OpenResolver: TypeAlias = Callable[[], "StackResolver"]
+
+_RAISED: Final = (UsageError, EnvironmentUnknown)
+"""What is wrong with the call, and not with one stack."""
+
+
+def read_named(
+    named: Sequence[str],
+    *,
+    open_resolver: OpenResolver,
+    project: Path,
+    environment: str | None = None,
+    stdin: bytes | None = None,
+    skip: Collection[Path] = (),
+) -> Iterator[Candidate]:
+    """Every document that `named` means, paths and references, in order; `-` stands for `stdin`.
+
+    References are resolved as for `environment`; links of the folder `project` may not lead out of it. Raises
+    UsageError for a path that does not exist, at the call.
+    """
+    groups = [(of_references, list(group)) for of_references, group in groupby(named, key=is_reference)]
+    if not any(of_references for of_references, _ in groups):
+        return read_candidates(named, project=project, stdin=stdin, skip=skip)
+    read = {
+        number: read_candidates(group, project=project, stdin=stdin, skip=skip)
+        for number, (of_references, group) in enumerate(groups)
+        if not of_references
+    }
+
+    def candidates() -> Iterator[Candidate]:
+        with open_resolver() as resolver:
+            parts = (
+                read.get(number) or (_resolved(resolver, one, environment) for one in group)
+                for number, (_, group) in enumerate(groups)
+            )
+            yield from chain.from_iterable(parts)
+
+    return candidates()
+
+
+def read_one(stack: object, *, open_resolver: OpenResolver, project: Path, environment: str | None = None) -> Candidate:
+    """The one document that `stack` means; None stands for the chain. A path is read as `read_named` reads it.
+
+    Raises UsageError for a path that does not exist or holds more than one document, and for an object that is no
+    stack; EnvironmentUnknown.
+    """
+    if isinstance(stack, StackDefinition):
+        return Candidate(stack.source, stack)
+    if isinstance(stack, Path) or (isinstance(stack, str) and looks_like_path(stack)):
+        return _only(str(stack), project)
+    with open_resolver() as resolver:
+        return _resolved(resolver, stack, environment)
+
+
+def read_argument(word: str, *, stdin: bytes | None = None) -> str | Path | StackDefinition:
+    """What an argument means that names one stack, as a resolver takes it: a reference, a path, or what `stdin` holds.
+
+    Raises UsageError for a path that does not exist and for standard input that holds more than one document, and
+    whatever is wrong with the definition in standard input.
+    """
+    if is_reference(word):
+        return word
+    if word != STDIN:
+        require_existing([word])
+        return Path(word)
+    content = _only(STDIN, Path(), stdin).content
+    if isinstance(content, FlowymlPolicyError):
+        raise content
+    return content
+
+
+def exact_version(reference: str) -> tuple[str, str]:
+    """The name and the version that `name@version` writes. Raises UsageError, ReferenceMalformed."""
+    from flowyml_policy.references.stack import parse_stack_reference
+    from flowyml_policy.references.stack_values import NameReference, RegistryReference
+
+    parsed = parse_stack_reference(reference)
+    if isinstance(parsed, NameReference | RegistryReference) and parsed.wanted and parsed.wanted[0] not in "^~":
+        return parsed.name, parsed.wanted
+    name = parsed.name if isinstance(parsed, NameReference | RegistryReference) else "NAME"
+    raise UsageError(
+        f"{reference!r} names no one version of a stack",
+        advice=f"write {name}@VERSION; `flowyml-policy stack list --all-versions` shows what is registered",
+    )
+
+
+def hidden_stacks(words: Iterable[str], *, open_resolver: OpenResolver) -> Iterator[tuple[str, str]]:
+    """Each of `words` that is read as a path and is also what a stack is called, with how to write that stack.
+
+    Only this machine is looked at, and what cannot be read there hides nothing: paths must do without both.
+    """
+    both = [word for word in words if word != STDIN and not looks_like_path(word) and not is_reference(word)]
+    if not both:
+        return
+    with open_resolver() as resolver:
+        for word in both:
+            written = resolver.otherwise(word)
+            if written is not None:
+                yield word, written
+
+
+def _only(path: str, project: Path, stdin: bytes | None = None) -> Candidate:
+    """The one document at `path`. Raises UsageError for more than one."""
+    candidates = list(islice(read_candidates([path], project=project, stdin=stdin), 2))
+    if len(candidates) > 1:
+        what = "standard input" if path == STDIN else path
+        raise UsageError(f"{what} holds more than one document", advice="name one that holds one stack")
+    return candidates[0]
+
+
+def _resolved(resolver: StackResolver, stack: object, environment: str | None) -> Candidate:
+    """What a reference, an object or the chain comes to."""
+    told = resolver.explain(stack, environment)
+    if told.resolved is not None:
+        return Candidate(told.resolved.definition.source, told.resolved.definition, told.resolved.reference)
+    if told.error is None or isinstance(told.error, _RAISED):
+        raise told.error or UsageError(f"nothing came of {stack!r}")
+    return Candidate(_unresolved(resolver, told, stack), told.error)
+
+
+def _unresolved(resolver: StackResolver, told: Explanation, stack: object) -> Source:
+    """The source of something that was not found: what it was called."""
+    if stack is not None and not isinstance(stack, str):
+        return Source(kind="object", uri=f"object:{type(stack).__module__}.{type(stack).__name__}")
+    named = next((step.found for step in told.steps if step.verdict == "broken"), None) or ""
+    return Source(kind=_kind_of(named, resolver), uri=named if named.strip() else "no name")
+
+
+def _kind_of(named: str, resolver: StackResolver) -> SourceKind:
+    """Where `named` would have come from; the registry is the last place in which a name is looked up."""
+    from flowyml_policy.references.stack import parse_stack_reference
+    from flowyml_policy.references.stack_values import NameReference
+    from flowyml_policy.sources.entries import reference_of
+
+    if looks_like_path(named):
+        return "local"
+    try:
+        reference = parse_stack_reference(named)
+    except ReferenceMalformed:
+        return "registry"
+    if isinstance(reference, NameReference) and reference.name in resolver.settings.stacks:
+        reference = reference_of(resolver.settings.stacks[reference.name], key=reference.name)
+    return reference.source_kind

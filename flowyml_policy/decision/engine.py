@@ -1,0 +1,384 @@
+"""The one way from a definition to a decision; command line, library and FlowyML call it and nothing below it.
+
+Rules of this room:
+- The order is fixed: definition, normalise, judge, record, answer. A decision is on disk before anybody hears it;
+  one that cannot be recorded is no decision.
+- Undecided is never allowed: every failure ends as outcome `error` or as PolicyUndecided, recorded where it can be.
+- One stack's failure never hides another's. What is wrong with the settings stops everything, before the first.
+- `evaluated_at` is taken once for each call, in UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from typing_extensions import Self
+
+from flowyml_policy.audit.store import AuditStore
+from flowyml_policy.decision import results as answers
+from flowyml_policy.decision.candidates import Candidate, read_named, read_one
+from flowyml_policy.decision.normaliser import Normaliser
+from flowyml_policy.decision.policy import load_policy, read_bundles, read_catalogue
+from flowyml_policy.decision.results import Answer, Call, Operation
+from flowyml_policy.decision.unsupported import require_images_readable, require_supported, unsupported
+from flowyml_policy.definitions.stack import StackDefinition
+from flowyml_policy.errors.audit import AuditError
+from flowyml_policy.errors.decision import PolicyDenied, PolicyUndecided
+from flowyml_policy.errors.definitions import DefinitionInvalid
+from flowyml_policy.errors.opa import OpaError
+from flowyml_policy.errors.root import FlowymlPolicyError, InternalError, UsageError
+from flowyml_policy.opa.unavailable import UnavailableEvaluator
+from flowyml_policy.records.decision import Decision
+from flowyml_policy.records.instant import utc_now
+from flowyml_policy.records.policy_input import Actor, PolicyInput
+from flowyml_policy.records.protocols import Evaluator, Recorder
+from flowyml_policy.records.result import Judgement, Result
+from flowyml_policy.resolution.pins import ProjectPins, require_pinned
+from flowyml_policy.settings.loading import load_settings
+from flowyml_policy.settings.settings import Settings
+from flowyml_policy.system.actor import current_actor
+
+if TYPE_CHECKING:
+    from flowyml_policy.records.decision import CatalogueEntry
+    from flowyml_policy.records.pins import StackPins
+    from flowyml_policy.resolution.resolver import StackResolver
+
+CHECKS = ("validate", "run")
+"""What a check can be for. Who registers a stack goes through `lifecycle`, which then does."""
+
+BATCH = 64
+"""How many decisions share one commit of the audit. None of them is told before it."""
+
+
+class _Ready(NamedTuple):
+    """One stack that can be judged."""
+
+    definition: StackDefinition
+    document: PolicyInput
+
+
+class PolicyEngine:
+    """Judges stacks by one project's settings. A context manager; safe from many threads.
+
+    Made by `from_project`, or, where the parts are at hand, from them: `evaluator` judges, `recorder` records, `pins`
+    are those of the project's lockfile. Closing the engine closes both of the former.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        evaluator: Evaluator,
+        recorder: Recorder,
+        actor: Actor,
+        pins: StackPins | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self.settings = settings
+        self._environ = environ
+        self.actor = actor
+        self._evaluator = evaluator
+        self._recorder = recorder
+        self._pins = ProjectPins.of(settings) if pins is None else pins
+        self._normaliser = Normaliser(settings, actor)
+        self._supported: set[tuple[str, tuple[str, ...]]] = set()
+
+    @classmethod
+    def from_project(
+        cls,
+        project: str | Path | None = None,
+        *,
+        rules: Sequence[str | Path] = (),
+        environ: Mapping[str, str] | None = None,
+    ) -> Self:
+        """The engine of the project in folder `project`, or of the one around the working directory (also for `.`).
+
+        `rules` are folders of project rules beside those of `policy.rules`. Raises SettingsInvalid,
+        FeatureUnavailable or UsageError. An OPA that cannot start raises nothing here: every stack is then
+        undecided, and recorded as such.
+        """
+        if not all(str(folder) for folder in rules):
+            raise UsageError("a folder of rules needs a name, and an empty text is none", advice="name the folder")
+        settings = load_settings(project=None if project is None else Path(project), environ=environ)
+        _require_loadable(settings)
+        return cls(
+            settings,
+            evaluator=_started(settings, [Path(folder) for folder in rules]),
+            recorder=AuditStore(settings.audit_path),
+            actor=current_actor(environ),
+            environ=environ,
+        )
+
+    def check(
+        self,
+        stack: object = None,
+        *,
+        environment: str | None = None,
+        operation: Operation = "run",
+    ) -> Decision:
+        """The decision on one stack, also when it denies. Recorded before it is returned.
+
+        `environment` is the one asked for; without it FLOWYML_ENV names it.
+
+        `stack` is whatever StackResolver takes: a definition, the path of a file that holds exactly one, a name, an
+        address, a FlowyML Stack, or nothing, for the stack that the environment or the settings name. Raises
+        PolicyUndecided where there is no decision; and, with nothing recorded, EnvironmentUnknown, and UsageError for
+        a path that does not exist or holds more than one document, and for an object that is no stack.
+        """
+        decision, _ = self._check(stack, environment, operation)
+        return decision
+
+    async def acheck(
+        self,
+        stack: object = None,
+        *,
+        environment: str | None = None,
+        operation: Operation = "run",
+    ) -> Decision:
+        """As `check`, without blocking the event loop. Raises PolicyUndecided, EnvironmentUnknown, UsageError alike."""
+        import asyncio
+
+        return await asyncio.to_thread(self.check, stack, environment=environment, operation=operation)
+
+    def require(
+        self,
+        stack: object = None,
+        *,
+        environment: str | None = None,
+        operation: Operation = "run",
+    ) -> Decision:
+        """As `check`, but a denial raises PolicyDenied, which carries the decision.
+
+        Raises PolicyUndecided, EnvironmentUnknown and UsageError where `check` does.
+        """
+        decision, result = self._check(stack, environment, operation)
+        if not decision.allowed:
+            raise PolicyDenied(decision, result)
+        return decision
+
+    def validate(
+        self, paths: Sequence[str], *, environment: str | None = None, stdin: bytes | None = None
+    ) -> Iterator[Result]:
+        """The result of every stack under `paths`, in order, each recorded before it is yielded.
+
+        Each of `paths` is a path or a reference, as `is_reference` tells them apart; `-` stands for `stdin`. Raises
+        UsageError for a path that does not exist, and EnvironmentUnknown, at the call; what else is wrong, be it a
+        malformed reference, is the outcome of the stack that it befell.
+        """
+        call = self._call("validate", environment)
+        return self._answered(call, self.candidates(paths, environment=environment, stdin=stdin))
+
+    def candidates(
+        self, named: Sequence[str], *, environment: str | None = None, stdin: bytes | None = None
+    ) -> Iterator[Candidate]:
+        """Every document that `named`, paths and references, mean, in order; raises what `validate` does."""
+        return read_named(
+            named,
+            open_resolver=self._open_resolver,
+            project=self.settings.root,
+            environment=environment,
+            stdin=stdin,
+            skip=[self.settings.waivers_path],
+        )
+
+    def answer(
+        self,
+        candidate: Candidate,
+        *,
+        environment: str | None = None,
+        operation: Operation,
+        failure: FlowymlPolicyError | None = None,
+    ) -> Result:
+        """The recorded result of one candidate, whatever it is; never raises for what is wrong with it.
+
+        `failure` is why it could not be judged at all: it is then undecided. Raises EnvironmentUnknown.
+        """
+        call = self._call(operation, environment)
+        content = candidate.content
+        if failure is None:
+            (answer,) = self._answers(call, [candidate])
+        else:
+            definition = content if isinstance(content, StackDefinition) else None
+            answer = answers.undecided(call, failure, candidate.source, definition=definition)
+        (recorded,) = self._recorded([answer])
+        return recorded.result
+
+    def bundles(self) -> dict[str, str]:
+        """The revision of each bundle of the loaded policy. Raises OpaError."""
+        return read_bundles(self._evaluator)
+
+    def catalogue(self) -> tuple[CatalogueEntry, ...]:
+        """Every code that the loaded policy can find, with the level in force for this project. Raises OpaError."""
+        return read_catalogue(self._evaluator, self.settings)
+
+    def close(self) -> None:
+        """Release OPA and the audit; closing twice is fine."""
+        self._evaluator.close()
+        close = getattr(self._recorder, "close", None)
+        if close is not None:
+            close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open_resolver(self) -> StackResolver:
+        """A resolver of its own for each call, so that none is told what a source was long ago."""
+        from flowyml_policy.resolution.resolver import StackResolver
+
+        return StackResolver(settings=self.settings, pins=self._pins, environ=self._environ)
+
+    def _call(self, operation: Operation, environment: str | None) -> Call:
+        environment = self.settings.requested_environment(environment)
+        return Call(operation, utc_now(), self.actor, self.settings.authority, environment)
+
+    def _check(self, stack: object, environment: str | None, operation: Operation) -> tuple[Decision, Result]:
+        if operation not in CHECKS:
+            raise UsageError(f"a check is for no operation {operation!r}", advice=f"use {' or '.join(CHECKS)}")
+        call = self._call(operation, environment)
+        candidate = read_one(
+            stack, open_resolver=self._open_resolver, project=self.settings.root, environment=environment
+        )
+        (answer,) = self._recorded(self._answers(call, [candidate]))
+        if answer.decision is None:
+            raise PolicyUndecided(answer.result) from answer.cause
+        return answer.decision, answer.result
+
+    def _answered(self, call: Call, candidates: Iterator[Candidate]) -> Iterator[Result]:
+        """Results in order."""
+        while batch := list(islice(candidates, BATCH)):
+            yield from self._told(self._answers(call, batch))
+
+    def _told(self, answers: Sequence[Answer]) -> Iterator[Result]:
+        """Results of `answers`, once they are recorded."""
+        for answer in self._recorded(answers):
+            yield answer.result
+
+    def _recorded(self, batch: Sequence[Answer]) -> Sequence[Answer]:
+        """`batch`, once it is durable; what cannot be recorded comes out as undecided."""
+        try:
+            self._recorder.record([answer.record for answer in batch])
+        except AuditError as error:
+            return [answers.unrecorded(answer, error) for answer in batch]
+        return batch
+
+    def _answers(self, call: Call, batch: Sequence[Candidate]) -> list[Answer]:
+        """The answers to `batch`, in its order.
+
+        Each step is done for all of them before the next: what it needs stays in the processor's cache, which takes a
+        fifth off a batch. Judging on a second thread takes off less: OPA's calls are too short for Python's lock.
+        """
+        ready = [self._ready(call, candidate) for candidate in batch]
+        judged = [self._judged(one.document) if isinstance(one, _Ready) else None for one in ready]
+        return [
+            one if isinstance(one, Answer) else _answer(call, one, judgement)
+            for one, judgement in zip(ready, judged, strict=True)
+        ]
+
+    def _ready(self, call: Call, candidate: Candidate) -> _Ready | Answer:
+        """What is to be judged, or, where it does not come that far, the answer."""
+        content = candidate.content
+        if isinstance(content, DefinitionInvalid):
+            return answers.invalid(call, content, candidate.source)
+        if isinstance(content, FlowymlPolicyError):
+            return answers.undecided(call, content, candidate.source)
+        document: PolicyInput | None = None
+        try:
+            document = self._normaliser.policy_input(
+                content,
+                operation=call.operation,
+                evaluated_at=call.evaluated_at,
+                environment=call.environment,
+                pinned_as=self._pins.references_to(name=content.metadata.name, definition=content.digest),
+                lock=self._pins.facts(
+                    reference=candidate.reference,
+                    name=content.metadata.name,
+                    definition=content.digest,
+                    commit=content.source.commit,
+                ),
+            )
+            self._require_supported(call.operation, document)
+            self._require_pinned(content, candidate.reference, _demanding(call, document))
+        except Exception as error:  # noqa: BLE001  a fault in one stack's judgement must not hide the others
+            return answers.undecided(call, _own(error), content.source, definition=content, document=document)
+        return _Ready(content, document)
+
+    def _judged(self, document: PolicyInput) -> Judgement | FlowymlPolicyError:
+        """What OPA says, or why it says nothing."""
+        try:
+            return self._evaluator.judge(document)
+        except Exception as error:  # noqa: BLE001  as above
+            return _own(error)
+
+    def _require_pinned(self, definition: StackDefinition, reference: str | None, environments: Sequence[str]) -> None:
+        """Raise SourceNotPinned or LockfileError where an environment takes only what is pinned, and this is not."""
+        for name in environments:
+            environment = self.settings.environments.get(name)
+            if environment is not None and environment.require_pinned:
+                require_pinned(name, definition)
+            if environment is not None and environment.require_lock:
+                self._pins.require(
+                    environment=name,
+                    reference=reference,
+                    name=definition.metadata.name,
+                    definition=definition.digest,
+                    commit=definition.source.commit,
+                )
+
+    def _require_supported(self, operation: str, document: PolicyInput) -> None:
+        """Raise FeatureUnavailable where a setting asks, for this stack, for what this version cannot do."""
+        require_images_readable(self.settings, [image.ref for image in document.images])
+        asked = (operation, document.environments)
+        if asked not in self._supported:
+            require_supported(self.settings, operation, document.environments)
+            self._supported.add(asked)
+
+
+def _answer(call: Call, ready: _Ready, judgement: Judgement | FlowymlPolicyError | None) -> Answer:
+    definition, document = ready
+    try:
+        if isinstance(judgement, Judgement):
+            return answers.judged(call, definition, document, judgement)
+        error = judgement or InternalError("OPA was not asked")
+    except Exception as fault:  # noqa: BLE001  a fault in one stack's judgement must not hide the others
+        error = _own(fault)
+    return answers.undecided(call, error, definition.source, definition=definition, document=document)
+
+
+def _demanding(call: Call, document: PolicyInput) -> Sequence[str]:
+    """The environments whose demands for pins hold: all that apply to a run, else the one that is asked for.
+
+    So a new version, which nothing pins yet, can be registered while no environment is asked for.
+    """
+    if call.operation == "run":
+        return document.environments
+    return () if call.environment is None else (call.environment,)
+
+
+def _own(error: Exception) -> FlowymlPolicyError:
+    """`error`, or this program's own fault that it is."""
+    if isinstance(error, FlowymlPolicyError):
+        return error
+    fault = InternalError(f"judging failed with {type(error).__name__}: {error}")
+    fault.__cause__ = error
+    return fault
+
+
+def _require_loadable(settings: Settings) -> None:
+    """Raise FeatureUnavailable for what is asked of every stack; what environments ask is judged stack by stack."""
+    for missing in unsupported(settings, "validate"):
+        if missing.path[:1] != ("environments",):
+            raise missing.error()
+
+
+def _started(settings: Settings, rules: Sequence[Path]) -> Evaluator:
+    """OPA with the policy that `settings` name; or, if it cannot start, the reason for ever."""
+    try:
+        return load_policy(settings, rules)
+    except OpaError as error:
+        return UnavailableEvaluator(error)

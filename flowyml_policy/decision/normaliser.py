@@ -1,0 +1,163 @@
+"""From a definition and its surroundings to the one document that OPA judges.
+
+Rules of this room:
+- No I/O and no clock: the instant, the actor and the settings are handed in.
+- Everything is masked here, before OPA or the audit see it; only the definition's digest is of the real bytes.
+- What a project demands is handed over as written: a demand that the mask would change is refused, because masks
+  make different values equal.
+- What is the same for every stack of a command (project, actor, authority) is built once, in `Normaliser`.
+- An image reference that Docker would refuse, or that holds a secret, becomes facts with `registry` null and the
+  reason in `error`: the policy denies it, and the other images are still judged. No other reference is judged for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final, Literal
+
+from flowyml_policy.definitions.stack import StackDefinition
+from flowyml_policy.errors.settings import SettingsInvalid
+from flowyml_policy.images.named import images_of
+from flowyml_policy.mask.encodable import encodable, encodable_value
+from flowyml_policy.mask.harmless import MASK_SIGN
+from flowyml_policy.mask.text import mask_text
+from flowyml_policy.mask.value import mask_value
+from flowyml_policy.records.policy_input import Actor, LockFacts, PolicyInput, Project, RunFacts, Source, Stack
+from flowyml_policy.records.record import Json, Key, KeyPath
+from flowyml_policy.settings.settings import Settings
+
+ENVIRONMENT_LABEL: Final = "environment"
+
+
+class Normaliser:
+    """Builds the PolicyInput of one definition after another, for one project and one actor."""
+
+    def __init__(self, settings: Settings, actor: Actor) -> None:
+        self._settings = settings
+        self._actor = actor
+        self._project = _project(settings)
+
+    def policy_input(
+        self,
+        definition: StackDefinition,
+        *,
+        operation: Literal["validate", "apply", "run"],
+        evaluated_at: str,
+        environment: str | None = None,
+        pinned_as: Collection[str] = (),
+        lock: LockFacts | None = None,
+        run: RunFacts | None = None,
+    ) -> PolicyInput:
+        """The document for `definition`; `environment` is the one asked for, known to exist.
+
+        `pinned_as` are the references that flowyml.lock pins to what `definition` is.
+        """
+        stack = _stack(definition)
+        return PolicyInput(
+            operation=operation,
+            evaluated_at=evaluated_at,
+            authority=self._settings.authority,
+            environments=self.environments(definition, environment, pinned_as),
+            actor=self._actor,
+            project=self._project,
+            stack=stack,
+            source=masked_source(definition.source),
+            lock=lock,
+            run=None if run is None else _masked_run(run),
+            images=images_of(definition.set_values().get("spec", {}), secrets=bool(stack.suspected_secrets)),
+        )
+
+    def environments(
+        self, definition: StackDefinition, asked: str | None, pinned_as: Collection[str] = ()
+    ) -> tuple[str, ...]:
+        """Every environment that applies, sorted: the one asked for, those mapped to this stack, its label's.
+
+        One that runs on a reference of `pinned_as` is mapped to this stack, wherever this copy of it was read.
+        The label counts for what it says, known here or not: company data may know the environment.
+        """
+        file = Path(definition.source.uri) if definition.source.kind == "local" else None
+        names = set(self._settings.environments_of(definition.metadata.name, file=file))
+        if self._settings.has_distant_stacks or definition.source.kind == "registry":
+            from flowyml_policy.resolution.environments import environments_of
+
+            names.update(environments_of(self._settings, definition))
+        if pinned_as:
+            names.update(name for name, one in self._settings.environments.items() if one.stack in pinned_as)
+        label = definition.metadata.labels.get(ENVIRONMENT_LABEL)
+        if label and label not in self._settings.environments:
+            label, _ = mask_text(label)
+        names.update(name for name in (asked, label) if name)
+        return tuple(sorted(names))
+
+
+def masked_source(source: Source) -> Source:
+    """`source` with secrets in its address masked, as text that UTF-8 can hold."""
+    uri, _ = mask_text(encodable(source.uri))
+    ref = None if source.ref is None else mask_text(encodable(source.ref))[0]
+    unchanged = uri == source.uri and ref == source.ref
+    return source if unchanged else source.model_copy(update={"uri": uri, "ref": ref})
+
+
+def require_open_demands(settings: Settings) -> None:
+    """Raise SettingsInvalid where the project demands something that is, or looks like, a secret or its mask."""
+    demands = settings.policies.for_policy_input()
+    _, suspected = mask_value(demands)
+    path = suspected[0].path if suspected else _path_of_mask(demands)
+    if path is None:
+        return
+    where = next(filter(None, (settings.location(("policies", *path[:end])) for end in range(len(path), -1, -1))), None)
+    raise SettingsInvalid(
+        f"a demand of the project looks like a secret: {where or settings.file or settings.root}",
+        advice="a demand stands in the open: ask for a value that is no secret, nor the mask of one",
+    )
+
+
+def _path_of_mask(value: Json) -> KeyPath | None:
+    """Where `value` holds what stands in the place of a secret; null where nothing in it does."""
+    waiting: list[tuple[Json, KeyPath]] = [(value, ())]
+    while waiting:
+        node, path = waiting.pop()
+        if isinstance(node, str) and MASK_SIGN in node:
+            return path
+        items: list[tuple[Key, Json]] = []
+        if isinstance(node, dict):
+            items = list(node.items())
+        elif isinstance(node, list | tuple):
+            items = list(enumerate(node))
+        for key, item in items:
+            if isinstance(key, str) and MASK_SIGN in key:
+                return (*path, key)
+            waiting.append((item, (*path, key)))
+    return None
+
+
+def _project(settings: Settings) -> Project:
+    """The project's own say: its name masked, its demands as they are, because none holds a secret."""
+    require_open_demands(settings)
+    identity = settings.project
+    values, _ = mask_value({"name": identity.name, "org": identity.org})
+    return Project.model_validate({**values, "policies": settings.policies.for_policy_input()}, strict=False)
+
+
+def _stack(definition: StackDefinition) -> Stack:
+    values, suspected = mask_value(definition.set_values())
+    written = definition.document
+    document = values if written == definition.set_values() else mask_value(written)[0]
+    metadata = values["metadata"]
+    return Stack(
+        name=metadata["name"],
+        version=metadata.get("version"),
+        labels=metadata.get("labels", {}),
+        description=metadata.get("description"),
+        owner=metadata.get("owner"),
+        tags=tuple(metadata.get("tags", ())),
+        spec=values.get("spec", {}),
+        document=document,
+        definition_digest=definition.digest,
+        suspected_secrets=suspected,
+    )
+
+
+def _masked_run(run: RunFacts) -> RunFacts:
+    return RunFacts.model_validate(mask_value(encodable_value(run.model_dump()))[0], strict=False)

@@ -1,0 +1,182 @@
+"""What must hold between the settings and the loaded policy before anything is judged.
+
+Rules of this room:
+- A glob that OPA refuses would be undefined in a rule, so a name would pass or fail by accident: every pattern, of
+  the settings and of a configured policy's data, is compiled here once; what ships holds none.
+- A level or rule data for a code or rule that no loaded policy has would tighten nothing: it is an error with a hint.
+- Rule data that a shipped rule cannot read is an error in the settings, not a denial of every stack: the rule says why.
+- A demand of the project that looks like a secret is refused: the mask would make it equal to other values.
+- An OPA that could not start stands here as an evaluator that answers every question with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pydantic import ValidationError
+
+from flowyml_policy.decision.normaliser import require_open_demands
+from flowyml_policy.errors.opa import OpaAnswerInvalid, PolicyInvalid
+from flowyml_policy.errors.settings import SettingsInvalid
+from flowyml_policy.opa.embedded import EmbeddedEvaluator
+from flowyml_policy.records.protocols import Evaluator
+from flowyml_policy.records.record import Json, KeyPath
+from flowyml_policy.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from flowyml_policy.records.decision import CatalogueEntry
+
+CATALOGUE_PATH = "flowyml/main/catalogue"
+PATTERNS_PATH = "flowyml/main/patterns"
+BUNDLES_PATH = "system/bundles"
+
+_POLICY_ITSELF = "main."
+"""How the codes of findings about the policy itself begin."""
+
+
+def check_settings(evaluator: Evaluator, settings: Settings) -> None:
+    """Raise SettingsInvalid or PolicyInvalid where settings and policy do not fit; OpaError if OPA cannot say."""
+    require_open_demands(settings)
+    policies = settings.policies
+    if policies.levels or policies.rule_data:
+        entries = read_catalogue(evaluator, settings)
+        _check_names(entries, settings)
+        _check_rule_data(evaluator, entries, settings)
+    patterns = _project_patterns(settings)
+    for problem in evaluator.check_globs(list(patterns)):
+        where = settings.location(patterns[problem.pattern])
+        raise SettingsInvalid(
+            f"OPA cannot read the pattern {problem.pattern!r} ({problem.reason}): {where}",
+            advice="write a glob such as prod-*, dev-[ab]* or {prod,staging}-gpu",
+        )
+    if settings.policy.opa.config is not None:
+        for problem in evaluator.check_globs(_policy_patterns(evaluator)):
+            raise PolicyInvalid(
+                f"the policy's data holds a pattern that OPA cannot read: {problem.pattern!r}: {problem.reason}"
+            )
+
+
+def _project_patterns(settings: Settings) -> dict[str, KeyPath]:
+    """Every glob of the project's settings, with its place: `allowed_stacks`, and rule data called so.
+
+    In rule data globs stand in lists whose key is `stacks` or ends in `_stacks` (rego/flowyml/lib/rule_data).
+    """
+    lists: list[tuple[KeyPath, Json]] = [(("policies", "allowed_stacks"), settings.policies.allowed_stacks)]
+    for rule, data in settings.policies.rule_data.items():
+        lists += [
+            (("policies", "rule_data", rule, key), value)
+            for key, value in data.items()
+            if key == "stacks" or key.endswith("_stacks")
+        ]
+    return {
+        pattern: (*path, index)
+        for path, values in lists
+        if isinstance(values, (list, tuple))
+        for index, pattern in enumerate(values)
+        if isinstance(pattern, str)
+    }
+
+
+def _check_names(entries: Sequence[CatalogueEntry], settings: Settings) -> None:
+    """Raise SettingsInvalid for a level or rule data of what no entry of the catalogue has, or of what has no level."""
+    codes = {entry.code for entry in entries}
+    rules = {entry.rule for entry in entries if not entry.code.startswith(_POLICY_ITSELF)}
+    for code in settings.policies.levels:
+        if code.startswith(_POLICY_ITSELF):
+            raise SettingsInvalid(
+                f"the code {code!r} has no level, it always denies: {settings.location(('policies', 'levels', code))}",
+                advice="take it out; codes of rules can be given a level, and `flowyml-policy policy list` shows them",
+            )
+        _require_known(settings, "code", code, codes, ("policies", "levels", code))
+    for rule in settings.policies.rule_data:
+        _require_known(settings, "rule", rule, rules, ("policies", "rule_data", rule))
+
+
+def _check_rule_data(evaluator: Evaluator, entries: Sequence[CatalogueEntry], settings: Settings) -> None:
+    """Raise SettingsInvalid for rule data that a shipped rule cannot read; other rules say so in their decisions."""
+    said = settings.policies.rule_data
+    question = {"project": {"policies": settings.policies.for_policy_input()}}
+    for rule in sorted({entry.rule for entry in entries if entry.root == "flowyml"} & said.keys()):
+        answer = evaluator.query(f"flowyml/rules/{rule}/findings", question)
+        places = {f"policies.rule_data.{rule}.{key}": ("policies", "rule_data", rule, key) for key in said[rule]}
+        try:
+            for found in answer:
+                if found["code"] == f"{rule}.rule_data" and found["subject"] in places:
+                    where = settings.location(places[found["subject"]])
+                    raise SettingsInvalid(f"{found['message']}: {where}", advice=found["fix"])
+        except (TypeError, KeyError) as error:
+            raise OpaAnswerInvalid(f"the findings of the rule {rule} have not the agreed shape") from error
+
+
+def read_bundles(evaluator: Evaluator) -> dict[str, str]:
+    """The revision of each loaded bundle, by its name. Raises OpaError."""
+    answer = evaluator.query(BUNDLES_PATH, {})
+    try:
+        return {name: str(answer[name]["manifest"]["revision"]) for name in sorted(answer)}
+    except (TypeError, KeyError) as error:
+        raise OpaAnswerInvalid(f"a loaded bundle has no revision (data.{BUNDLES_PATH})") from error
+
+
+def read_catalogue(evaluator: Evaluator, settings: Settings) -> tuple[CatalogueEntry, ...]:
+    """Every code of the loaded policy, sorted, with the level in force for this project. Raises OpaError."""
+    from pydantic import TypeAdapter
+
+    from flowyml_policy.records.decision import CatalogueEntry
+
+    question = {"project": {"policies": {"levels": dict(settings.policies.levels)}}}
+    answer = evaluator.query(CATALOGUE_PATH, question)
+    try:
+        return tuple(
+            TypeAdapter(tuple[CatalogueEntry, ...]).validate_python(
+                [{"code": code, **answer[code]} for code in sorted(answer)], strict=False
+            )
+        )
+    except (ValidationError, TypeError) as error:
+        raise OpaAnswerInvalid(f"the policy's catalogue (data.{CATALOGUE_PATH}) has not the agreed shape") from error
+
+
+def _policy_patterns(evaluator: Evaluator) -> tuple[str, ...]:
+    from pydantic import TypeAdapter
+
+    try:
+        return TypeAdapter(tuple[str, ...]).validate_python(evaluator.query(PATTERNS_PATH, {}))
+    except ValidationError as error:
+        raise OpaAnswerInvalid(f"the policy's patterns (data.{PATTERNS_PATH}) are not a set of strings") from error
+
+
+def _require_known(settings: Settings, what: str, name: str, known: Collection[str], path: KeyPath) -> None:
+    if name in known:
+        return
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else "`flowyml-policy policy list` shows them"
+    raise SettingsInvalid(f"no loaded policy has the {what} {name!r}: {settings.location(path)}", advice=hint)
+
+
+CONFIG_PATH: Final[KeyPath] = ("policy", "opa", "config")
+
+
+def load_policy(settings: Settings, rules: Sequence[Path] = ()) -> EmbeddedEvaluator:
+    """OPA with the policy of `settings` and the rules in the folders `rules`, checked against the settings.
+
+    Relative bundles lie beside the file that names them: those of the platform are never a project's to give.
+    Raises OpaError where OPA cannot start or answer, SettingsInvalid where settings and policy do not fit.
+    """
+    opa = settings.policy.opa
+    evaluator = EmbeddedEvaluator(
+        config=opa.config,
+        rule_folders=[*settings.rule_folders, *rules],
+        root=settings.resolved(CONFIG_PATH, "."),
+        start_timeout=opa.start_timeout,
+        deadline=opa.deadline,
+        allow_hosts=opa.allow_hosts,
+    )
+    try:
+        check_settings(evaluator, settings)
+    except BaseException:
+        evaluator.close()
+        raise
+    return evaluator

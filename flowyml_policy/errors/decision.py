@@ -1,0 +1,39 @@
+"""Errors of deciding: settings, OPA, the audit, and the answers that stop a caller."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowyml_policy.errors.root import FlowymlPolicyError
+
+if TYPE_CHECKING:
+    from flowyml_policy.records.decision import Decision
+    from flowyml_policy.records.result import Result
+
+
+# Answers that stop the caller
+
+
+class PolicyDenied(FlowymlPolicyError):
+    """Raised only by calls whose point is to stop: the stack was judged and denied. Carries the decision."""
+
+    code = "policy_denied"
+    exit_code = 1
+    default_advice = "correct what the findings name"
+
+    def __init__(self, decision: Decision, result: Result) -> None:
+        self.decision = decision
+        self.result = result
+        reasons = "; ".join(f"{finding.code}: {finding.message}" for finding in decision.denials)
+        super().__init__(f"stack {result.stack.name!r} is denied: {reasons}")
+
+
+class PolicyUndecided(FlowymlPolicyError):
+    """There is no decision; nothing may run. `result` carries what was recorded, the cause is chained."""
+
+    code = "policy_undecided"
+
+    def __init__(self, result: Result) -> None:
+        self.result = result
+        error = result.error
+        super().__init__(error.message if error else "no decision was reached", advice=error.advice if error else None)

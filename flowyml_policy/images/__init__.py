@@ -1,0 +1,1 @@
+"""Container images: which ones a definition names, and what they are."""

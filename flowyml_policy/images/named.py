@@ -1,0 +1,100 @@
+"""The container images that a definition names, as facts that nobody has looked at yet.
+
+An image reference that Docker would refuse, or that holds a secret, has `registry` null and the reason in `error`: the
+policy denies it, and the other images are still judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from flowyml_policy.definitions.image_places import NamedImage, images_in
+from flowyml_policy.definitions.stack import StackDefinition
+from flowyml_policy.errors.references import ReferenceInvalid
+from flowyml_policy.mask.text import mask_text
+from flowyml_policy.mask.value import mask_value
+from flowyml_policy.records.policy_input import ImageFacts
+from flowyml_policy.records.record import Json, KeyPath
+from flowyml_policy.references.image import parse_reference
+
+IMAGE_PATH: Final = ("spec", "runtime", "docker_image")
+"""The one place of both schemas that names a container image, in schema A's terms."""
+
+DEPLOYER_PATH: Final = ("spec", "deployment", "config")
+"""What a deployer is told, free of form: an image there is found, at any depth, by the name of its key.
+
+`spec.deployment.registry_uri` is where images that the deployer builds are pushed to: no image, and no place to look.
+"""
+
+INSTANCE_PATH: Final = ("spec", "instance")
+"""What a live object says of itself; an image there is found as it is in what a deployer is told."""
+
+
+def named_images(definition: StackDefinition) -> tuple[ImageFacts, ...]:
+    """What is known of each image that `definition` names without looking at it, in its order."""
+    return images_of(definition.set_values().get("spec", {}), secrets=True)
+
+
+def images_of(spec: dict[str, dict[str, Json]], *, secrets: bool) -> tuple[ImageFacts, ...]:
+    """Facts for each distinct reference, in the order of the definition; nothing is inspected here.
+
+    `secrets`: the definition holds some, so that every reference is looked at.
+    """
+    places: dict[tuple[str, str | None], list[KeyPath]] = {}
+    for path, ref, problem in _named_images(spec, secrets=secrets):
+        places.setdefault((ref, problem), []).append(path)
+    return tuple(
+        _image(ref, paths) if problem is None else _unreadable(ref, paths, problem)
+        for (ref, problem), paths in places.items()
+    )
+
+
+def _named_images(spec: dict[str, dict[str, Json]], *, secrets: bool) -> Iterator[NamedImage]:
+    """Every image that `spec` names, masked where it holds secrets."""
+    ref = spec.get("runtime", {}).get("docker_image")
+    if isinstance(ref, str):
+        masked, detectors = mask_text(ref) if secrets else (ref, ())
+        yield NamedImage(IMAGE_PATH, masked, _secret(detectors) if detectors else None)
+    for told, path in (
+        (spec.get("deployment", {}).get("config"), DEPLOYER_PATH),
+        (spec.get("instance"), INSTANCE_PATH),
+    ):
+        if told is not None:
+            yield from _free_images(told, path, secrets=secrets)
+
+
+def _free_images(told: Json, at: KeyPath, *, secrets: bool) -> Iterator[NamedImage]:
+    """The images in what is free of form and stands at `at`, masked where it holds secrets."""
+    detected: dict[KeyPath, list[str]] = {}
+    if secrets:
+        told, suspected = mask_value(told)
+        for one in suspected:
+            detected.setdefault((*at, *one.path), []).append(one.detector)
+    for named in images_in(told, at):
+        found = detected.get(named.path)
+        yield named if found is None or named.problem else named._replace(problem=_secret(found))
+
+
+def _secret(detectors: Sequence[str]) -> str:
+    return f"it holds what looks like a secret ({', '.join(detectors)})"
+
+
+def _image(ref: str, paths: Sequence[KeyPath]) -> ImageFacts:
+    try:
+        reference = parse_reference(ref)
+    except ReferenceInvalid as error:
+        return _unreadable(ref, paths, error.problem)
+    return ImageFacts(
+        ref=ref,
+        registry=reference.registry,
+        repository=reference.repository,
+        tag=reference.tag,
+        digest=reference.digest,
+        paths=tuple(paths),
+        via="off",
+    )
+
+
+def _unreadable(ref: str, paths: Sequence[KeyPath], error: str) -> ImageFacts:
+    return ImageFacts(ref=ref, registry=None, repository=None, paths=tuple(paths), via="off", error=error)

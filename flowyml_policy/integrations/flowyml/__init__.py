@@ -1,0 +1,122 @@
+"""FlowyML's way in: `flowyml enterprise ...` answers with the commands of `flowyml-policy`.
+
+FlowyML instantiates every entry point of its group `flowyml.bridges` whenever it is imported, and swallows
+each exception that comes of it. So, the rules of this file:
+- At import it installs hooks only. It imports nothing but the standard library: every `import flowyml` pays for it.
+- Hooks are installed once, however often FlowyML asks.
+- A fault of this program ends the process with a reason (SystemExit): swallowed, it would look as if nothing
+  had been installed.
+- FlowyML's own faults stay FlowyML's: what its modules raise passes through untouched.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+HOOKED_MODULE = "flowyml.cli.enterprise_cli"
+"""The module of FlowyML whose function adds the enterprise commands to its command line."""
+
+HOOKED_FUNCTION = "register_enterprise_commands"
+
+UNDECIDED = 3
+"""The exit code for what could not be decided; spelled here because the records import pydantic."""
+
+ADVICE = "install a FlowyML that this version supports (pip install 'flowyml-policy[flowyml]')"
+
+
+class Bridge:
+    """What FlowyML instantiates. It brings commands, and no components."""
+
+    def __init__(self) -> None:
+        with _ends_loudly():
+            install()
+
+    def is_available(self) -> bool:
+        """FlowyML asks before it wraps a component; there is none to wrap."""
+        return False
+
+    def wrap_component(self, component_class: Any, name: str, config: dict[str, Any] | None = None) -> Any:
+        """Refuse: `policy:` is no prefix of components."""
+        del component_class, config
+        raise TypeError(f"flowyml-policy wraps no components: {name}; load it without the prefix `policy:`")
+
+
+def install() -> None:
+    """Watch for FlowyML's command line, so that it gains `enterprise` when it is loaded. Safe to call again."""
+    if not any(isinstance(finder, _CommandLineFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _CommandLineFinder())
+
+
+class _CommandLineFinder(MetaPathFinder):
+    """Finds one module, through the finders behind it, and hooks it once it has run."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != HOOKED_MODULE:
+            return None
+        for finder in sys.meta_path:
+            spec = None if finder is self else finder.find_spec(fullname, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _HookingLoader(spec.loader)
+                return spec
+        return None
+
+
+class _HookingLoader(Loader):
+    """Loads as `loader` does, then hooks the module and leaves it with its own loader."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        self._loader.exec_module(module)
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        module.__loader__ = self._loader
+        with _ends_loudly():
+            _hook(module)
+
+
+def _hook(module: ModuleType) -> None:
+    """Let FlowyML's registration of commands add ours as well."""
+    register = getattr(module, HOOKED_FUNCTION, None)
+    if not callable(register):
+        raise TypeError(f"this FlowyML has no {HOOKED_MODULE}.{HOOKED_FUNCTION}")
+    setattr(module, HOOKED_FUNCTION, _adding_enterprise(register))
+
+
+def _adding_enterprise(register: Callable[[Any], None]) -> Callable[[Any], None]:
+    @wraps(register)
+    def register_all(cli_group: Any) -> None:
+        register(cli_group)
+        with _ends_loudly():
+            from flowyml_policy.integrations.flowyml.enterprise import add_to
+
+            add_to(cli_group)
+
+    return register_all
+
+
+@contextmanager
+def _ends_loudly() -> Iterator[None]:
+    """Turn any fault of ours into the end of the process, exit code 3: FlowyML swallows exceptions, not SystemExit."""
+    try:
+        yield
+    except Exception as error:
+        sys.stderr.write(f"Error: flowyml-policy cannot join FlowyML: {error}; {ADVICE}, or uninstall flowyml-policy\n")
+        raise SystemExit(UNDECIDED) from error

@@ -1,0 +1,1 @@
+"""What each command prints about its own subject, one subject a file."""

@@ -1,0 +1,143 @@
+"""Where a stack that the project names is kept: the values of `stacks:`, told apart by `source`."""
+
+import re
+from typing import Annotated, Final, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from typing_extensions import Self
+
+from flowyml_policy.references.git import meant_by_short_form
+from flowyml_policy.references.url import BadValue, shown, text, url
+from flowyml_policy.settings.types import (
+    FilePath,
+    GitRef,
+    Host,
+    Pin,
+    RepositoryPath,
+    Section,
+    Text,
+    VariableName,
+    WebAddress,
+    WhenSet,
+)
+
+_SEGMENTS: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)+", re.ASCII)
+_GITHUB_SEGMENTS: Final = 2
+
+
+def _project_path(value: str) -> str:
+    if _SEGMENTS.fullmatch(value) is None:
+        meant = meant_by_short_form(value)
+        other = f", or the address {meant} under `source: git`" if meant else ""
+        what = "git's short form of an ssh address" if meant else f"no repository: {shown(value)}"
+        raise BadValue(f"is {what}", f"write its owner and name, as my-org/ml-stacks{other}")
+    return value
+
+
+def _github_repository(value: str) -> str:
+    if _project_path(value).count("/") + 1 != _GITHUB_SEGMENTS:
+        raise BadValue(f"is no GitHub repository: {shown(value)}", "write its owner and name, as my-org/ml-stacks")
+    return value
+
+
+def _git_repository(value: str) -> str:
+    """An address that git itself takes, without credentials, or a path on `host`."""
+    meant = meant_by_short_form(text(value))
+    if meant:
+        raise BadValue("is git's short form of an ssh address", f"write {meant}")
+    if "://" not in value:
+        return _project_path(value)
+    scheme, _, rest = value.partition("://")
+    if scheme in {"https", "http"}:
+        return url(value)
+    try:
+        parts = urlsplit(value)
+        has_place = bool(parts.path.strip("/")) and (scheme == "file" or bool(parts.hostname))
+        has_password = parts.password is not None or parts.port == 0
+    except ValueError:
+        has_place, has_password = False, False
+    if scheme not in {"ssh", "file"} or not rest or not has_place or has_password:
+        raise BadValue("is no address of a git repository", "write https://host/path.git or ssh://git@host/path.git")
+    return value
+
+
+class LocalSource(Section):
+    """A file or folder of this machine."""
+
+    source: Literal["local"]
+    path: FilePath = Field(description="File or folder, relative to the folder of flowyml.yaml.")
+
+
+class _RepositorySource(Section):
+    ref: Annotated[GitRef | None, WhenSet] = Field(default=None, description="Tag, branch or commit.")
+    path: Annotated[RepositoryPath | None, WhenSet] = Field(
+        default=None, description="File inside the repository, from its root."
+    )
+    host: Annotated[Host | None, WhenSet] = Field(default=None, description="One's own server, in place of the public.")
+
+
+class GitHubSource(_RepositorySource):
+    """A repository on GitHub, or on a GitHub server of one's own."""
+
+    source: Literal["github"]
+    repo: Annotated[str, AfterValidator(_github_repository)] = Field(description="Owner and name: my-org/ml-stacks.")
+
+
+class GitLabSource(_RepositorySource):
+    """A repository on GitLab, or on a GitLab server of one's own; groups may be nested."""
+
+    source: Literal["gitlab"]
+    repo: Annotated[str, AfterValidator(_project_path)] = Field(description="Group and name: group/sub/ml-stacks.")
+
+
+class GitSource(_RepositorySource):
+    """Any git repository: a full address, or a path on `host`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"not": {"required": ["host"]}, "properties": {"repo": {"pattern": "://"}}},
+                {"required": ["host"], "properties": {"repo": {"not": {"pattern": "://"}}}},
+            ]
+        }
+    )
+
+    source: Literal["git"]
+    repo: Annotated[str, AfterValidator(_git_repository)] = Field(
+        description="Address (https, ssh, file), or a path on `host`."
+    )
+
+    @model_validator(mode="after")
+    def _has_one_place(self) -> Self:
+        if ("://" in self.repo) == (self.host is not None):
+            raise BadValue("does not say where its repository is", "write `repo` as an address, or a path and `host`")
+        return self
+
+
+class HttpSource(Section):
+    """One file at an https address."""
+
+    source: Literal["http"]
+    url: WebAddress = Field(
+        description="Where the file is; https, or http on this machine and on hosts of `policy.sources.plain_http`."
+    )
+    sha256: Annotated[Pin | None, WhenSet] = Field(default=None, description="SHA-256 that the file must have.")
+    token_env: Annotated[VariableName | None, WhenSet] = Field(
+        default=None, description="Environment variable that holds the bearer token."
+    )
+    ca: Annotated[FilePath | None, WhenSet] = Field(default=None, description="CA certificates, a PEM file.")
+
+
+class RegistrySource(Section):
+    """A stack of the company's registry."""
+
+    source: Literal["registry"]
+    name: Annotated[Text | None, WhenSet] = Field(default=None, description="Its name there, where that is another.")
+    version: Annotated[Text | None, WhenSet] = Field(default=None, description="Version or range: 2.1.0, ^2.1.")
+
+
+StackSource: TypeAlias = Annotated[
+    LocalSource | GitHubSource | GitLabSource | GitSource | HttpSource | RegistrySource,
+    Field(discriminator="source"),
+]

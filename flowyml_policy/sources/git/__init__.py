@@ -1,0 +1,1 @@
+"""Definitions in git repositories, read through the git command."""

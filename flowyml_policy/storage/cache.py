@@ -1,0 +1,192 @@
+"""What was fetched once, by content, under the user's cache directory.
+
+Rules of this room:
+- Bytes lie under their own SHA-256, and an entry says which bytes a key had. Both are checked when they are read:
+  what does not match is dropped, as if it had never been there.
+- Files appear whole or not at all, for any number of processes at once; nothing is locked.
+- The folder is this user's alone (0700), since whoever writes to it says what definitions are.
+- It is bounded: what was used longest ago goes first. That nothing can be kept is never an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from flowyml_policy.documents.canonical import digest
+from flowyml_policy.errors.sources import SourceRefused, SourceUnreadable
+from flowyml_policy.system.directories import cache_directory
+
+_FRESH: Final = 3600.0
+"""Seconds for which an entry's last use is not written down again."""
+_KEPT: Final = 0.8
+_NUMBER_OF_FILES: Final = 20_000
+_LARGEST: Final = 32 << 20
+
+
+@dataclass(frozen=True)
+class Cached:
+    """What a key had: the bytes, and what was noted with them."""
+
+    data: bytes
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+class ContentCache:
+    """Bytes by key, in `directory` (None: `cache_directory`), at most `max_bytes` of them. Safe from many threads."""
+
+    def __init__(
+        self, directory: Path | None = None, *, max_bytes: int = 64 << 20, environ: Mapping[str, str] | None = None
+    ) -> None:
+        self.directory = cache_directory(environ) if directory is None else directory
+        self.max_bytes = max_bytes
+        self._unchecked = max_bytes
+        self._is_private = False
+
+    def get(self, *key: str) -> Cached | None:
+        """What was put under `key`, or None. Raises only SourceRefused, for a folder that is not this user's."""
+        self._check_owner()
+        entry = self._entry(key)
+        try:
+            kept = json.loads(entry.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return self._dropped(entry)
+        if not _is_entry(kept, key):
+            return self._dropped(entry)
+        blob = self._blob(kept["digest"])
+        try:
+            with blob.open("rb") as file:
+                data = file.read(_LARGEST + 1)
+        except OSError:
+            return self._dropped(entry)
+        if digest(data) != kept["digest"]:
+            return self._dropped(entry, blob)
+        _used(entry, blob)
+        return Cached(data, kept["notes"])
+
+    def put(self, *key: str, data: bytes, notes: Mapping[str, str] | None = None) -> None:
+        """Keep `data` under `key`, in place of what was there. Raises only SourceRefused, as `get` does."""
+        if len(data) > _LARGEST:
+            return
+        self._check_owner()
+        kept = {"key": list(key), "digest": digest(data), "notes": dict(notes or {})}
+        with suppress(OSError):
+            self._write(self._blob(digest(data)), data)
+            self._write(self._entry(key), json.dumps(kept).encode())
+        self._unchecked += len(data)
+        if self._unchecked > self.max_bytes // 16:
+            self._unchecked = 0
+            self._prune()
+
+    def private_folder(self, name: str) -> Path:
+        """The folder called `name` in the cache, made if it is missing. Raises SourceUnreadable, SourceRefused."""
+        self._check_owner()
+        folder = self.directory / name
+        try:
+            self._make(folder)
+        except OSError as error:
+            raise SourceUnreadable(
+                f"the cache folder cannot be made: {folder}: {error.strerror or error}",
+                advice="set XDG_CACHE_HOME to a folder that this user may write",
+            ) from error
+        return folder
+
+    def _entry(self, key: tuple[str, ...]) -> Path:
+        name = hashlib.sha256(json.dumps(key).encode()).hexdigest()
+        return self.directory / "entries" / name[:2] / name
+
+    def _blob(self, of: str) -> Path:
+        name = of.removeprefix("sha256:")
+        return self.directory / "blobs" / name[:2] / name
+
+    def _check_owner(self) -> None:
+        """Refuse a folder that others own or may write to; one's own is closed to them."""
+        if self._is_private:
+            return
+        try:
+            found = self.directory.stat()
+        except OSError:
+            return
+        if found.st_uid != os.geteuid():
+            raise SourceRefused(
+                f"the cache folder belongs to another user: {self.directory}",
+                advice="set XDG_CACHE_HOME to a folder of this user's own",
+            )
+        if found.st_mode & 0o077:
+            with suppress(OSError):
+                self.directory.chmod(0o700)
+        self._is_private = True
+
+    def _make(self, folder: Path) -> None:
+        if not folder.is_dir():
+            self.directory.parent.mkdir(parents=True, exist_ok=True)
+            for made in (self.directory, *reversed(folder.relative_to(self.directory).parents[:-1])):
+                (self.directory / made).mkdir(mode=0o700, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+
+    def _write(self, path: Path, data: bytes) -> None:
+        self._make(path.parent)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            Path(name).replace(path)
+        except BaseException:
+            with suppress(OSError):
+                Path(name).unlink()
+            raise
+
+    @staticmethod
+    def _dropped(*paths: Path) -> None:
+        for path in paths:
+            with suppress(OSError):
+                path.unlink()
+
+    def _prune(self) -> None:
+        """Remove what was used longest ago, until a fifth of the room is free."""
+        files: list[tuple[float, int, str]] = []
+        for part in ("entries", "blobs"):
+            for folder, _, names in os.walk(self.directory / part):
+                for name in names:
+                    path = f"{folder}{os.sep}{name}"
+                    with suppress(OSError):
+                        found = os.stat(path)  # noqa: PTH116  for thousands of files, and only their names are at hand
+                        files.append((found.st_mtime, found.st_size, path))
+        total, number = sum(size for _, size, _ in files), len(files)
+        if total <= self.max_bytes and number <= _NUMBER_OF_FILES:
+            return
+        for _, size, path in sorted(files):
+            if total <= self.max_bytes * _KEPT and number <= _NUMBER_OF_FILES * _KEPT:
+                return
+            self._dropped(Path(path))
+            total, number = total - size, number - 1
+
+
+def _is_entry(kept: object, key: tuple[str, ...]) -> bool:
+    if not isinstance(kept, dict) or kept.get("key") != list(key):
+        return False
+    notes, named = kept.get("notes"), kept.get("digest")
+    return (
+        isinstance(named, str)
+        and len(named.removeprefix("sha256:")) == hashlib.sha256().digest_size * 2
+        and named.removeprefix("sha256:").isalnum()
+        and isinstance(notes, dict)
+        and all(isinstance(value, str) for value in notes.values())
+    )
+
+
+def _used(*paths: Path) -> None:
+    """Note the use, so that what is used stays; rarely, since it costs a write."""
+    now = time.time()
+    for path in paths:
+        with suppress(OSError):
+            if now - path.stat().st_mtime > _FRESH:
+                os.utime(path)

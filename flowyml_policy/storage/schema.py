@@ -1,0 +1,85 @@
+"""Whose tables a file holds, and the errors by which that room is told what is wrong with the file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from flowyml_policy.errors.root import FlowymlPolicyError
+
+Purpose = Literal["read", "write"]
+
+
+@dataclass(frozen=True)
+class Room:
+    """A room that keeps tables in a file: what people call the file, and its leaves of `errors`.
+
+    `prefix` stands before the names of its migrations where they are recorded, so that rooms can share a file.
+    """
+
+    what: str
+    prefix: str
+    corrupt: type[FlowymlPolicyError]
+    too_new: type[FlowymlPolicyError]
+    unreadable: type[FlowymlPolicyError]
+    unwritable: type[FlowymlPolicyError]
+
+    def leaf(self, purpose: Purpose) -> type[FlowymlPolicyError]:
+        """The error for a file that cannot be used for `purpose`."""
+        return self.unwritable if purpose == "write" else self.unreadable
+
+    def owns(self, recorded: str) -> bool:
+        """Whether the migration that is recorded by this name is one of the room's."""
+        return recorded.startswith(self.prefix) and "/" not in recorded[len(self.prefix) :]
+
+
+@contextmanager
+def reported(path: Path, purpose: Purpose, room: Room) -> Iterator[None]:
+    """Turns what sqlite3 and the operating system raise inside into the room's leaf that says what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _as_leaf(error, path, purpose, room) from error
+    except UnicodeDecodeError as error:
+        raise room.corrupt(f"the {room.what} file holds bytes where text must be: {path}") from error
+    except OSError as error:
+        raise room.leaf(purpose)(f"the {room.what} file cannot be used: {path}: {error.strerror or error}") from error
+
+
+_LOCKED: Final = "is locked by another process for too long"
+_DAMAGE: Final = (
+    ("malformed", "is damaged"),
+    ("not a database", "is not an SQLite database, or its beginning is damaged"),
+    ("unsupported file format", "has a format that this SQLite does not know"),
+    ("corrupt", "is damaged"),
+    ("could not decode", "holds bytes where text must be"),
+    ("no such table", "lacks a table of its schema"),
+    ("no such column", "lacks a column of its schema"),
+)
+_OBSTACLES: Final = (
+    ("is locked", _LOCKED),
+    ("locking protocol", _LOCKED),
+    ("is full", "cannot grow: the disk is full"),
+    ("readonly", "is read-only"),
+    ("disk i/o error", "could not be read or written: disk I/O error (is the disk full?)"),
+    ("unable to open", "cannot be opened"),
+    ("append-only", "is append-only and was asked to change a row"),
+)
+
+_ADVICE: Final = {_LOCKED: "end the process that holds it, or try again"}
+"""For what knows better than its leaf."""
+
+
+def _as_leaf(error: sqlite3.Error, path: Path, purpose: Purpose, room: Room) -> FlowymlPolicyError:
+    """Python 3.10 gives no error codes, so SQLite's own fixed messages tell the cases apart."""
+    text = str(error).lower()
+    for leaf, reasons in ((room.corrupt, _DAMAGE), (room.leaf(purpose), _OBSTACLES)):
+        for sign, what in reasons:
+            if sign in text:
+                return leaf(f"the {room.what} file {what}: {path}", advice=_ADVICE.get(what))
+    verb = "written" if purpose == "write" else "read"
+    return room.leaf(purpose)(f"the {room.what} file cannot be {verb}: {path}: {error}")
