@@ -1,6 +1,6 @@
 """The build hook: puts the OPA library and the policy bundle into what is installed.
 
-Rules of this room:
+Rules:
 - An editable install compiles the library into the checkout and reads the checkout's `rego/`; a wheel carries both,
   the policy as a built bundle. A wheel is for one platform and every Python 3.
 - How the library is compiled is libopa/build.py's business, how a bundle is made flowyml_policy/opa/bundle_files.py's.

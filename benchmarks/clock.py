@@ -1,6 +1,6 @@
 """Time and memory of whole processes, and of calls, taken in pairs.
 
-Rules of this room:
+Rules:
 - What is compared is measured in turns, in one run, and the order is reversed at every other turn: what else the
   machine does meets both sides.
 - A ratio is the median of the ratios of the turns; a figure is the median of its samples.

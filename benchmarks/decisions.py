@@ -1,6 +1,6 @@
 """One decision: embedded, by OPA's own benchmark, by a warm client of an OPA server, by `opa exec`; and by threads.
 
-Rules of this room:
+Rules:
 - The same bundle and the same bytes of input for all of them. `opa bench` runs from the library that decides here,
   without its own metrics, which would slow it, and asks what the embedded evaluator asks.
 - Embedded starts at a dict and ends at a typed Decision: validating the input and the answer is in the time.

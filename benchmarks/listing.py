@@ -1,6 +1,6 @@
 """`stack list` of a registry with many versions, beyond what starting the program costs.
 
-Rules of this room:
+Rules:
 - The registry is filled by `stack apply`, so that every version has its decision in the audit, which the listing tells.
 - Starting is the same command in a project where nothing is registered.
 - Before anything is timed, each listing must have shown every version that it is about.

@@ -1,6 +1,6 @@
 """What this program is compared with, installed on demand into the (git-ignored) working folder.
 
-Rules of this room:
+Rules:
 - A peer that cannot be had is CannotMeasure, never a row that is left out in silence.
 - Versions are pinned here; what is installed already is used again.
 - This program is measured as users have it, installed from a wheel: an editable install stages its policy anew.

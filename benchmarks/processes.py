@@ -1,6 +1,6 @@
 """Whole processes: `stack validate` with its audit, conftest on the same folder, FlowyML's own policy check.
 
-Rules of this room:
+Rules:
 - Before anything is timed, both judges must have given the right answer for every manifest, and our audit must verify.
 - Every run of ours starts with the same audit, which holds one decision, and commits each decision durably;
   conftest records nothing. What the very first run costs, which makes the audit, is a figure of its own.

@@ -1,6 +1,6 @@
 """What was measured: one row a figure, with the target that the project has set for it, if any.
 
-Rules of this room:
+Rules:
 - A target that is missed is printed, and is no failure of the run; a figure that could not be taken is one.
 - The JSON holds every sample, so that another reader can draw conclusions of their own.
 """

@@ -1,6 +1,6 @@
 """Resolving a stack of a git repository that was read before, in process, while the repository is away.
 
-Rules of this room:
+Rules:
 - A sample is all that a program pays for one stack: settings, lockfile, cache and registry are opened anew, nothing is
   remembered from the sample before.
 - The repository is moved away first, and FLOWYML_POLICY_OFFLINE is set. A resolution that connects to anything, looks a

@@ -1,6 +1,6 @@
 """The manifests that everything judges: all distinct, every other one denied, each for one of several reasons.
 
-Rules of this room:
+Rules:
 - They lie on a disk. In memory (tmpfs) neither reading nor the audit's commits would cost what they cost.
 - The same folder serves every judge. A number fixes a manifest, so runs are comparable.
 """

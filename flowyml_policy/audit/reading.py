@@ -12,7 +12,7 @@ from flowyml_policy.errors.audit import AuditCorrupt
 from flowyml_policy.records.decision import Decision, Override
 from flowyml_policy.records.events import Event, typed_event
 from flowyml_policy.records.policy_input import ImageFacts, Source
-from flowyml_policy.records.record import Json, Location, Record
+from flowyml_policy.records.record import Json, Location, Operation, Record
 from flowyml_policy.records.result import ErrorReport, EvaluatorName, LocatedFinding, Outcome, Result, StackName
 
 
@@ -26,7 +26,7 @@ class StoredDecision(Record):
     seq: int
     decision_id: str
     at: str
-    operation: Literal["validate", "apply", "run"]
+    operation: Operation
     actor: str
     outcome: Outcome
     stack: StackName

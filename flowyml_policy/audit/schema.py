@@ -1,6 +1,6 @@
 """The tables of the audit, as migrations.
 
-Rules of this room:
+Rules:
 - A migration that has shipped never changes; a change is a new one at the end.
 - Every table is append-only: triggers refuse UPDATE, DELETE, and an INSERT that would replace a row.
 - A decision's `seq` is that of its PolicyChecked event, and its findings carry it too.
@@ -13,7 +13,7 @@ from typing import Final
 
 from flowyml_policy.errors.audit import AuditCorrupt, AuditTooNew, AuditUnreadable, AuditUnwritable
 from flowyml_policy.storage.migrations import Migration, refusals
-from flowyml_policy.storage.schema import Room
+from flowyml_policy.storage.schema import Tables
 
 EVENT_COLUMNS: Final = (
     "seq",
@@ -157,7 +157,7 @@ MIGRATIONS: Final = (
 )
 
 
-AUDIT: Final = Room(
+AUDIT: Final = Tables(
     what="audit",
     prefix="",
     corrupt=AuditCorrupt,

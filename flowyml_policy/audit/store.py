@@ -59,7 +59,7 @@ class AuditStore:
     def __init__(self, path: str | Path | None = None, *, timeout: float = BUSY_TIMEOUT) -> None:
         self.path = _path_of_settings() if path is None else Path(path)
         self._timeout = timeout
-        self._database = Database(self.path, MIGRATIONS, room=AUDIT, timeout=timeout)
+        self._database = Database(self.path, MIGRATIONS, tables=AUDIT, timeout=timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -168,7 +168,7 @@ class AuditStore:
         """
         from flowyml_policy.audit.verification import verify
 
-        connection = open_for_reading(self.path, MIGRATIONS, timeout=self._timeout, room=AUDIT)
+        connection = open_for_reading(self.path, MIGRATIONS, timeout=self._timeout, tables=AUDIT)
         try:
             with reported(self.path, "read", AUDIT):
                 return verify(connection, progress)

@@ -160,7 +160,7 @@ class _Walk:
         self.found += len(findings)
 
     def _triggers(self) -> None:
-        """Those of the audit's own tables; other rooms may keep tables in the file, with triggers of theirs."""
+        """Those of the audit's own tables; other parts may keep tables in the file, with triggers of their own."""
         query = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name COLLATE NOCASE IN (?, ?, ?)"
         present = dict(self.connection.execute(query, TABLES))
         if present != TRIGGERS:

@@ -1,6 +1,6 @@
 """How one recorded decision becomes rows: its decision, its findings, and the events of the journal.
 
-Rules of this room:
+Rules:
 - Everything but the place in the chain is made here, before the database is locked.
 - A decision's PolicyChecked event carries the digests of its decision row and of its findings.
 - What is handed over is masked already; texts that people and sources wrote are looked at once more.
@@ -13,6 +13,7 @@ import json
 import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from pydantic_core import PydanticSerializationError
@@ -20,7 +21,7 @@ from pydantic_core import PydanticSerializationError
 from flowyml_policy.audit.chain import GENESIS, Cell, event_hash, rows_digest, text_digest
 from flowyml_policy.audit.schema import DECISION_COLUMNS, EVENT_COLUMNS, FINDING_COLUMNS
 from flowyml_policy.errors.audit import AuditUnwritable
-from flowyml_policy.mask.encodable import encodable_value
+from flowyml_policy.mask.encodable import encodable, encodable_value
 from flowyml_policy.mask.findings import masked_decision, masked_finding, texts_of
 from flowyml_policy.mask.text import holds_secret, mask_text
 from flowyml_policy.mask.value import mask_value
@@ -221,7 +222,7 @@ def _masked(record: DecisionRecord) -> DecisionRecord:
     }
     if decision is not None:
         decision = masked_decision(decision)
-    return record.model_copy(update={"result": result.model_copy(update=changes), "decision": decision})
+    return replace(record, result=result.model_copy(update=changes), decision=decision)
 
 
 def _with_masked(value: _AnyRecord, *names: str) -> _AnyRecord:
@@ -230,7 +231,13 @@ def _with_masked(value: _AnyRecord, *names: str) -> _AnyRecord:
 
 
 def _encodable(record: DecisionRecord) -> DecisionRecord:
-    return DecisionRecord.model_validate(encodable_value(record.model_dump()))
+    decision = record.decision
+    return replace(
+        record,
+        actor=encodable(record.actor),
+        result=Result.model_validate(encodable_value(record.result.model_dump())),
+        decision=None if decision is None else Decision.model_validate(encodable_value(decision.model_dump())),
+    )
 
 
 DECISION_ROW: Final = ("seq", *DECISION_COLUMNS, "input")

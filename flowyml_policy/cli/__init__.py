@@ -1,10 +1,10 @@
 """The command line `flowyml-policy`.
 
-Rules of this room:
+Rules:
 - A command is a few lines: settings, one call, render, exit. It decides nothing that the library does not.
 - One handler, in `ending`, stands between every command and the user: no traceback without --debug, and an exit
   code by the contract: 0 allowed or fine, 1 denied, 2 usage, 3 could not decide, 130 interrupted.
-- `--help` loads click and this room only. Each group is a module that is imported when it is used, and a command
+- `--help` loads click and this package only. Each group is a module that is imported when it is used, and a command
   imports what it works with inside its body.
 - stdout is the result, stderr everything else.
 """

@@ -1,6 +1,6 @@
 """Definitions that are named by path: files, folders, standard input.
 
-Rules of this room:
+Rules:
 - A path that does not exist is the caller's mistake and is refused before anything is judged; everything else that
   goes wrong belongs to one candidate and never hides the others.
 - A link inside the project may not lead out of it (see Boundary); what is outside may be named.
@@ -37,7 +37,7 @@ Content: TypeAlias = StackDefinition | FlowymlPolicyError
 """A definition, or why there is none."""
 
 
-class Candidate(NamedTuple):
+class StackDocument(NamedTuple):
     """One document that might be a stack: where it came from, and the definition or why there is none.
 
     `reference` is what named it, where that was no path.
@@ -50,7 +50,7 @@ class Candidate(NamedTuple):
 
 def read_candidates(
     paths: Sequence[str], *, project: Path, stdin: bytes | None = None, skip: Collection[Path] = ()
-) -> Iterator[Candidate]:
+) -> Iterator[StackDocument]:
     """Every document under `paths`, in order; `-` stands for `stdin`, `skip` names files that folders leave out.
 
     `project` is the folder that its own links may not lead out of. Raises UsageError for a path that does not exist, at
@@ -72,7 +72,7 @@ def require_existing(paths: Sequence[str], *, stdin: bytes | None = None) -> Non
 
 def _candidates(
     paths: Sequence[str], project: Path, stdin: bytes | None, skip: Collection[Path]
-) -> Iterator[Candidate]:
+) -> Iterator[StackDocument]:
     for path in paths:
         if path == STDIN:
             data = stdin or b""
@@ -84,26 +84,26 @@ def _candidates(
             Boundary(named, project).inside(named)
             files = find_files(named, skip=skip, unlisted=unlisted)
         except (NoStacksFound, SourceError) as error:
-            yield Candidate(_unread(named), error)
+            yield StackDocument(_unread(named), error)
             continue
         for file in files:
             yield from _file(file)
         for unreadable in unlisted:
-            yield Candidate(_unread(named), unreadable)
+            yield StackDocument(_unread(named), unreadable)
 
 
-def _file(file: Path) -> Iterator[Candidate]:
+def _file(file: Path) -> Iterator[StackDocument]:
     try:
         data = read_file(file, most=Limits().size)
     except SourceUnreadable as error:
-        yield Candidate(_unread(file), error)
+        yield StackDocument(_unread(file), error)
         return
     yield from _documents(data, local_source(file, data))
 
 
-def _documents(data: bytes, source: Source) -> Iterator[Candidate]:
+def _documents(data: bytes, source: Source) -> Iterator[StackDocument]:
     for content in read_definitions(data, source.uri, source):
-        yield Candidate(source, content)
+        yield StackDocument(source, content)
 
 
 def _unread(path: Path) -> Source:
@@ -125,7 +125,7 @@ def read_named(
     environment: str | None = None,
     stdin: bytes | None = None,
     skip: Collection[Path] = (),
-) -> Iterator[Candidate]:
+) -> Iterator[StackDocument]:
     """Every document that `named` means, paths and references, in order; `-` stands for `stdin`.
 
     References are resolved as for `environment`; links of the folder `project` may not lead out of it. Raises
@@ -140,7 +140,7 @@ def read_named(
         if not of_references
     }
 
-    def candidates() -> Iterator[Candidate]:
+    def candidates() -> Iterator[StackDocument]:
         with open_resolver() as resolver:
             parts = (
                 read.get(number) or (_resolved(resolver, one, environment) for one in group)
@@ -151,14 +151,16 @@ def read_named(
     return candidates()
 
 
-def read_one(stack: object, *, open_resolver: OpenResolver, project: Path, environment: str | None = None) -> Candidate:
+def read_one(
+    stack: object, *, open_resolver: OpenResolver, project: Path, environment: str | None = None
+) -> StackDocument:
     """The one document that `stack` means; None stands for the chain. A path is read as `read_named` reads it.
 
     Raises UsageError for a path that does not exist or holds more than one document, and for an object that is no
     stack; EnvironmentUnknown.
     """
     if isinstance(stack, StackDefinition):
-        return Candidate(stack.source, stack)
+        return StackDocument(stack.source, stack)
     if isinstance(stack, Path) or (isinstance(stack, str) and looks_like_path(stack)):
         return _only(str(stack), project)
     with open_resolver() as resolver:
@@ -212,7 +214,7 @@ def hidden_stacks(words: Iterable[str], *, open_resolver: OpenResolver) -> Itera
                 yield word, written
 
 
-def _only(path: str, project: Path, stdin: bytes | None = None) -> Candidate:
+def _only(path: str, project: Path, stdin: bytes | None = None) -> StackDocument:
     """The one document at `path`. Raises UsageError for more than one."""
     candidates = list(islice(read_candidates([path], project=project, stdin=stdin), 2))
     if len(candidates) > 1:
@@ -221,14 +223,14 @@ def _only(path: str, project: Path, stdin: bytes | None = None) -> Candidate:
     return candidates[0]
 
 
-def _resolved(resolver: StackResolver, stack: object, environment: str | None) -> Candidate:
+def _resolved(resolver: StackResolver, stack: object, environment: str | None) -> StackDocument:
     """What a reference, an object or the chain comes to."""
     told = resolver.explain(stack, environment)
     if told.resolved is not None:
-        return Candidate(told.resolved.definition.source, told.resolved.definition, told.resolved.reference)
+        return StackDocument(told.resolved.definition.source, told.resolved.definition, told.resolved.reference)
     if told.error is None or isinstance(told.error, _RAISED):
         raise told.error or UsageError(f"nothing came of {stack!r}")
-    return Candidate(_unresolved(resolver, told, stack), told.error)
+    return StackDocument(_unresolved(resolver, told, stack), told.error)
 
 
 def _unresolved(resolver: StackResolver, told: Explanation, stack: object) -> Source:

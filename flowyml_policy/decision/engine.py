@@ -1,6 +1,6 @@
 """The one way from a definition to a decision; command line, library and FlowyML call it and nothing below it.
 
-Rules of this room:
+Rules:
 - The order is fixed: definition, normalise, judge, record, answer. A decision is on disk before anybody hears it;
   one that cannot be recorded is no decision.
 - Undecided is never allowed: every failure ends as outcome `error` or as PolicyUndecided, recorded where it can be.
@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from typing_extensions import Self
 
 from flowyml_policy.audit.store import AuditStore
-from flowyml_policy.decision import results as answers
-from flowyml_policy.decision.candidates import Candidate, read_named, read_one
+from flowyml_policy.decision import results
+from flowyml_policy.decision.candidates import StackDocument, read_named, read_one
 from flowyml_policy.decision.normaliser import Normaliser
 from flowyml_policy.decision.policy import load_policy, read_bundles, read_catalogue
-from flowyml_policy.decision.results import Answer, Call, Operation
+from flowyml_policy.decision.results import Call
 from flowyml_policy.decision.unsupported import require_images_readable, require_supported, unsupported
 from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.errors.audit import AuditError
@@ -35,7 +35,8 @@ from flowyml_policy.records.decision import Decision
 from flowyml_policy.records.instant import utc_now
 from flowyml_policy.records.policy_input import Actor, PolicyInput
 from flowyml_policy.records.protocols import Evaluator, Recorder
-from flowyml_policy.records.result import Judgement, Result
+from flowyml_policy.records.record import Operation
+from flowyml_policy.records.result import DecisionRecord, Evaluation, Result
 from flowyml_policy.resolution.pins import ProjectPins, require_pinned
 from flowyml_policy.settings.loading import load_settings
 from flowyml_policy.settings.settings import Settings
@@ -106,7 +107,7 @@ class PolicyEngine:
         _require_loadable(settings)
         return cls(
             settings,
-            evaluator=_started(settings, [Path(folder) for folder in rules]),
+            evaluator=_start(settings, [Path(folder) for folder in rules]),
             recorder=AuditStore(settings.audit_path),
             actor=current_actor(environ),
             environ=environ,
@@ -169,11 +170,11 @@ class PolicyEngine:
         malformed reference, is the outcome of the stack that it befell.
         """
         call = self._call("validate", environment)
-        return self._answered(call, self.candidates(paths, environment=environment, stdin=stdin))
+        return self._decide_all(call, self.candidates(paths, environment=environment, stdin=stdin))
 
     def candidates(
         self, named: Sequence[str], *, environment: str | None = None, stdin: bytes | None = None
-    ) -> Iterator[Candidate]:
+    ) -> Iterator[StackDocument]:
         """Every document that `named`, paths and references, mean, in order; raises what `validate` does."""
         return read_named(
             named,
@@ -184,9 +185,9 @@ class PolicyEngine:
             skip=[self.settings.waivers_path],
         )
 
-    def answer(
+    def decide(
         self,
-        candidate: Candidate,
+        candidate: StackDocument,
         *,
         environment: str | None = None,
         operation: Operation,
@@ -199,12 +200,12 @@ class PolicyEngine:
         call = self._call(operation, environment)
         content = candidate.content
         if failure is None:
-            (answer,) = self._answers(call, [candidate])
+            batch = self._decide_batch(call, [candidate])
         else:
             definition = content if isinstance(content, StackDefinition) else None
-            answer = answers.undecided(call, failure, candidate.source, definition=definition)
-        (recorded,) = self._recorded([answer])
-        return recorded.result
+            batch = [results.undecided(call, failure, candidate.source, definition=definition)]
+        (record,) = self._record(batch)
+        return record.result
 
     def bundles(self) -> dict[str, str]:
         """The revision of each bundle of the loaded policy. Raises OpaError."""
@@ -244,49 +245,45 @@ class PolicyEngine:
         candidate = read_one(
             stack, open_resolver=self._open_resolver, project=self.settings.root, environment=environment
         )
-        (answer,) = self._recorded(self._answers(call, [candidate]))
-        if answer.decision is None:
-            raise PolicyUndecided(answer.result) from answer.cause
-        return answer.decision, answer.result
+        (record,) = self._record(self._decide_batch(call, [candidate]))
+        if record.decision is None:
+            raise PolicyUndecided(record.result) from record.cause
+        return record.decision, record.result
 
-    def _answered(self, call: Call, candidates: Iterator[Candidate]) -> Iterator[Result]:
-        """Results in order."""
-        while batch := list(islice(candidates, BATCH)):
-            yield from self._told(self._answers(call, batch))
+    def _decide_all(self, call: Call, documents: Iterator[StackDocument]) -> Iterator[Result]:
+        """Results in order, each once it is recorded."""
+        while batch := list(islice(documents, BATCH)):
+            for record in self._record(self._decide_batch(call, batch)):
+                yield record.result
 
-    def _told(self, answers: Sequence[Answer]) -> Iterator[Result]:
-        """Results of `answers`, once they are recorded."""
-        for answer in self._recorded(answers):
-            yield answer.result
-
-    def _recorded(self, batch: Sequence[Answer]) -> Sequence[Answer]:
+    def _record(self, batch: Sequence[DecisionRecord]) -> Sequence[DecisionRecord]:
         """`batch`, once it is durable; what cannot be recorded comes out as undecided."""
         try:
-            self._recorder.record([answer.record for answer in batch])
+            self._recorder.record(batch)
         except AuditError as error:
-            return [answers.unrecorded(answer, error) for answer in batch]
+            return [results.unrecorded(record, error) for record in batch]
         return batch
 
-    def _answers(self, call: Call, batch: Sequence[Candidate]) -> list[Answer]:
-        """The answers to `batch`, in its order.
+    def _decide_batch(self, call: Call, batch: Sequence[StackDocument]) -> list[DecisionRecord]:
+        """Decide on `batch`, in its order.
 
         Each step is done for all of them before the next: what it needs stays in the processor's cache, which takes a
         fifth off a batch. Judging on a second thread takes off less: OPA's calls are too short for Python's lock.
         """
-        ready = [self._ready(call, candidate) for candidate in batch]
-        judged = [self._judged(one.document) if isinstance(one, _Ready) else None for one in ready]
+        prepared = [self._prepare(call, document) for document in batch]
+        judged = [self._judge(one.document) if isinstance(one, _Ready) else None for one in prepared]
         return [
-            one if isinstance(one, Answer) else _answer(call, one, judgement)
-            for one, judgement in zip(ready, judged, strict=True)
+            one if isinstance(one, DecisionRecord) else _conclude(call, one, judgement)
+            for one, judgement in zip(prepared, judged, strict=True)
         ]
 
-    def _ready(self, call: Call, candidate: Candidate) -> _Ready | Answer:
+    def _prepare(self, call: Call, candidate: StackDocument) -> _Ready | DecisionRecord:
         """What is to be judged, or, where it does not come that far, the answer."""
         content = candidate.content
         if isinstance(content, DefinitionInvalid):
-            return answers.invalid(call, content, candidate.source)
+            return results.invalid(call, content, candidate.source)
         if isinstance(content, FlowymlPolicyError):
-            return answers.undecided(call, content, candidate.source)
+            return results.undecided(call, content, candidate.source)
         document: PolicyInput | None = None
         try:
             document = self._normaliser.policy_input(
@@ -305,15 +302,16 @@ class PolicyEngine:
             self._require_supported(call.operation, document)
             self._require_pinned(content, candidate.reference, _demanding(call, document))
         except Exception as error:  # noqa: BLE001  a fault in one stack's judgement must not hide the others
-            return answers.undecided(call, _own(error), content.source, definition=content, document=document)
+            fault = as_internal(error)
+            return results.undecided(call, fault, content.source, definition=content, document=document)
         return _Ready(content, document)
 
-    def _judged(self, document: PolicyInput) -> Judgement | FlowymlPolicyError:
+    def _judge(self, document: PolicyInput) -> tuple[Decision, Evaluation] | FlowymlPolicyError:
         """What OPA says, or why it says nothing."""
         try:
             return self._evaluator.judge(document)
         except Exception as error:  # noqa: BLE001  as above
-            return _own(error)
+            return as_internal(error)
 
     def _require_pinned(self, definition: StackDefinition, reference: str | None, environments: Sequence[str]) -> None:
         """Raise SourceNotPinned or LockfileError where an environment takes only what is pinned, and this is not."""
@@ -339,15 +337,17 @@ class PolicyEngine:
             self._supported.add(asked)
 
 
-def _answer(call: Call, ready: _Ready, judgement: Judgement | FlowymlPolicyError | None) -> Answer:
+def _conclude(
+    call: Call, ready: _Ready, judgement: tuple[Decision, Evaluation] | FlowymlPolicyError | None
+) -> DecisionRecord:
     definition, document = ready
     try:
-        if isinstance(judgement, Judgement):
-            return answers.judged(call, definition, document, judgement)
+        if isinstance(judgement, tuple):
+            return results.judged(call, definition, document, *judgement)
         error = judgement or InternalError("OPA was not asked")
     except Exception as fault:  # noqa: BLE001  a fault in one stack's judgement must not hide the others
-        error = _own(fault)
-    return answers.undecided(call, error, definition.source, definition=definition, document=document)
+        error = as_internal(fault)
+    return results.undecided(call, error, definition.source, definition=definition, document=document)
 
 
 def _demanding(call: Call, document: PolicyInput) -> Sequence[str]:
@@ -360,7 +360,7 @@ def _demanding(call: Call, document: PolicyInput) -> Sequence[str]:
     return () if call.environment is None else (call.environment,)
 
 
-def _own(error: Exception) -> FlowymlPolicyError:
+def as_internal(error: Exception) -> FlowymlPolicyError:
     """`error`, or this program's own fault that it is."""
     if isinstance(error, FlowymlPolicyError):
         return error
@@ -376,7 +376,7 @@ def _require_loadable(settings: Settings) -> None:
             raise missing.error()
 
 
-def _started(settings: Settings, rules: Sequence[Path]) -> Evaluator:
+def _start(settings: Settings, rules: Sequence[Path]) -> Evaluator:
     """OPA with the policy that `settings` name; or, if it cannot start, the reason for ever."""
     try:
         return load_policy(settings, rules)

@@ -1,6 +1,6 @@
 """The life of a stack: it is applied when policy allows it, and retired when its time is over.
 
-Rules of this room:
+Rules:
 - One stack at a time, under its lock: judged, recorded, registered, in that order. Only an explicit allow registers;
   undecided never does.
 - StackLocked and StackUnlocked stand around all of it; where the first cannot be recorded, nothing is done.
@@ -19,7 +19,7 @@ from typing import Final, Literal, TypeAlias, TypeVar
 from typing_extensions import Self
 
 from flowyml_policy.audit.store import AuditStore
-from flowyml_policy.decision.candidates import Candidate
+from flowyml_policy.decision.candidates import StackDocument
 from flowyml_policy.decision.engine import PolicyEngine
 from flowyml_policy.decision.registrar import Recorded, recorded_registry
 from flowyml_policy.definitions.stack import StackDefinition
@@ -166,7 +166,7 @@ class StackLifecycle:
                 raise
         return done[0]
 
-    def _applied(self, candidate: Candidate, environment: str | None, timeout: float) -> Applied:
+    def _applied(self, candidate: StackDocument, environment: str | None, timeout: float) -> Applied:
         """One stack, judged and registered under its lock; what is no definition has no lock, and is judged alone."""
         definition = candidate.content
         if not isinstance(definition, StackDefinition):
@@ -178,10 +178,10 @@ class StackLifecycle:
         try:
             return self._locked(definition.metadata.name, timeout, registered)
         except (AuditError, LockError, UsageError) as error:
-            result = self.engine.answer(candidate, environment=environment, operation="apply", failure=error)
+            result = self.engine.decide(candidate, environment=environment, operation="apply", failure=error)
             return Applied(status="undecided", result=result)
 
-    def _tried(self, candidate: Candidate, environment: str | None, _timeout: float) -> Applied:
+    def _tried(self, candidate: StackDocument, environment: str | None, _timeout: float) -> Applied:
         """One stack, judged; what its registration would come to is only looked up."""
         judged = self._judged(candidate, environment)
         if not judged.result.allowed or not isinstance(candidate.content, StackDefinition):
@@ -191,8 +191,8 @@ class StackLifecycle:
         except FlowymlPolicyError as error:
             return _not_registered(judged.result, error)
 
-    def _judged(self, candidate: Candidate, environment: str | None) -> Applied:
-        result = self.engine.answer(candidate, environment=environment, operation="apply")
+    def _judged(self, candidate: StackDocument, environment: str | None) -> Applied:
+        result = self.engine.decide(candidate, environment=environment, operation="apply")
         return Applied(status="denied" if result.outcome == "deny" else "undecided", result=result)
 
     def _registered(self, judged: Applied, definition: StackDefinition) -> Applied:

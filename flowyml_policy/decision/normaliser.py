@@ -1,6 +1,6 @@
 """From a definition and its surroundings to the one document that OPA judges.
 
-Rules of this room:
+Rules:
 - No I/O and no clock: the instant, the actor and the settings are handed in.
 - Everything is masked here, before OPA or the audit see it; only the definition's digest is of the real bytes.
 - What a project demands is handed over as written: a demand that the mask would change is refused, because masks
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.errors.settings import SettingsInvalid
@@ -24,7 +24,7 @@ from flowyml_policy.mask.harmless import MASK_SIGN
 from flowyml_policy.mask.text import mask_text
 from flowyml_policy.mask.value import mask_value
 from flowyml_policy.records.policy_input import Actor, LockFacts, PolicyInput, Project, RunFacts, Source, Stack
-from flowyml_policy.records.record import Json, Key, KeyPath
+from flowyml_policy.records.record import Json, Key, KeyPath, Operation
 from flowyml_policy.settings.settings import Settings
 
 ENVIRONMENT_LABEL: Final = "environment"
@@ -42,7 +42,7 @@ class Normaliser:
         self,
         definition: StackDefinition,
         *,
-        operation: Literal["validate", "apply", "run"],
+        operation: Operation,
         evaluated_at: str,
         environment: str | None = None,
         pinned_as: Collection[str] = (),

@@ -1,6 +1,6 @@
 """What must hold between the settings and the loaded policy before anything is judged.
 
-Rules of this room:
+Rules:
 - A glob that OPA refuses would be undefined in a rule, so a name would pass or fail by accident: every pattern, of
   the settings and of a configured policy's data, is compiled here once; what ships holds none.
 - A level or rule data for a code or rule that no loaded policy has would tighten nothing: it is an error with a hint.

@@ -1,6 +1,6 @@
 """A registry, and the audit that tells of everything that is changed in it.
 
-Rules of this room:
+Rules:
 - Where both are in one file, one transaction makes the change and records StackApplied or StackRetired.
 - Where they are not, the event follows the change, and a crash in between is made good when the same is asked again: of
   a registration, where the decision that allowed it is in this audit; of a retirement, where StackRetiring is, which is

@@ -1,6 +1,6 @@
 """From a judgement, an invalid definition or an error to the Result that people hear and the record that is kept.
 
-Rules of this room:
+Rules:
 - No I/O and no clock. Three ways in, one shape out; an error is never turned into anything but `error`.
 - An invalid definition is denied without asking OPA: its findings are `definition.*`, hard, and not waivable.
 - Findings and errors may quote what an author or a rule wrote. They are masked here, before anybody hears or
@@ -10,7 +10,8 @@ Rules of this room:
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, TypeAlias
+from dataclasses import replace
+from typing import Literal, NamedTuple
 from uuid import uuid4
 
 from flowyml_policy.decision.normaliser import masked_source
@@ -22,10 +23,8 @@ from flowyml_policy.mask.findings import masked_decision
 from flowyml_policy.mask.text import holds_secret, mask_text
 from flowyml_policy.records.decision import Decision, Finding, Waivers
 from flowyml_policy.records.policy_input import Actor, PolicyInput, Source
-from flowyml_policy.records.record import Location
-from flowyml_policy.records.result import DecisionRecord, ErrorReport, Judgement, LocatedFinding, Result, StackName
-
-Operation: TypeAlias = Literal["validate", "apply", "run"]
+from flowyml_policy.records.record import Location, Operation
+from flowyml_policy.records.result import DecisionRecord, ErrorReport, Evaluation, LocatedFinding, Result, StackName
 
 DEFINITION_RULE = "definition"
 """The name that stands in `rules` of a decision that was made without OPA."""
@@ -41,45 +40,29 @@ class Call(NamedTuple):
     environment: str | None = None
 
 
-class Answer(NamedTuple):
-    """One stack's answer in both forms. `decision` is null only where there is none."""
-
-    result: Result
-    record: DecisionRecord
-    cause: FlowymlPolicyError | None = None
-
-    @property
-    def decision(self) -> Decision | None:
-        return self.record.decision
-
-
-def judged(call: Call, definition: StackDefinition, document: PolicyInput, judgement: Judgement) -> Answer:
+def judged(
+    call: Call, definition: StackDefinition, document: PolicyInput, decision: Decision, evaluation: Evaluation
+) -> DecisionRecord:
     """The answer that OPA gave, each finding with its place in the file."""
-    decision = masked_decision(judgement.decision)
+    masked = masked_decision(decision)
     result = Result(
         stack=StackName(name=document.stack.name, version=document.stack.version),
         source=document.source,
-        outcome="allow" if decision.allowed else "deny",
+        outcome="allow" if masked.allowed else "deny",
         decision_id=str(uuid4()),
         authority=call.authority,
         environments=document.environments,
         hypothetical=document.hypothetical,
-        bundles=judgement.bundles,
-        evaluator=judgement.evaluator,
-        findings=_located(judgement.decision, decision, definition, document.source),
+        bundles=evaluation.bundles,
+        evaluator=evaluation.evaluator,
+        findings=_located(decision, masked, definition, document.source),
         images=document.images,
         error=None,
     )
-    return _answer(
-        call,
-        result,
-        document=document,
-        decision=decision,
-        duration_ns=judgement.duration_ns,
-    )
+    return _record(call, result, document=document, decision=masked, duration_ns=evaluation.duration_ns)
 
 
-def invalid(call: Call, error: DefinitionInvalid, source: Source) -> Answer:
+def invalid(call: Call, error: DefinitionInvalid, source: Source) -> DecisionRecord:
     """The denial of a document that is no definition, made without OPA."""
     subject = _masked(error.stack_name or source.uri)
     findings = tuple(
@@ -88,9 +71,12 @@ def invalid(call: Call, error: DefinitionInvalid, source: Source) -> Answer:
             severity="deny",
             enforcement="hard",
             subject=subject,
+            path=tuple(_masked(key) if isinstance(key, str) else key for key in problem.path),
             message=_masked(problem.message),
             fix=_masked(problem.fix),
-            path=tuple(_masked(key) if isinstance(key, str) else key for key in problem.path),
+            waiver=None,
+            override=None,
+            effective_on=None,
             location=_masked_location(problem.location),
         )
         for problem in error.problems
@@ -104,7 +90,7 @@ def invalid(call: Call, error: DefinitionInvalid, source: Source) -> Answer:
         waivers=Waivers(applied=(), expired=()),
         rules=(DEFINITION_RULE,),
     )
-    return _answer(call, result, decision=decision)
+    return _record(call, result, decision=decision)
 
 
 def undecided(
@@ -114,7 +100,7 @@ def undecided(
     *,
     definition: StackDefinition | None = None,
     document: PolicyInput | None = None,
-) -> Answer:
+) -> DecisionRecord:
     """No decision, and why. What was to be judged is kept where it came that far."""
     metadata = definition.metadata if definition else None
     name = StackName(
@@ -125,12 +111,12 @@ def undecided(
     if document is not None:
         known = {"environments": document.environments, "images": document.images}
         result = result.model_copy(update={**known, "hypothetical": document.hypothetical})
-    return _answer(call, result, document=document, cause=error)
+    return _record(call, result, document=document, cause=error)
 
 
-def unrecorded(answer: Answer, error: FlowymlPolicyError) -> Answer:
-    """`answer`, which could not be recorded: it becomes undecided, whatever it was, and names no decision."""
-    result = answer.result.model_copy(
+def unrecorded(record: DecisionRecord, error: FlowymlPolicyError) -> DecisionRecord:
+    """`record`, which could not be recorded: it becomes undecided, whatever it was, and names no decision."""
+    result = record.result.model_copy(
         update={
             "outcome": "error",
             "decision_id": None,
@@ -140,8 +126,7 @@ def unrecorded(answer: Answer, error: FlowymlPolicyError) -> Answer:
             "error": _report(error),
         }
     )
-    record = answer.record.model_copy(update={"result": result, "decision": None})
-    return Answer(result, record, cause=error)
+    return replace(record, result=result, decision=None, cause=error)
 
 
 def _without_judgement(
@@ -169,7 +154,7 @@ def _without_judgement(
     )
 
 
-def _answer(
+def _record(
     call: Call,
     result: Result,
     *,
@@ -177,10 +162,10 @@ def _answer(
     decision: Decision | None = None,
     duration_ns: int = 0,
     cause: FlowymlPolicyError | None = None,
-) -> Answer:
+) -> DecisionRecord:
     if result.decision_id is None:
         raise ValueError("an answer that is to be recorded needs a decision id")
-    record = DecisionRecord(
+    return DecisionRecord(
         decision_id=result.decision_id,
         at=call.evaluated_at,
         operation=call.operation,
@@ -190,8 +175,8 @@ def _answer(
         decision=decision,
         definition_digest=document.stack.definition_digest if document else None,
         duration_ns=duration_ns,
+        cause=cause,
     )
-    return Answer(result, record, cause)
 
 
 def _encoded(document: PolicyInput) -> bytes | None:
@@ -213,22 +198,12 @@ def _located(
     findings = []
     for original, finding in zip(judged.findings, masked.findings, strict=True):
         location = definition.location(original.path)
-        findings.append(
-            LocatedFinding(
-                code=finding.code,
-                severity=finding.severity,
-                enforcement=finding.enforcement,
-                subject=finding.subject,
-                message=finding.message,
-                fix=finding.fix,
-                path=finding.path,
-                location=_masked_location(location) if hidden else location,
-                waiver=finding.waiver,
-                override=finding.override,
-                effective_on=finding.effective_on,
-            )
-        )
+        findings.append(_at(finding, _masked_location(location) if hidden else location))
     return tuple(findings)
+
+
+def _at(finding: Finding, location: Location | None) -> LocatedFinding:
+    return LocatedFinding.model_construct(**dict(finding), location=location)
 
 
 def _masked_location(location: Location | None) -> Location | None:

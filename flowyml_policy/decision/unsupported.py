@@ -1,6 +1,6 @@
 """What a settings file may ask for and this version cannot do yet, and which commands would need it.
 
-Rules of this room:
+Rules:
 - A setting whose feature is missing stops every command that would otherwise skip what it asks for.
 - A command that this table does not know needs everything, so that a new command starts out closed.
 - Of environments, those count that apply; before that is known, all do.

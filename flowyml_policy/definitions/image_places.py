@@ -1,6 +1,6 @@
 """Where images are named in what is free of form: what a deployer is told, what a live object says of itself.
 
-Rules of this room:
+Rules:
 - A key that names an image says so of all below it: of a text, of each text of a list or mapping.
 - A mapping of parts (`repository`, `tag`) is one image, which tools put together each in its own way; so are parts that
   stand side by side (`imageRepository`, `imageTag`). Neither can be judged, and neither is passed over.

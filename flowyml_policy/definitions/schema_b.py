@@ -1,6 +1,6 @@
 """Schema B, FlowyML's own `flowyml.io/v1` `Stack`: read into schema A's terms, and written back.
 
-Rules of this room:
+Rules:
 - One table says where each key of B stands in A's terms; reading, positions, writing back and the JSON Schema
   follow it. Most keys are only spelled otherwise; `_MOVED` names those that are called or placed otherwise.
 - Keys are taken in camelCase or snake_case, as FlowyML takes them; the same key in both is a problem. Both header

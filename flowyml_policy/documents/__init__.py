@@ -1,6 +1,6 @@
 """YAML with positions, read strictly: definitions, settings and waivers go through here and nothing else.
 
-Rules of this room:
+Rules:
 - Plain scalars resolve by the YAML 1.2 core schema: `yes` and `on` are text, `2.1` is a number, `0o17` is 15.
 - What readers disagree on is refused, never guessed: duplicate keys, tags, merge keys, keys that are not text.
 - What could exhaust a reader is bounded: size, depth, and the number of nodes with every alias written out.

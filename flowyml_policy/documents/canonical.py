@@ -1,6 +1,6 @@
 """Canonical JSON (RFC 8785) and digests: equal values have equal bytes, on every machine and in every language.
 
-Rules of this room:
+Rules:
 - What is not JSON, or not the same JSON to every reader, is refused: NotCanonical, never a best effort.
 - Most documents take a fast path through the standard library, whose bytes a property test proves equal.
 """

@@ -1,6 +1,6 @@
 """Every error that leaves flowyml_policy, in one tree.
 
-Rules of this room:
+Rules:
 - A message reads `what happened: where; what to do`; `advice` is the last part on its own.
 - A leaf exists because its *advice* or its exit code differs, not because its cause does.
 - Foreign exceptions are chained as the cause and never reach a caller.

@@ -31,9 +31,6 @@ class YamlTooLarge(YamlInvalid):
     code = "yaml_too_large"
 
 
-# Values of floor 0
-
-
 class NotCanonical(FlowymlPolicyError):
     """A value has no canonical JSON (RFC 8785), so it cannot be digested: it is not JSON, or ambiguous JSON."""
 

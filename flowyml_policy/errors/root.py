@@ -1,4 +1,4 @@
-"""The root of the tree of errors, and what belongs to no room."""
+"""The root of the tree of errors, and what any part may raise."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The mask: secrets never reach OPA, the audit, or a screen.
 
-Rules of this room:
+Rules:
 - Only the secret part of a value becomes `masked:<detector>`: of a URL with a password, the password.
 - Masking what is masked changes nothing; no JSON value makes it fail; time grows linearly with the text.
 - What merely looks random but is public stays: digests, uuids, commit ids, URLs, image references, public keys.

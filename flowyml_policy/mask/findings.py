@@ -13,7 +13,7 @@ from flowyml_policy.records.decision import Decision, Finding
 from flowyml_policy.records.result import LocatedFinding
 
 
-def texts_of(findings: Iterable[Finding | LocatedFinding]) -> Iterator[str]:
+def texts_of(findings: Iterable[Finding]) -> Iterator[str]:
     """Every text of `findings` that a rule or an author had a say in, but for the name of a file."""
     for finding in findings:
         yield from (finding.code, finding.subject, finding.message, finding.fix)

@@ -1,6 +1,6 @@
 """OPA: the evaluators, and the bundles that they load.
 
-Rules of this room:
+Rules:
 - `evaluator` is the seam: whatever goes wrong below it leaves as an OpaError, and no answer leaves unchecked.
 - `library` is the only importer of ctypes; `bundle_files` needs nothing but the standard library, not even
   this package, because the build runs it.

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter_ns
-from typing import ClassVar, TypeVar, final
+from typing import ClassVar, Final, Generic, TypeVar, final
 
 from pydantic import ValidationError
 from typing_extensions import Self
@@ -23,24 +23,20 @@ from flowyml_policy.errors.opa import OpaAnswerInvalid, OpaError, OpaEvaluationF
 from flowyml_policy.records.decision import Decision
 from flowyml_policy.records.policy_input import PolicyInput
 from flowyml_policy.records.record import Json, Record
-from flowyml_policy.records.result import EvaluatorName, GlobProblem, Judgement
+from flowyml_policy.records.result import Evaluation, EvaluatorName, GlobProblem
+
+_Value = TypeVar("_Value", Decision, Json)
 
 
-class Judged(Record):
-    """A decision as OPA answers it, with the revision of every bundle that was active in that evaluation."""
+class _Answer(Record, Generic[_Value]):
+    """A value as OPA answers it, with the revision of every bundle that was active in that evaluation."""
 
-    result: Decision
+    result: _Value
     bundles: dict[str, str]
 
 
-class Answered(Record):
-    """Any other value as OPA answers it."""
-
-    result: Json
-    bundles: dict[str, str]
-
-
-_Answer = TypeVar("_Answer", Judged, Answered)
+_DECIDED: Final = _Answer[Decision]
+_ANSWERED: Final = _Answer[Json]
 
 
 class OpaEvaluator(ABC):
@@ -57,23 +53,33 @@ class OpaEvaluator(ABC):
         self._closed = False
 
     @final
-    def judge(self, document: PolicyInput) -> Judgement:
-        """The decision and its provenance. Raises only OpaError."""
-        judged, duration = self._judged(document)
-        return Judgement(decision=judged.result, bundles=judged.bundles, evaluator=self._title, duration_ns=duration)
+    def judge(self, document: PolicyInput) -> tuple[Decision, Evaluation]:
+        """Decide on `document`, and say how. Raises only OpaError, and never returns a decision it could not check."""
+        # Written out, not shared with `query`: after an evaluation each Python call is a cold one.
+        self._require_open()
+        try:
+            encoded = document.encoded
+            started = perf_counter_ns()
+            raw = self._query(None, encoded)
+            duration = perf_counter_ns() - started
+            answer = self._checked(_DECIDED, raw)
+        except OpaError:
+            raise
+        except Exception as error:
+            raise self._failure(error) from error
+        return answer.result, Evaluation(answer.bundles, self._title, duration)
 
     @final
     def evaluate(self, document: PolicyInput) -> Decision:
-        """The decision alone. Raises only OpaError, and never returns a decision that it could not check."""
-        judged, _ = self._judged(document)
-        return judged.result
+        """As `judge`, the decision alone."""
+        return self.judge(document)[0]
 
     @final
     def query(self, path: str, document: Json) -> Json:
         """The value at `path` (`flowyml/main/catalogue`) for `document`. Raises only OpaError."""
         with self._only_opa_errors():
             raw = self._query(path, json.dumps(document, allow_nan=False).encode())
-            return self._checked(Answered, raw).result
+            return self._checked(_ANSWERED, raw).result
 
     @final
     def check_globs(self, patterns: Sequence[str]) -> tuple[GlobProblem, ...]:
@@ -108,20 +114,6 @@ class OpaEvaluator(ABC):
     def _close(self) -> None:
         """Release what the subclass holds. Called once."""
 
-    def _judged(self, document: PolicyInput) -> tuple[Judged, int]:
-        """What OPA answered, and its nanoseconds. Written out: after an evaluation each Python call is a cold one."""
-        self._require_open()
-        try:
-            encoded = document.encoded
-            started = perf_counter_ns()
-            raw = self._query(None, encoded)
-            duration = perf_counter_ns() - started
-            return self._checked(Judged, raw), duration
-        except OpaError:
-            raise
-        except Exception as error:
-            raise self._failure(error) from error
-
     @contextmanager
     def _only_opa_errors(self) -> Iterator[None]:
         self._require_open()
@@ -142,9 +134,9 @@ class OpaEvaluator(ABC):
             advice="run the command again with --debug and report what it prints",
         )
 
-    def _checked(self, shape: type[_Answer], raw: bytes) -> _Answer:
+    def _checked(self, shape: type[_Answer[_Value]], raw: bytes) -> _Answer[_Value]:
         try:
-            answer: _Answer = shape.__pydantic_validator__.validate_json(raw)
+            answer = shape.model_validate_json(raw)
         except ValidationError as error:
             raise OpaAnswerInvalid(f"OPA's answer has not the agreed shape: {_first_problem(error)}") from error
         missing = self._bundles.difference(answer.bundles)

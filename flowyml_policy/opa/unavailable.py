@@ -8,7 +8,7 @@ from flowyml_policy.errors.opa import OpaError
 from flowyml_policy.records.decision import Decision
 from flowyml_policy.records.policy_input import PolicyInput
 from flowyml_policy.records.record import Json
-from flowyml_policy.records.result import GlobProblem, Judgement
+from flowyml_policy.records.result import Evaluation, GlobProblem
 
 
 class UnavailableEvaluator:
@@ -17,7 +17,7 @@ class UnavailableEvaluator:
     def __init__(self, reason: OpaError) -> None:
         self._reason = reason
 
-    def judge(self, _document: PolicyInput) -> Judgement:
+    def judge(self, _document: PolicyInput) -> tuple[Decision, Evaluation]:
         raise self._again()
 
     def evaluate(self, _document: PolicyInput) -> Decision:

@@ -1,7 +1,7 @@
-"""Frozen values that several rooms share, and the protocols between rooms.
+"""Frozen values that several packages share, and the protocols between them.
 
-Rules of this room:
-- Values only: no I/O, no clock, no import of another room but `errors` and `canonical`.
+Rules:
+- Values only: no I/O, no clock, no import of another package.
 - A value from outside is validated once, by constructing its record; afterwards it is trusted.
 - No `from __future__ import annotations` where models are: pydantic would compile every annotation at each start.
 - Questions about a value are properties of it (`decision.allowed`, `result.exit_code`).

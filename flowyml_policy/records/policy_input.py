@@ -12,7 +12,7 @@ from pydantic import Field
 from typing_extensions import Self
 
 from flowyml_policy.records.decision import Enforcement
-from flowyml_policy.records.record import Json, KeyPath, Part, Record, Sha256
+from flowyml_policy.records.record import Json, KeyPath, Operation, Part, Record, Sha256
 
 SCHEMA_VERSION: Final = 1
 
@@ -147,7 +147,7 @@ class PolicyInput(Record):
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    operation: Literal["validate", "apply", "run"]
+    operation: Operation
     evaluated_at: str
     hypothetical: bool = False
     authority: Literal["project", "platform"]

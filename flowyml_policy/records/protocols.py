@@ -1,4 +1,4 @@
-"""What rooms on one floor need of each other; they are handed it, and never import it."""
+"""What packages need of each other without importing each other; they are handed it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from flowyml_policy.records.policy_input import PolicyInput
     from flowyml_policy.records.record import Json
     from flowyml_policy.records.registry import LastDecision, ListedStack, NewStack, RegisteredStack, Registration
-    from flowyml_policy.records.result import DecisionRecord, GlobProblem, Judgement
+    from flowyml_policy.records.result import DecisionRecord, Evaluation, GlobProblem
 
 
 class Evaluator(Protocol):
     """Judges a PolicyInput. Every call raises only OpaError, and never answers with a decision it could not check."""
 
-    def judge(self, document: PolicyInput) -> Judgement:
-        """The decision and its provenance."""
+    def judge(self, document: PolicyInput) -> tuple[Decision, Evaluation]:
+        """The decision, and how it came about."""
 
     def evaluate(self, document: PolicyInput) -> Decision:
         """The decision alone."""

@@ -1,6 +1,6 @@
 """The one configuration that every record shares."""
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,6 +12,9 @@ KeyPath: TypeAlias = tuple[Key, ...]
 
 Json: TypeAlias = Any
 """A JSON value: None, bool, int, float, str, list of Json, dict of str to Json."""
+
+Operation: TypeAlias = Literal["validate", "apply", "run"]
+"""What is asked for a stack: whether it may be used, registered, or run."""
 
 Sha256: TypeAlias = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 """A digest as `sha256:` and 64 lower-case hex digits."""

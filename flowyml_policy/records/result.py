@@ -1,11 +1,12 @@
 """What one judged stack came to: the shape of `--format json`, and what the audit records of it."""
 
 from collections.abc import Iterable
-from typing import Literal, TypeAlias
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
 
-from flowyml_policy.records.decision import Decision, Enforcement, Override, Severity
+from flowyml_policy.records.decision import Decision, Finding
 from flowyml_policy.records.policy_input import ImageFacts, Source
-from flowyml_policy.records.record import KeyPath, Location, Record, Sha256
+from flowyml_policy.records.record import Location, Operation, Record, Sha256
 
 Outcome: TypeAlias = Literal["allow", "deny", "error"]
 
@@ -29,24 +30,10 @@ class EvaluatorName(Record):
     version: str
 
 
-class LocatedFinding(Record):
-    """A finding with its place in the file as written."""
+class LocatedFinding(Finding):
+    """A finding with its place in the file as written; null where no file holds it."""
 
-    code: str
-    severity: Severity
-    enforcement: Enforcement
-    subject: str
-    message: str
-    fix: str
-    path: KeyPath
     location: Location | None
-    waiver: str | None = None
-    override: Override | None = None
-    effective_on: str | None = None
-
-    @property
-    def denies(self) -> bool:
-        return self.severity == "deny"
 
 
 class ErrorReport(Record):
@@ -126,29 +113,31 @@ class Summary(Record):
         return EXIT_ALLOWED
 
 
-class DecisionRecord(Record):
-    """What the audit keeps of one decision. Everything in it is masked already.
+@dataclass(frozen=True)
+class DecisionRecord:
+    """One answer as it goes through the engine, and what the audit keeps of it. Everything in it is masked already.
 
     `at` is an RFC 3339 instant in UTC. `input` is PolicyInput's `encoded`, null for what never came that far.
     `decision` is null wherever none was reached; that of an invalid definition was made without OPA, and its
-    result names no evaluator. `duration_ns` is the time the evaluator took.
+    result names no evaluator. `duration_ns` is the time the evaluator took. `cause` is the error that left no
+    decision, and is not recorded.
     """
 
     decision_id: str
     at: str
-    operation: Literal["validate", "apply", "run"]
+    operation: Operation
     actor: str
     result: Result
     input: bytes | None
     decision: Decision | None
     definition_digest: Sha256 | None
     duration_ns: int
+    cause: Exception | None = None
 
 
-class Judgement(Record):
-    """A decision with that very answer's provenance: each bundle's revision, and how long it took."""
+class Evaluation(NamedTuple):
+    """How a decision came about: the revision of each bundle in that very evaluation, who evaluated, and how long."""
 
-    decision: Decision
     bundles: dict[str, str]
     evaluator: EvaluatorName
     duration_ns: int

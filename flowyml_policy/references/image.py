@@ -1,6 +1,6 @@
 """Image references as Docker reads them, and the registries that a list allows.
 
-Rules of this room:
+Rules:
 - The grammar and the normalisation are those of github.com/distribution/reference, which the Docker Engine
   uses: `ubuntu` is docker.io/library/ubuntu. What Docker versions read differently is refused, never guessed.
 - Hosts are compared as written, port included: DOCKER.IO is not docker.io, x.io is not x.io:5000.

@@ -8,7 +8,7 @@
     file:///folder#stack  file://./folder/stack.yaml   absolute, or from the folder of flowyml.yaml
     registry://prod-gpu@^2.1                           the stack registry and nothing else
 
-Rules of this room:
+Rules:
 - For github and gitlab, a first segment with a dot or a port is a host. So a group of gitlab.com with a dot in its
   name is written with the host (`gitlab://gitlab.com/my.group/repo`), and a host without a dot with its port
   (`gitlab://gitlab:443/group/repo`).

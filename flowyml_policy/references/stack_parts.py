@@ -1,6 +1,6 @@
 """The parts of a stack reference: the grammar of each, and the words for what breaks it.
 
-Rules of this room:
+Rules:
 - A part is checked in its decoded form, so that no percent-escape hides what the grammar refuses.
 - Each check answers the part in its one canonical spelling; whatever has two spellings would be cached twice.
 - What may carry credentials is never repeated in a message.

@@ -1,6 +1,6 @@
 """What a stack reference is once it is read: one value for each kind, which writes itself as it is read.
 
-Rules of this room:
+Rules:
 - A value cannot be made malformed: whatever makes one, its parts are checked, and put in their one canonical spelling.
 - `parse_stack_reference(str(value)) == value`; how a reference is written is told there.
 """

@@ -1,6 +1,6 @@
 """Semantic versions of stacks and ranges of them, as `name@wanted` writes them.
 
-Rules of this room:
+Rules:
 - Versions are read and ordered by SemVer 2.0.0 (through `semver`): 1.10.0 is higher than 1.9.0, a release higher
   than its pre-releases, and build metadata counts for nothing.
 - `^2.1` is everything from 2.1.0 that keeps the leftmost number that is not 0; `~2.1.0` everything from there with

@@ -30,7 +30,7 @@ from flowyml_policy.references.version import parse_version
 from flowyml_policy.registry.registrable import check_registrable, is_whole
 from flowyml_policy.registry.schema import MIGRATIONS, REGISTRY, STACK_COLUMNS
 from flowyml_policy.registry.versions import (
-    Candidate,
+    VersionChoice,
     by_precedence,
     choose,
     has_labels,
@@ -73,7 +73,7 @@ class LocalRegistry:
     ) -> None:
         self.path = Path(path)
         self._decisions = decisions
-        self._database = Database(self.path, MIGRATIONS, room=REGISTRY, timeout=timeout)
+        self._database = Database(self.path, MIGRATIONS, tables=REGISTRY, timeout=timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -261,6 +261,6 @@ def _fields(row: _Row) -> dict[str, Any]:
     }
 
 
-def _candidate(row: _Row) -> Candidate:
+def _candidate(row: _Row) -> VersionChoice:
     name, version, at, by, reason, *_ = row
-    return Candidate(name, version, None if at is None else Retirement(at=at, by=by, reason=reason))
+    return VersionChoice(name, version, None if at is None else Retirement(at=at, by=by, reason=reason))

@@ -30,7 +30,7 @@ from flowyml_policy.records.registry import (
 from flowyml_policy.references.version import parse_version
 from flowyml_policy.registry.registrable import can_be_named, check_registrable, is_whole
 from flowyml_policy.registry.versions import (
-    Candidate,
+    VersionChoice,
     by_precedence,
     choose,
     has_labels,
@@ -187,7 +187,7 @@ class RemoteRegistry:
         ordered = self._ordered([_candidate(one) for one in found])
         return tuple(by_version[one.version] for one in ordered)
 
-    def _ordered(self, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+    def _ordered(self, candidates: Sequence[VersionChoice]) -> Sequence[VersionChoice]:
         try:
             return by_precedence(candidates)
         except VersionMalformed as error:
@@ -276,5 +276,5 @@ def _path(*parts: str) -> str:
     return "/v1/stacks" + "".join("/" + quote(part, safe="") for part in parts)
 
 
-def _candidate(one: ListedStack) -> Candidate:
-    return Candidate(one.name, one.version, one.retired)
+def _candidate(one: ListedStack) -> VersionChoice:
+    return VersionChoice(one.name, one.version, one.retired)

@@ -1,6 +1,6 @@
 """The tables of the project's own registry, as migrations.
 
-Rules of this room:
+Rules:
 - A migration that has shipped never changes; a change is a new one at the end.
 - Both tables are append-only: a version is registered once and retired once, and triggers refuse everything else.
 - `precedence` is the version without build metadata, so that two builds of one version cannot both be there.
@@ -13,9 +13,9 @@ from typing import Final
 
 from flowyml_policy.errors.registry import RegistryCorrupt, RegistryTooNew, RegistryUnreadable, RegistryUnwritable
 from flowyml_policy.storage.migrations import Migration, refusals
-from flowyml_policy.storage.schema import Room
+from flowyml_policy.storage.schema import Tables
 
-REGISTRY: Final = Room(
+REGISTRY: Final = Tables(
     what="registry",
     prefix="registry/",
     corrupt=RegistryCorrupt,

@@ -18,7 +18,7 @@ _SHOWN: Final = 10
 _LONGEST: Final = 128
 
 
-class Candidate(NamedTuple):
+class VersionChoice(NamedTuple):
     """A registered version as far as choosing looks at it."""
 
     name: str
@@ -26,7 +26,7 @@ class Candidate(NamedTuple):
     retired: Retirement | None
 
 
-def choose(name: str, wanted: str | None, candidates: Sequence[Candidate], where: str, *, retired: bool) -> str:
+def choose(name: str, wanted: str | None, candidates: Sequence[VersionChoice], where: str, *, retired: bool) -> str:
     """The version that is meant, of `candidates`, which are all of one name and at least one.
 
     Raises VersionMalformed, VersionUnknown or VersionRetired; `where` is how messages call the registry.
@@ -57,13 +57,13 @@ def matches(name: str, pattern: str) -> bool:
     return re.fullmatch("".join(parts), name, re.DOTALL) is not None
 
 
-def by_precedence(candidates: Iterable[Candidate]) -> list[Candidate]:
+def by_precedence(candidates: Iterable[VersionChoice]) -> list[VersionChoice]:
     """By name, the highest version first."""
     ordered = sorted(candidates, key=lambda one: precedence(parse_version(one.version)), reverse=True)
     return sorted(ordered, key=lambda one: one.name)
 
 
-def newest_of_each(ordered: Iterable[Candidate]) -> list[Candidate]:
+def newest_of_each(ordered: Iterable[VersionChoice]) -> list[VersionChoice]:
     """Of candidates in order, what each bare name means; where it means none, its highest pre-release in use."""
     chosen = []
     for _, group in groupby(ordered, key=lambda one: one.name):
@@ -80,7 +80,7 @@ def has_labels(labels: Mapping[str, str], wanted: Mapping[str, str] | None) -> b
     return wanted is None or wanted.items() <= labels.items()
 
 
-def _retired(one: Candidate, how: Retirement, in_use: Sequence[str], where: str) -> VersionRetired:
+def _retired(one: VersionChoice, how: Retirement, in_use: Sequence[str], where: str) -> VersionRetired:
     reason = f" ({how.reason})" if how.reason else ""
     newest = highest(in_use)
     advice = f"use {one.name}@{newest}" if newest else "`flowyml-policy stack list --all-versions` shows its history"

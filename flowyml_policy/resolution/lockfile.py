@@ -1,6 +1,6 @@
 """flowyml.lock: what every name of flowyml.yaml meant when it was pinned, in a file that is committed and reviewed.
 
-Rules of this room:
+Rules:
 - One value a line, keys sorted, the same text for the same pins on every machine: a change shows as the lines that
   changed. Paths of the project are relative to it.
 - The file is replaced whole or not at all, and left alone where nothing changed.

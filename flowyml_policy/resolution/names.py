@@ -1,6 +1,6 @@
 """What a bare name means: a key of `stacks:`, a definition in the project's `stacks` folder, a registered stack.
 
-Rules of this room:
+Rules:
 - All three are looked at, always: a name that means different definitions is an error that names them.
 - Nothing that is broken is passed over: a key whose source fails, a file that may hold the name and cannot be read,
   a registry that does not answer. Only where an environment takes nothing but what is pinned, and that was found

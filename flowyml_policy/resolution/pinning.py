@@ -1,6 +1,6 @@
 """Pinning what the names of flowyml.yaml mean, and telling later what has changed since.
 
-Rules of this room:
+Rules:
 - Every environment and every entry of `stacks:` is resolved as a run would resolve it, but for what environments
   demand: pins are made and checked here, so none are asked for.
 - Nothing is written unless everything could be resolved. What could not is told by name.
@@ -87,7 +87,7 @@ class Unchecked(Record):
     error: ErrorReport
 
 
-class Locked(Record):
+class LockReport(Record):
     """What became of locking. `written` says whether the file changed; it never does where something is unchecked."""
 
     path: str
@@ -138,7 +138,7 @@ class StackPinning:
         self._registry = registry
         self._environ = environ
 
-    def lock(self) -> Locked:
+    def lock(self) -> LockReport:
         """Pin everything as it is now; what cannot be resolved is part of the answer.
 
         Raises LockfileError, and UsageError for what FLOWYML_POLICY_OFFLINE cannot be.
@@ -147,7 +147,7 @@ class StackPinning:
         now, unchecked = self._now()
         changes = () if unchecked else tuple(_changes(before or Lockfile(), now, pins=now.stacks))
         written = False if unchecked else write_lockfile(self.path, now)
-        return Locked(path=str(self.path), lockfile=now, changes=changes, unchecked=unchecked, written=written)
+        return LockReport(path=str(self.path), lockfile=now, changes=changes, unchecked=unchecked, written=written)
 
     def verify(self) -> Verified:
         """Compare what is pinned with what is there now.

@@ -1,6 +1,6 @@
 """What a project's lockfile pins, for those who resolve, judge and run its stacks.
 
-Rules of this room:
+Rules:
 - A project without a lockfile pins nothing, and most have none: what reads one is loaded where there is one.
 - The file is read once, when it is first asked, and every answer is of that one state.
 - Nothing is written here.

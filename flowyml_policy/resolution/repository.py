@@ -6,7 +6,7 @@ or at somebody's home (`~/org/repo`), and by https often below a prefix (`/scm/o
 ends as the other. Of the large hosts it is known that by one transport a path is written in one way.
 A repository of this machine is the folder that its links lead to.
 
-Rules of this room:
+Rules:
 - In doubt the answer is yes: no spelling takes a stack out of an environment, or a moved tag out of sight.
 - No server is asked, and no repository is read; on this machine links are followed.
 """

@@ -1,6 +1,6 @@
 """From whatever names a stack to the one definition that is meant, by one explainable chain.
 
-Rules of this room:
+Rules:
 - The steps are asked in this order, and the first that is set decides: the argument, the environment (`env=`, or
   FLOWYML_ENV where none is given), FLOWYML_STACK, `active_stack`, `defaults.stack`, the built-in stack.
 - A step that is set but broken is an error. It never falls to the next, and an empty value is set.

@@ -1,6 +1,6 @@
 """Settings: flowyml.yaml and the platform's file, read strictly into one frozen value.
 
-Rules of this room:
+Rules:
 - A file that exists is used whole or refused whole; every problem names file, line, column and what to write.
 - Unknown keys, ill-typed values and empty values are problems; nothing is coerced, nothing quietly left out.
 - The platform owns what it sets. A project that sets the same key is refused.

@@ -1,6 +1,6 @@
 """Loads the settings: finds the files, reads and checks them, and puts them together.
 
-Rules of this room:
+Rules:
 - Everything wrong in both files is said at once.
 - What the platform sets, the project cannot; what neither sets has the default of this version.
 """
@@ -27,7 +27,7 @@ from flowyml_policy.settings.variables import Expansion
 from flowyml_policy.system.directories import user_audit_file
 
 if TYPE_CHECKING:
-    from flowyml_policy.settings.stack_entries import StackSource
+    from flowyml_policy.settings.stack_entries import StackEntry
 
 _CONFIG: Final[KeyPath] = ("policy", "opa", "config")
 _RULES: Final[KeyPath] = ("policy", "rules")
@@ -170,7 +170,7 @@ def _identity(section: ProjectIdentity) -> ProjectIdentity:
 
 
 def refused_addresses(
-    stacks: Mapping[str, StackSource], named: Collection[str], document: Document, owner: Location | None
+    stacks: Mapping[str, StackEntry], named: Collection[str], document: Document, owner: Location | None
 ) -> Iterator[SettingsProblem]:
     """What is wrong with the http sources of `stacks`; `owner` is where the platform names the hosts, if it does."""
     for key, source in stacks.items():

@@ -1,6 +1,6 @@
 """The platform's say: what its file sets, no project can set again.
 
-Rules of this room:
+Rules:
 - A leaf is a key that holds a value rather than a section of its own. A list or a free mapping, such as
   `policy.opa.config`, is one value: two owners never share it.
 - The same leaf in both files is an error that names both places, also when both say the same.

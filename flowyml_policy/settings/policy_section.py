@@ -8,13 +8,13 @@ from typing_extensions import Self
 from flowyml_policy.records.record import Json
 from flowyml_policy.references.url import BadValue
 from flowyml_policy.settings.types import (
+    AllowedRegistry,
     AuditFile,
     Duration,
     FilePath,
     Host,
     Listing,
     NamedHost,
-    RegistryEntry,
     Section,
     Text,
     Timeout,
@@ -103,9 +103,9 @@ class ImagesSettings(Section):
     insecure: Listing[Host] = Field(default=(), description="Registries that are spoken to without TLS.")
     allow_local: Listing[Text] = Field(default=(), description="Globs of images that may exist in the daemon alone.")
     credentials: dict[Host, RegistryCredential] = Field(default={}, description="Logins by registry host.")
-    mirrors: dict[Host, Listing[RegistryEntry]] = Field(default={}, description="Mirrors by registry host, in order.")
+    mirrors: dict[Host, Listing[AllowedRegistry]] = Field(default={}, description="Mirrors by registry host, in order.")
     ca: FilePath | None = Field(default=None, description="CA certificates, a PEM file.")
-    cosign_keys: dict[RegistryEntry, FilePath] = Field(default={}, description="Public keys by registry, PEM files.")
+    cosign_keys: dict[AllowedRegistry, FilePath] = Field(default={}, description="Public keys by registry, PEM files.")
     concurrency: int = Field(default=8, ge=1, le=64, description="How many images are looked at at once.")
     tag_ttl: Duration = Field(
         default=300.0, description="How long a tag's digest is remembered.", json_schema_extra={"default": "5m"}

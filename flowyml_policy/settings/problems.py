@@ -1,6 +1,6 @@
 """What pydantic says of a settings file, in the words and places of the one who wrote it.
 
-Rules of this room:
+Rules:
 - Every problem names the key as it is written, the line that it stands on, and what to write instead.
 - Values of `policy.opa.config` and addresses never appear: they may carry secrets.
 """

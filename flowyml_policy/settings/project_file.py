@@ -10,11 +10,11 @@ from pydantic import AliasChoices, Field
 
 from flowyml_policy.records.record import Json
 from flowyml_policy.settings.policy_section import PolicySection
-from flowyml_policy.settings.stack_entries import StackSource
+from flowyml_policy.settings.stack_entries import StackEntry
 from flowyml_policy.settings.types import (
+    AllowedRegistry,
     LabelRequirement,
     Listing,
-    RegistryEntry,
     Section,
     StackKey,
     StackName,
@@ -29,7 +29,7 @@ Level: TypeAlias = Literal["advisory", "soft", "hard"]
 class ImagePolicySection(Section):
     """What the project asks of images."""
 
-    allowed_registries: Annotated[Listing[RegistryEntry] | None, WhenSet] = Field(
+    allowed_registries: Annotated[Listing[AllowedRegistry] | None, WhenSet] = Field(
         default=None, description="Registries, each a host or a host and a path; an empty list allows none."
     )
     required_labels: Annotated[Listing[LabelRequirement] | None, WhenSet] = Field(
@@ -137,7 +137,7 @@ class ProjectFile(Section):
     active_stack: Annotated[StackName | None, WhenSet] = Field(
         default=None, description="The stack that is meant where none is named."
     )
-    stacks: dict[StackKey, StackSource] = Field(default={}, description="Stacks by name, and where each is kept.")
+    stacks: dict[StackKey, StackEntry] = Field(default={}, description="Stacks by name, and where each is kept.")
     policy: PolicySection = Field(
         default=PolicySection.model_construct(), description="Settings of flowyml-policy itself."
     )

@@ -1,6 +1,6 @@
 """Finds the settings files and reads each into its model, with every value's place kept.
 
-Rules of this room:
+Rules:
 - Only "there is no such file" means that there is none. A file that exists and cannot be read is an error.
 - A file that says nothing is an error too: a truncated flowyml.yaml must not pass for one without policies.
 - A project that is named and has no flowyml.yaml is an error: a wrong name must not pass for no policies.

@@ -16,7 +16,7 @@ from flowyml_policy.records.record import Json, Key, KeyPath, Location
 from flowyml_policy.settings.places import ENVIRONMENT_VARIABLE, LOCKFILE
 from flowyml_policy.settings.policy_section import Enforce, PolicySection
 from flowyml_policy.settings.project_file import EnvironmentSettings, PoliciesSection, ProjectIdentity
-from flowyml_policy.settings.stack_entries import StackSource
+from flowyml_policy.settings.stack_entries import StackEntry
 from flowyml_policy.settings.types import Section
 
 
@@ -45,7 +45,7 @@ class Settings(Section):
     active_stack: str | None
     default_stack: str | None
     fallback_environment: str | None
-    stacks: dict[str, StackSource]
+    stacks: dict[str, StackEntry]
     policy: PolicySection
     rule_folders: tuple[Path, ...]
     waivers_path: Path

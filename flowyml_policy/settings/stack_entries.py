@@ -62,14 +62,14 @@ def _git_repository(value: str) -> str:
     return value
 
 
-class LocalSource(Section):
+class LocalEntry(Section):
     """A file or folder of this machine."""
 
     source: Literal["local"]
     path: FilePath = Field(description="File or folder, relative to the folder of flowyml.yaml.")
 
 
-class _RepositorySource(Section):
+class _RepositoryEntry(Section):
     ref: Annotated[GitRef | None, WhenSet] = Field(default=None, description="Tag, branch or commit.")
     path: Annotated[RepositoryPath | None, WhenSet] = Field(
         default=None, description="File inside the repository, from its root."
@@ -77,21 +77,21 @@ class _RepositorySource(Section):
     host: Annotated[Host | None, WhenSet] = Field(default=None, description="One's own server, in place of the public.")
 
 
-class GitHubSource(_RepositorySource):
+class GitHubEntry(_RepositoryEntry):
     """A repository on GitHub, or on a GitHub server of one's own."""
 
     source: Literal["github"]
     repo: Annotated[str, AfterValidator(_github_repository)] = Field(description="Owner and name: my-org/ml-stacks.")
 
 
-class GitLabSource(_RepositorySource):
+class GitLabEntry(_RepositoryEntry):
     """A repository on GitLab, or on a GitLab server of one's own; groups may be nested."""
 
     source: Literal["gitlab"]
     repo: Annotated[str, AfterValidator(_project_path)] = Field(description="Group and name: group/sub/ml-stacks.")
 
 
-class GitSource(_RepositorySource):
+class GitEntry(_RepositoryEntry):
     """Any git repository: a full address, or a path on `host`."""
 
     model_config = ConfigDict(
@@ -115,7 +115,7 @@ class GitSource(_RepositorySource):
         return self
 
 
-class HttpSource(Section):
+class HttpEntry(Section):
     """One file at an https address."""
 
     source: Literal["http"]
@@ -129,7 +129,7 @@ class HttpSource(Section):
     ca: Annotated[FilePath | None, WhenSet] = Field(default=None, description="CA certificates, a PEM file.")
 
 
-class RegistrySource(Section):
+class RegistryEntry(Section):
     """A stack of the company's registry."""
 
     source: Literal["registry"]
@@ -137,7 +137,7 @@ class RegistrySource(Section):
     version: Annotated[Text | None, WhenSet] = Field(default=None, description="Version or range: 2.1.0, ^2.1.")
 
 
-StackSource: TypeAlias = Annotated[
-    LocalSource | GitHubSource | GitLabSource | GitSource | HttpSource | RegistrySource,
+StackEntry: TypeAlias = Annotated[
+    LocalEntry | GitHubEntry | GitLabEntry | GitEntry | HttpEntry | RegistryEntry,
     Field(discriminator="source"),
 ]

@@ -1,6 +1,6 @@
 """The scalar types that settings are made of, each with its grammar and the words for a value outside it.
 
-Rules of this room:
+Rules:
 - A validator raises `BadValue`, which says what is wrong and how to write it; nothing is coerced or repaired.
 - A value that may carry credentials (an address) is never repeated in a message.
 - What a file leaves empty (`key:` with nothing after it) is no value: null is accepted only where it is one.
@@ -177,7 +177,7 @@ StackName: TypeAlias = Annotated[
 LabelRequirement: TypeAlias = Annotated[
     str, AfterValidator(label_requirement), _written(r"^[^\s=]([^=]*[^\s=])?(=\S.*)?$")
 ]
-RegistryEntry: TypeAlias = Annotated[
+AllowedRegistry: TypeAlias = Annotated[
     str, AfterValidator(registry_entry), _written(r"^(\*\.)?[^\s*/@]+(/[^\s*@A-Z]*)?(/\*{0,2})?$", never="://")
 ]
 Host: TypeAlias = Annotated[str, AfterValidator(host), _written(f"^{_HOST.pattern}$")]

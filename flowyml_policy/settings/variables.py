@@ -1,6 +1,6 @@
 """`${NAME}` in `policy.opa.config`: a value of the environment in place of a name.
 
-Rules of this room:
+Rules:
 - Only strings are expanded, once: what a variable holds is never looked at again. Keys are left alone.
 - `$${` stands for `${` itself. Anything else that starts with `${` is a problem, as is a variable that is not set.
 - A message names the variable, never a value.

@@ -12,27 +12,27 @@ from flowyml_policy.references.stack_values import (
     StackReference,
 )
 from flowyml_policy.settings.stack_entries import (
-    GitHubSource,
-    GitLabSource,
-    GitSource,
-    HttpSource,
-    LocalSource,
-    StackSource,
+    GitEntry,
+    GitHubEntry,
+    GitLabEntry,
+    HttpEntry,
+    LocalEntry,
+    StackEntry,
 )
 
 
-def reference_of(source: StackSource, *, key: str | None = None) -> StackReference:
+def reference_of(source: StackEntry, *, key: str | None = None) -> StackReference:
     """The reference to what an entry of `stacks:` keeps; `key` is the name it has there.
 
     Under `key` the stack is searched where the entry says neither a path in a repository nor a name in the
     registry. The pin, the token and the certificates of an http entry are no part of a reference.
     Raises ReferenceMalformed for what settings take and a reference cannot hold.
     """
-    if isinstance(source, LocalSource):
+    if isinstance(source, LocalEntry):
         return FileReference(source.path)
-    if isinstance(source, HttpSource):
+    if isinstance(source, HttpEntry):
         return HttpReference(source.url)
-    if isinstance(source, GitHubSource | GitLabSource | GitSource):
+    if isinstance(source, GitHubEntry | GitLabEntry | GitEntry):
         stack = key if source.path is None else None
         return GitReference(source.source, _repository_url(source), source.ref, source.path, stack)
     name = source.name or key
@@ -41,7 +41,7 @@ def reference_of(source: StackSource, *, key: str | None = None) -> StackReferen
     return RegistryReference(name, source.version)
 
 
-def _repository_url(source: GitHubSource | GitLabSource | GitSource) -> str:
+def _repository_url(source: GitHubEntry | GitLabEntry | GitEntry) -> str:
     if "://" in source.repo:
         return source.repo
     return f"https://{source.host or DEFAULT_HOSTS[source.source]}/{source.repo}"

@@ -1,6 +1,6 @@
 """From a reference that says where to the definition that is there.
 
-Rules of this room:
+Rules:
 - A repository and a server are asked once by one Fetcher, for however many stacks; a file of this machine is read at
   every call anew.
 - What is fetched says where it came from: commit, path, digest, and whether the reference could have meant other bytes.
@@ -37,8 +37,7 @@ from flowyml_policy.references.stack_values import (
 )
 from flowyml_policy.references.version import Wanted
 from flowyml_policy.settings.settings import Settings
-from flowyml_policy.settings.stack_entries import HttpSource as HttpEntry
-from flowyml_policy.settings.stack_entries import LocalSource as LocalEntry
+from flowyml_policy.settings.stack_entries import HttpEntry, LocalEntry
 from flowyml_policy.sources.entries import reference_of
 from flowyml_policy.sources.local import LocalSource
 from flowyml_policy.sources.search import STACKS_FOLDER, FoundStack, StackSearch

@@ -1,6 +1,6 @@
 """One definition file at an http(s) address.
 
-Rules of this room:
+Rules:
 - Each read asks the server, with the validators of what it sent before; a file that is pinned by its SHA-256 and was
   fetched once is not asked for again.
 - A redirect is followed to the same scheme only, five times at most; credentials stay with the host, scheme and port

@@ -1,6 +1,6 @@
 """The seam behind which every source of definitions stands.
 
-Rules of this room:
+Rules:
 - A source resolves once, to one `Revision`: everything read from it afterwards belongs to that revision.
 - Every read is bounded: in time, in the size of a file, in the number of files that are listed.
 - A path is a file's place inside its source, with forward slashes; one that could lead out of it is refused

@@ -1,6 +1,6 @@
 """What was fetched once, by content, under the user's cache directory.
 
-Rules of this room:
+Rules:
 - Bytes lie under their own SHA-256, and an entry says which bytes a key had. Both are checked when they are read:
   what does not match is dropped, as if it had never been there.
 - Files appear whole or not at all, for any number of processes at once; nothing is locked.

@@ -1,4 +1,4 @@
-"""Database: one room's view of one file, from any thread and any process."""
+"""Database: one part's view of one file, from any thread and any process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import ClassVar, Final
 
 from flowyml_policy.storage.migrations import Migration, apply, pending
 from flowyml_policy.storage.opening import BUSY_TIMEOUT, open_for_writing, open_if_there, transaction
-from flowyml_policy.storage.schema import Room, reported
+from flowyml_policy.storage.schema import Tables, reported
 
 _FORK_WAIT: Final = 5.0
 """Seconds that a fork waits for one database of its process."""
@@ -80,7 +80,7 @@ os.register_at_fork(
 
 @dataclass(frozen=True)
 class Transaction:
-    """A write transaction that is open on a file: what several rooms put into it becomes durable together, or not.
+    """A write transaction that is open on a file: what several parts put into it becomes durable together, or not.
 
     Use it only inside the call that handed it over.
     """
@@ -93,25 +93,25 @@ class Transaction:
         """Whether the file at `path` is the one that it writes."""
         return self._file is not None and self._file == _identity(path)
 
-    def bring_up(self, migrations: Sequence[Migration], room: Room) -> None:
-        """Make the room's tables here, where the file lacks them."""
-        for migration in pending(self.connection, self.path, migrations, "write", room):
-            apply(self.connection, migration, room)
+    def bring_up(self, migrations: Sequence[Migration], tables: Tables) -> None:
+        """Make `tables` here, where the file lacks them."""
+        for migration in pending(self.connection, self.path, migrations, "write", tables):
+            apply(self.connection, migration, tables)
 
 
 class Database:
-    """The tables of `room` in the file `path`. Nothing is opened before it is needed, and a closed one opens again.
+    """`tables` in the file `path`. Nothing is opened before it is needed, and a closed one opens again.
 
     Safe from many threads and after fork. `timeout` is how many seconds a call waits for other writers. What is
-    raised by SQLite inside comes out as the room's leaves.
+    raised by SQLite inside comes out as the leaves of `tables`.
     """
 
     def __init__(
-        self, path: Path, migrations: Sequence[Migration], *, room: Room, timeout: float = BUSY_TIMEOUT
+        self, path: Path, migrations: Sequence[Migration], *, tables: Tables, timeout: float = BUSY_TIMEOUT
     ) -> None:
         self.path = path
         self._migrations = tuple(migrations)
-        self._room = room
+        self._tables = tables
         self._timeout = timeout
         self._connections = _Connections()
 
@@ -123,11 +123,11 @@ class Database:
     def writing(self) -> Iterator[Transaction]:
         """A transaction, durable at the end. The file is opened anew where it was moved away or after any failure."""
         connections = self._current()
-        with connections.lock, reported(self.path, "write", self._room):
+        with connections.lock, reported(self.path, "write", self._tables):
             connections.forget_unless(self.path)
             if connections.writer is None:
                 connections.writer = open_for_writing(
-                    self.path, self._migrations, timeout=self._timeout, room=self._room
+                    self.path, self._migrations, timeout=self._timeout, tables=self._tables
                 )
                 connections.file = _identity(self.path)
             try:
@@ -139,12 +139,14 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection | None]:
-        """A connection that only reads; None where there is no file, or none of the room's tables in it."""
+        """A connection that only reads; None where there is no file, or none of `tables` in it."""
         connections = self._current()
-        with connections.lock, reported(self.path, "read", self._room):
+        with connections.lock, reported(self.path, "read", self._tables):
             connections.forget_unless(self.path)
             if connections.reader is None:
-                connections.reader = open_if_there(self.path, self._migrations, timeout=self._timeout, room=self._room)
+                connections.reader = open_if_there(
+                    self.path, self._migrations, timeout=self._timeout, tables=self._tables
+                )
                 connections.file = _identity(self.path)
             yield connections.reader
 

@@ -1,6 +1,6 @@
 """StackLockManager: one at a time, over threads and processes, for each stack of this user.
 
-Rules of this room:
+Rules:
 - The system's own lock (flock, through filelock) decides. It ends with its holder, however that ends; a lock by
   mere existence of a file would not, so filelock's fallback to one is switched off.
 - Locks lie under the user's state directory, so two checkouts of a project exclude each other. A file is called by

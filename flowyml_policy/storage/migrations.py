@@ -1,4 +1,4 @@
-"""Bringing a file to the newest schema of a room. The one importer of sqlite_utils."""
+"""Bringing a file to the newest schema. The one importer of sqlite_utils."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final
 
-from flowyml_policy.storage.schema import Purpose, Room
+from flowyml_policy.storage.schema import Purpose, Tables
 from flowyml_policy.version import VERSION
 
 APPLICATION_ID: Final = 0x666C7970
@@ -21,7 +21,7 @@ _MIGRATIONS_TABLE: Final = """CREATE TABLE migrations (
 
 @dataclass(frozen=True)
 class Migration:
-    """One step of a room's schema: a name that never changes, and the SQL statements that make it.
+    """One step of a part's schema: a name that never changes, and the SQL statements that make it.
 
     `only_speeds_up` is said of an index: a reader can do without, and leaves it to the next writer.
     """
@@ -32,31 +32,33 @@ class Migration:
 
 
 def pending(
-    connection: sqlite3.Connection, path: Path, migrations: Sequence[Migration], purpose: Purpose, room: Room
+    connection: sqlite3.Connection, path: Path, migrations: Sequence[Migration], purpose: Purpose, tables: Tables
 ) -> tuple[Migration, ...]:
-    """The migrations of `room` that the file lacks. Refuses a file of another program or of a newer version."""
+    """The migrations of `tables` that the file lacks. Refuses a file of another program or of a newer version."""
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     if application != APPLICATION_ID:
         if application or connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
-            article = "an" if room.what[0] in "aeiou" else "a"
-            raise room.leaf(purpose)(f"the file is a database of another program, not {article} {room.what}: {path}")
+            article = "an" if tables.what[0] in "aeiou" else "a"
+            raise tables.leaf(purpose)(
+                f"the file is a database of another program, not {article} {tables.what}: {path}"
+            )
         return tuple(migrations)
     rows = connection.execute("SELECT name, applied_by FROM migrations ORDER BY number").fetchall()
     if not all(isinstance(name, str) for name, _ in rows):
-        raise room.corrupt(f"the {room.what} file's record of its migrations is damaged: {path}")
-    applied = [(name[len(room.prefix) :], version) for name, version in rows if room.owns(name)]
+        raise tables.corrupt(f"the {tables.what} file's record of its migrations is damaged: {path}")
+    applied = [(name[len(tables.prefix) :], version) for name, version in rows if tables.owns(name)]
     known = [migration.name for migration in migrations]
     for name, version in applied:
         if name not in known:
-            raise room.too_new(
-                f"flowyml-policy {version} wrote this {room.what} file, {VERSION} cannot read it: {path}"
+            raise tables.too_new(
+                f"flowyml-policy {version} wrote this {tables.what} file, {VERSION} cannot read it: {path}"
             )
     if [name for name, _ in applied] != known[: len(applied)]:
-        raise room.corrupt(f"the {room.what} file's record of its migrations is out of order: {path}")
+        raise tables.corrupt(f"the {tables.what} file's record of its migrations is out of order: {path}")
     return tuple(migrations[len(applied) :])
 
 
-def apply(connection: sqlite3.Connection, migration: Migration, room: Room) -> None:
+def apply(connection: sqlite3.Connection, migration: Migration, tables: Tables) -> None:
     """Make one step of the schema and record it, inside the transaction that is open. Raises sqlite3.Error."""
     from sqlite_utils import Database
 
@@ -69,7 +71,7 @@ def apply(connection: sqlite3.Connection, migration: Migration, room: Room) -> N
     database.execute(
         "INSERT INTO migrations (number, name, applied_at, applied_by)"
         " SELECT coalesce(max(number), 0) + 1, ?, ?, ? FROM migrations",
-        [room.prefix + migration.name, datetime.now(timezone.utc).isoformat(timespec="seconds"), VERSION],
+        [tables.prefix + migration.name, datetime.now(timezone.utc).isoformat(timespec="seconds"), VERSION],
     )
 
 

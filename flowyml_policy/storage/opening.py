@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from flowyml_policy.errors.root import FlowymlPolicyError
 from flowyml_policy.storage.migrations import Migration, apply, pending
-from flowyml_policy.storage.schema import Purpose, Room, reported
+from flowyml_policy.storage.schema import Purpose, Tables, reported
 
 BUSY_TIMEOUT: Final = 30.0
 """Seconds that one call waits for other processes before it gives up."""
@@ -24,21 +24,21 @@ _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 def open_for_writing(
-    path: Path, migrations: Sequence[Migration], *, timeout: float = BUSY_TIMEOUT, room: Room
+    path: Path, migrations: Sequence[Migration], *, timeout: float = BUSY_TIMEOUT, tables: Tables
 ) -> sqlite3.Connection:
     """A connection that appends durably to `path`, which is created with its folders where it is missing.
 
     Transactions are explicit (`BEGIN IMMEDIATE`). Safe when many processes create the file at once. A file of
-    this user's that everybody may read is made private. Raises the room's leaf for a file that is unwritable,
+    this user's that everybody may read is made private. Raises the leaf of `tables` for a file that is unwritable,
     corrupt or too new.
     """
-    _check_is_file(path, "write", room)
-    _create(path, room)
-    with reported(path, "write", room):
+    _check_is_file(path, "write", tables)
+    _create(path, tables)
+    with reported(path, "write", tables):
         connection = _connect(path, "mode=rw", timeout)
         try:
-            _configure(connection, path, timeout, room)
-            _migrate(connection, path, migrations, timeout, room)
+            _configure(connection, path, timeout, tables)
+            _migrate(connection, path, migrations, timeout, tables)
             _make_private(path)
         except BaseException:
             connection.close()
@@ -47,28 +47,28 @@ def open_for_writing(
 
 
 def open_for_reading(
-    path: Path, migrations: Sequence[Migration], *, timeout: float = BUSY_TIMEOUT, room: Room
+    path: Path, migrations: Sequence[Migration], *, timeout: float = BUSY_TIMEOUT, tables: Tables
 ) -> sqlite3.Connection:
     """A connection that only reads `path`, also from a folder that cannot be written.
 
-    Raises the room's leaf for a file that is unreadable (missing, or without its tables), corrupt or too new.
+    Raises the leaf of `tables` for a file that is unreadable (missing, or without its tables), corrupt or too new.
     """
-    connection = open_if_there(path, migrations, timeout=timeout, room=room)
+    connection = open_if_there(path, migrations, timeout=timeout, tables=tables)
     if connection is None:
-        raise nothing_there(path, room)
+        raise nothing_there(path, tables)
     return connection
 
 
 def open_if_there(
-    path: Path, migrations: Sequence[Migration], *, timeout: float = BUSY_TIMEOUT, room: Room
+    path: Path, migrations: Sequence[Migration], *, timeout: float = BUSY_TIMEOUT, tables: Tables
 ) -> sqlite3.Connection | None:
-    """As `open_for_reading`, but None where there is no file, or none of the room's tables in it."""
-    if not _check_is_file(path, "read", room):
+    """As `open_for_reading`, but None where there is no file, or none of `tables` in it."""
+    if not _check_is_file(path, "read", tables):
         return None
-    with reported(path, "read", room):
+    with reported(path, "read", tables):
         connection = _connect_reader(path, timeout)
         try:
-            lacking = pending(connection, path, migrations, "read", room)
+            lacking = pending(connection, path, migrations, "read", tables)
         except BaseException:
             connection.close()
             raise
@@ -77,15 +77,15 @@ def open_if_there(
     connection.close()
     if lacking == tuple(migrations):
         return None
-    open_for_writing(path, migrations, timeout=timeout, room=room).close()
-    with reported(path, "read", room):
+    open_for_writing(path, migrations, timeout=timeout, tables=tables).close()
+    with reported(path, "read", tables):
         return _connect_reader(path, timeout)
 
 
-def nothing_there(path: Path, room: Room) -> FlowymlPolicyError:
-    """The error for a file that is missing, or holds none of the room's tables."""
-    what = f"there is no {room.what} in the file" if path.exists() else f"there is no {room.what} file"
-    return room.unreadable(f"{what}: {path}")
+def nothing_there(path: Path, tables: Tables) -> FlowymlPolicyError:
+    """The error for a file that is missing, or holds none of `tables`."""
+    what = f"there is no {tables.what} in the file" if path.exists() else f"there is no {tables.what} file"
+    return tables.unreadable(f"{what}: {path}")
 
 
 def begin(connection: sqlite3.Connection, timeout: float) -> None:
@@ -107,25 +107,25 @@ def transaction(connection: sqlite3.Connection, timeout: float) -> Iterator[None
         raise
 
 
-def _check_is_file(path: Path, purpose: Purpose, room: Room) -> bool:
+def _check_is_file(path: Path, purpose: Purpose, tables: Tables) -> bool:
     """Whether it is there. Refuses what SQLite would take and keep nothing in (memory, devices), or wait on (pipes)."""
-    leaf = room.leaf(purpose)
+    leaf = tables.leaf(purpose)
     if str(path) in {":memory:", ".", ""}:
-        raise leaf(f"the {room.what} must be a file that lasts, not {str(path)!r}")
-    with reported(path, purpose, room):
+        raise leaf(f"the {tables.what} must be a file that lasts, not {str(path)!r}")
+    with reported(path, purpose, tables):
         try:
             mode = os.stat(path).st_mode  # noqa: PTH116  a path of Path.stat's errors is the same, its cost is not
         except FileNotFoundError:
             return False
         except ValueError as error:
-            raise leaf(f"the {room.what} file cannot be used: {path}: {error}") from error
+            raise leaf(f"the {tables.what} file cannot be used: {path}: {error}") from error
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
-        raise leaf(f"the {room.what} must be a file, and this is {kind}: {path}")
+        raise leaf(f"the {tables.what} must be a file, and this is {kind}: {path}")
     return True
 
 
-def _create(path: Path, room: Room) -> None:
+def _create(path: Path, tables: Tables) -> None:
     """Makes the file private before SQLite sees it (its -wal and -shm inherit the mode), its entry durable."""
     if path.exists():
         return
@@ -135,7 +135,7 @@ def _create(path: Path, room: Room) -> None:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
         folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise room.unwritable(f"the {room.what} file cannot be created: {path}: {error.strerror}") from error
+        raise tables.unwritable(f"the {tables.what} file cannot be created: {path}: {error.strerror}") from error
     try:
         with suppress(OSError):
             os.fsync(folder)
@@ -182,10 +182,10 @@ def _connect_reader(path: Path, timeout: float) -> sqlite3.Connection:
     return connection
 
 
-def _configure(connection: sqlite3.Connection, path: Path, timeout: float, room: Room) -> None:
+def _configure(connection: sqlite3.Connection, path: Path, timeout: float, tables: Tables) -> None:
     mode = _patiently(connection, "PRAGMA journal_mode=WAL", timeout)
     if mode != "wal":
-        raise room.unwritable(f"the {room.what} file is on a file system without shared memory (WAL): {path}")
+        raise tables.unwritable(f"the {tables.what} file is on a file system without shared memory (WAL): {path}")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA fullfsync=ON")
     connection.execute("PRAGMA checkpoint_fullfsync=ON")
@@ -217,10 +217,10 @@ def _locks_told_apart(deadline: float) -> Iterator[None]:
 
 
 def _migrate(
-    connection: sqlite3.Connection, path: Path, migrations: Sequence[Migration], timeout: float, room: Room
+    connection: sqlite3.Connection, path: Path, migrations: Sequence[Migration], timeout: float, tables: Tables
 ) -> None:
     """Brings the file to the newest schema, a transaction each step; whoever comes second finds the work done."""
-    while pending(connection, path, migrations, "write", room):
+    while pending(connection, path, migrations, "write", tables):
         with transaction(connection, timeout):
-            for migration in pending(connection, path, migrations, "write", room)[:1]:
-                apply(connection, migration, room)
+            for migration in pending(connection, path, migrations, "write", tables)[:1]:
+                apply(connection, migration, tables)

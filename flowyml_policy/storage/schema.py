@@ -1,4 +1,4 @@
-"""Whose tables a file holds, and the errors by which that room is told what is wrong with the file."""
+"""Whose tables a file holds, and the errors that say what is wrong with the file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Purpose = Literal["read", "write"]
 
 
 @dataclass(frozen=True)
-class Room:
-    """A room that keeps tables in a file: what people call the file, and its leaves of `errors`.
+class Tables:
+    """The tables that one part of the program keeps in a file: what people call the file, and its leaves of `errors`.
 
-    `prefix` stands before the names of its migrations where they are recorded, so that rooms can share a file.
+    `prefix` stands before the names of its migrations where they are recorded, so that several parts can share a file.
     """
 
     what: str
@@ -33,21 +33,23 @@ class Room:
         return self.unwritable if purpose == "write" else self.unreadable
 
     def owns(self, recorded: str) -> bool:
-        """Whether the migration that is recorded by this name is one of the room's."""
+        """Whether the migration that is recorded by this name is one of these."""
         return recorded.startswith(self.prefix) and "/" not in recorded[len(self.prefix) :]
 
 
 @contextmanager
-def reported(path: Path, purpose: Purpose, room: Room) -> Iterator[None]:
-    """Turns what sqlite3 and the operating system raise inside into the room's leaf that says what to do."""
+def reported(path: Path, purpose: Purpose, tables: Tables) -> Iterator[None]:
+    """Turn what sqlite3 and the operating system raise inside into the leaf of `tables` that says what to do."""
     try:
         yield
     except sqlite3.Error as error:
-        raise _as_leaf(error, path, purpose, room) from error
+        raise _as_leaf(error, path, purpose, tables) from error
     except UnicodeDecodeError as error:
-        raise room.corrupt(f"the {room.what} file holds bytes where text must be: {path}") from error
+        raise tables.corrupt(f"the {tables.what} file holds bytes where text must be: {path}") from error
     except OSError as error:
-        raise room.leaf(purpose)(f"the {room.what} file cannot be used: {path}: {error.strerror or error}") from error
+        raise tables.leaf(purpose)(
+            f"the {tables.what} file cannot be used: {path}: {error.strerror or error}"
+        ) from error
 
 
 _LOCKED: Final = "is locked by another process for too long"
@@ -74,12 +76,12 @@ _ADVICE: Final = {_LOCKED: "end the process that holds it, or try again"}
 """For what knows better than its leaf."""
 
 
-def _as_leaf(error: sqlite3.Error, path: Path, purpose: Purpose, room: Room) -> FlowymlPolicyError:
+def _as_leaf(error: sqlite3.Error, path: Path, purpose: Purpose, tables: Tables) -> FlowymlPolicyError:
     """Python 3.10 gives no error codes, so SQLite's own fixed messages tell the cases apart."""
     text = str(error).lower()
-    for leaf, reasons in ((room.corrupt, _DAMAGE), (room.leaf(purpose), _OBSTACLES)):
+    for leaf, reasons in ((tables.corrupt, _DAMAGE), (tables.leaf(purpose), _OBSTACLES)):
         for sign, what in reasons:
             if sign in text:
-                return leaf(f"the {room.what} file {what}: {path}", advice=_ADVICE.get(what))
+                return leaf(f"the {tables.what} file {what}: {path}", advice=_ADVICE.get(what))
     verb = "written" if purpose == "write" else "read"
-    return room.leaf(purpose)(f"the {room.what} file cannot be {verb}: {path}: {error}")
+    return tables.leaf(purpose)(f"the {tables.what} file cannot be {verb}: {path}: {error}")

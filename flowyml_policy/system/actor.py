@@ -1,6 +1,6 @@
 """Who asks: the one place that looks at the operating system's user and at CI's variables.
 
-Rules of this room:
+Rules:
 - `name` and `groups` are what the operating system says of this process, never a variable: policy may trust them.
 - What a CI system says of its run goes to `claimed`, each under the variable's own name in lower case; whoever
   starts the process can set it, so it is recorded and never trusted.

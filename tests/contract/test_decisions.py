@@ -30,11 +30,11 @@ TOO_LONG = Finding(
 
 
 def test_judge_a_stack_that_keeps_to_the_policy_allows(make: MakeEvaluator) -> None:
-    judgement = make({"flowyml": policy()}).judge(document())
-    assert judgement.decision == ALLOWED
-    assert judgement.bundles == {"flowyml": "f1"}
-    assert judgement.evaluator.version.startswith("1.")
-    assert judgement.duration_ns > 0
+    decision, evaluation = make({"flowyml": policy()}).judge(document())
+    assert decision == ALLOWED
+    assert evaluation.bundles == {"flowyml": "f1"}
+    assert evaluation.evaluator.version.startswith("1.")
+    assert evaluation.duration_ns > 0
 
 
 def test_evaluate_a_stack_that_breaks_a_rule_denies_with_the_whole_finding(make: MakeEvaluator) -> None:
@@ -53,12 +53,12 @@ def test_judge_with_several_bundles_answers_the_revision_of_each(make: MakeEvalu
         {"flowyml": policy(), "company": {".manifest": manifest("o7", "org", "system/log"), "data.json": "{}"}},
         rules=[rules],
     )
-    judgement = evaluator.judge(document("much-too-long"))
-    assert judgement.bundles.keys() == {"flowyml", "company", "project"}
-    assert judgement.bundles["company"] == "o7"
-    assert judgement.bundles["project"].startswith("project+")
-    assert judgement.decision.rules == ("naming", "size")
-    assert [finding.code for finding in judgement.decision.denials] == ["naming.long", "size.long"]
+    decision, evaluation = evaluator.judge(document("much-too-long"))
+    assert evaluation.bundles.keys() == {"flowyml", "company", "project"}
+    assert evaluation.bundles["company"] == "o7"
+    assert evaluation.bundles["project"].startswith("project+")
+    assert decision.rules == ("naming", "size")
+    assert [finding.code for finding in decision.denials] == ["naming.long", "size.long"]
 
 
 def test_query_answers_any_document_below_data(make: MakeEvaluator) -> None:
@@ -102,9 +102,9 @@ def test_judge_input_with_every_kind_of_text_reaches_policy_unchanged(make: Make
 
 def test_embedded_without_configuration_judges_by_the_shipped_policy() -> None:
     with EmbeddedEvaluator() as evaluator:
-        judgement = evaluator.judge(document("small"))
-        assert judgement.bundles.keys() == {"flowyml"}
-        assert "naming" in judgement.decision.rules
+        decision, evaluation = evaluator.judge(document("small"))
+        assert evaluation.bundles.keys() == {"flowyml"}
+        assert "naming" in decision.rules
         assert not evaluator.evaluate(document("not/a/safe name")).allowed
 
 
@@ -113,4 +113,4 @@ def test_embedded_resource_spelled_in_each_way_loads_the_folder(tmp_path: Path, 
     folder = write(tmp_path / "relative", policy())
     config = {"bundles": {"flowyml": {"resource": spelling.format(folder=folder)}}}
     with EmbeddedEvaluator(config=config, root=tmp_path) as evaluator:
-        assert evaluator.judge(document()).bundles == {"flowyml": "f1"}
+        assert evaluator.judge(document())[1].bundles == {"flowyml": "f1"}

@@ -12,10 +12,10 @@ from flowyml_policy.outputs.blocks import error_lines, word
 from flowyml_policy.outputs.terminal import Screen, plural, printable
 
 if TYPE_CHECKING:
-    from flowyml_policy.resolution.pinning import Change, Locked, Unchecked, Verified
+    from flowyml_policy.resolution.pinning import Change, LockReport, Unchecked, Verified
 
 
-def _locked_table(screen: Screen, locked: Locked) -> None:
+def _locked_table(screen: Screen, locked: LockReport) -> None:
     _lines(screen, _unchecked_lines(screen, locked.unchecked))
     _lines(screen, _change_lines(screen, locked.changes, "pinned"))
     path = _shown(locked.path)
@@ -91,7 +91,7 @@ def _lines(screen: Screen, lines: Iterator[str]) -> None:
         screen.line()
 
 
-def _locked_json(screen: Screen, locked: Locked) -> None:
+def _locked_json(screen: Screen, locked: LockReport) -> None:
     _print_json(screen, locked.model_dump(mode="json", exclude={"lockfile"}))
 
 
@@ -104,5 +104,5 @@ def _print_json(screen: Screen, value: Mapping[str, object]) -> None:
     screen.line(json.dumps({"version": 1, **value}, indent=2))
 
 
-LOCKED: Final[dict[str, Callable[[Screen, Locked], None]]] = {"table": _locked_table, "json": _locked_json}
+LOCKED: Final[dict[str, Callable[[Screen, LockReport], None]]] = {"table": _locked_table, "json": _locked_json}
 VERIFIED: Final[dict[str, Callable[[Screen, Verified], None]]] = {"table": _verified_table, "json": _verified_json}

@@ -1,12 +1,12 @@
 """The user's own git, run so that it neither asks, nor stays, nor runs what a repository or an address names.
 
-Rules of this room:
+Rules:
 - Git's own configuration, proxies, credential helpers and ssh keys are the user's and are used as they are.
 - Nothing prompts: no terminal (a session of its own), no askpass program, no window of a credential manager.
 - Only the transports of one address's scheme may be used; hooks, file system monitors, submodules and background
   maintenance are off; variables that point git at another repository are taken out.
 - A command ends with its deadline, with all the processes that it started, and so does one that says too much.
-- `GitFailed` stays inside the room; `git_failures` makes the errors from it.
+- `GitFailed` stays inside this package; `failures` makes the errors from it.
 """
 
 from __future__ import annotations

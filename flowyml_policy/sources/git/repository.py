@@ -1,6 +1,6 @@
 """One repository's bare, shallow copy in the cache: filled from its server, read by commit, never a work tree.
 
-Rules of this room:
+Rules:
 - Every process that uses a copy holds its lock, so that none sees a fetch, or a removal, in between.
 - Only single commits are fetched, without history; what is read was named by a commit id, never by a ref.
 - A copy that git cannot read is thrown away and fetched anew.

@@ -11,7 +11,7 @@ import pytest
 from flowyml_policy.audit.store import AuditStore
 from flowyml_policy.records.decision import Decision, Finding, Waivers
 from flowyml_policy.records.policy_input import Source
-from flowyml_policy.records.record import Location
+from flowyml_policy.records.record import Location, Operation
 from flowyml_policy.records.result import DecisionRecord, ErrorReport, EvaluatorName, LocatedFinding, Result, StackName
 
 AT = "2026-11-20T10:00:00Z"
@@ -39,7 +39,7 @@ def make_record(
     *,
     name: str | None = "prod-gpu-large",
     outcome: str = "deny",
-    operation: str = "validate",
+    operation: Operation = "validate",
     message: str = "registry docker.io is not approved",
     uri: str = "stacks/prod.yaml",
     error: str | None = None,
@@ -62,12 +62,13 @@ def make_record(
     )
     location = Location(file=uri, line=14, column=17)
     digest = "sha256:" + f"{number:064x}"
+    decision_id = f"00000000-0000-4000-8000-{number:012x}"
     result = Result.model_validate(
         {
             "stack": StackName(name=name, version="2.1.0"),
             "source": Source(kind="local", uri=uri, digest=digest),
             "outcome": outcome,
-            "decision_id": f"00000000-0000-4000-8000-{number:012x}",
+            "decision_id": decision_id,
             "authority": "project",
             "environments": ("production",),
             "hypothetical": False,
@@ -80,18 +81,16 @@ def make_record(
             "error": None if error is None else ErrorReport(code="opa_error", message=error, advice="try again"),
         }
     )
-    return DecisionRecord.model_validate(
-        {
-            "decision_id": result.decision_id,
-            "at": AT,
-            "operation": operation,
-            "actor": "ada",
-            "result": result,
-            "input": json.dumps({"stack": {"name": name}, "images": [], "number": number}).encode(),
-            "decision": None if outcome == "error" else decision,
-            "definition_digest": digest,
-            "duration_ns": 210_000,
-        }
+    return DecisionRecord(
+        decision_id=decision_id,
+        at=AT,
+        operation=operation,
+        actor="ada",
+        result=result,
+        input=json.dumps({"stack": {"name": name}, "images": [], "number": number}).encode(),
+        decision=None if outcome == "error" else decision,
+        definition_digest=digest,
+        duration_ns=210_000,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,11 @@ from flowyml_policy.records.result import DecisionRecord
 from flowyml_policy.storage.database import Database
 from flowyml_policy.storage.migrations import Migration
 from flowyml_policy.storage.opening import open_for_writing
-from flowyml_policy.storage.schema import Room
+from flowyml_policy.storage.schema import Tables
 
 AT = "2026-11-23T10:00:00Z"
 DIGEST = "sha256:" + "7" * 64
-SHELF = Room("shelf", "shelf/", AUDIT.corrupt, AUDIT.too_new, AUDIT.unreadable, AUDIT.unwritable)
+SHELF = Tables("shelf", "shelf/", AUDIT.corrupt, AUDIT.too_new, AUDIT.unreadable, AUDIT.unwritable)
 BOOKS = Migration("books", ("CREATE TABLE books (title TEXT)", "CREATE INDEX books_by_title ON books (title)"))
 
 
@@ -121,7 +122,7 @@ def test_append_events_odd_bytes_are_kept_escaped(store: AuditStore) -> None:
 
 
 def test_append_events_within_a_transaction_are_durable_with_it(store: AuditStore, path: Path) -> None:
-    shelf = Database(path, (BOOKS,), room=SHELF)
+    shelf = Database(path, (BOOKS,), tables=SHELF)
     with shelf.writing() as transaction:
         transaction.connection.execute("INSERT INTO books VALUES ('Middlemarch')")
         store.append_events([locked(pid=1)], within=transaction)
@@ -134,7 +135,7 @@ def test_append_events_within_a_transaction_are_durable_with_it(store: AuditStor
 
 def test_append_events_within_a_transaction_that_fails_are_not_there(store: AuditStore, path: Path) -> None:
     store.append_events([locked(pid=1)])
-    shelf = Database(path, (BOOKS,), room=SHELF)
+    shelf = Database(path, (BOOKS,), tables=SHELF)
 
     def fail_late() -> None:
         with shelf.writing() as transaction:
@@ -150,7 +151,7 @@ def test_append_events_within_a_transaction_that_fails_are_not_there(store: Audi
 
 
 def test_append_events_within_a_transaction_on_another_file_fails_closed(store: AuditStore, tmp_path: Path) -> None:
-    shelf = Database(tmp_path / "shelf.db", (BOOKS,), room=SHELF)
+    shelf = Database(tmp_path / "shelf.db", (BOOKS,), tables=SHELF)
 
     def write() -> None:
         with shelf.writing() as transaction:
@@ -166,7 +167,7 @@ def test_append_events_within_a_transaction_on_another_file_fails_closed(store: 
 def test_verify_triggers_of_another_room_are_its_own(store: AuditStore, path: Path) -> None:
     store.append_events([locked()])
     trigger = "CREATE TRIGGER t BEFORE UPDATE ON books BEGIN SELECT RAISE(ABORT, 'no'); END"
-    open_for_writing(path, (BOOKS, Migration("guard", (trigger,))), room=SHELF).close()
+    open_for_writing(path, (BOOKS, Migration("guard", (trigger,))), tables=SHELF).close()
     assert store.verify().ok
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TRIGGER late AFTER INSERT ON EVENTS BEGIN SELECT 1; END")
@@ -176,10 +177,10 @@ def test_verify_triggers_of_another_room_are_its_own(store: AuditStore, path: Pa
 def test_rooms_of_one_file_answer_for_their_own_migrations(store: AuditStore, path: Path) -> None:
     store.append_events([locked()])
     store.close()
-    open_for_writing(path, (BOOKS, Migration("later", ())), room=SHELF).close()
+    open_for_writing(path, (BOOKS, Migration("later", ())), tables=SHELF).close()
     assert len(store.get_events()) == 1
     with pytest.raises(AuditTooNew, match="shelf"):
-        open_for_writing(path, (BOOKS,), room=SHELF)
+        open_for_writing(path, (BOOKS,), tables=SHELF)
     with closing(sqlite3.connect(path)) as connection:
         names = [row[0] for row in connection.execute("SELECT name FROM migrations ORDER BY number")]
     assert names == [*(migration.name for migration in MIGRATIONS), "shelf/books", "shelf/later"]
@@ -191,11 +192,9 @@ def test_last_decisions_newest_that_is_not_hypothetical_counts(
     first, second, third = record(1, outcome="deny"), record(2, outcome="allow"), record(3, outcome="deny")
     digest = first.definition_digest
     assert digest is not None
-    guess = third.model_copy(
-        update={"definition_digest": digest, "result": third.result.model_copy(update={"hypothetical": True})}
-    )
+    guess = replace(third, definition_digest=digest, result=third.result.model_copy(update={"hypothetical": True}))
     assert store.last_decisions([digest]) == {}
-    store.record([first, second.model_copy(update={"definition_digest": digest, "at": AT}), guess])
+    store.record([first, replace(second, definition_digest=digest, at=AT), guess])
     assert store.last_decisions([digest, DIGEST]) == {
         digest: LastDecision(outcome="allow", at=AT, decision_id=second.decision_id)
     }
@@ -204,7 +203,7 @@ def test_last_decisions_newest_that_is_not_hypothetical_counts(
 def test_last_decisions_audit_of_the_first_version_is_read_as_it_lies_and_migrated_by_the_next_writer(
     store: AuditStore, path: Path, record: Callable[..., DecisionRecord]
 ) -> None:
-    open_for_writing(path, MIGRATIONS[:1], room=AUDIT).close()
+    open_for_writing(path, MIGRATIONS[:1], tables=AUDIT).close()
     path.chmod(0o400)
     assert store.get_events() == []
     assert store.verify().ok

@@ -67,7 +67,7 @@ def test_verify_untouched_file_is_ok(written: Path) -> None:
 
 
 def test_verify_empty_audit_is_ok(path: Path) -> None:
-    open_for_writing(path, MIGRATIONS, room=AUDIT).close()
+    open_for_writing(path, MIGRATIONS, tables=AUDIT).close()
     assert verify(path) == Verification(events=0, decisions=0, findings=0, head_seq=0, head_hash=GENESIS, problem=None)
 
 

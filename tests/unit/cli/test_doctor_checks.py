@@ -97,7 +97,7 @@ def test_audit_on_a_full_disk_is_to_do(
     file = project / "policy.db"
     (project / "flowyml.yaml").write_text("policy: {audit: {path: policy.db}}\n")
     if is_there:
-        open_for_writing(file, MIGRATIONS, room=AUDIT).close()
+        open_for_writing(file, MIGRATIONS, tables=AUDIT).close()
     found = f"{file}, writable; 0 events, the chain is whole" if is_there else f"{file}, made by the first decision"
     assert audit_check(project) == Check("audit", found)
     limited_file_size(40_000)

@@ -24,7 +24,7 @@ from flowyml_policy.records.decision import Decision
 from flowyml_policy.records.events import PolicyChecked, StackValidated
 from flowyml_policy.records.policy_input import PolicyInput
 from flowyml_policy.records.record import Json
-from flowyml_policy.records.result import DecisionRecord, GlobProblem, Judgement
+from flowyml_policy.records.result import DecisionRecord, Evaluation, GlobProblem
 from flowyml_policy.settings.loading import load_settings
 from flowyml_policy.system.actor import current_actor
 
@@ -460,7 +460,7 @@ class _Evaluator:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    def judge(self, _document: PolicyInput) -> Judgement:
+    def judge(self, _document: PolicyInput) -> tuple[Decision, Evaluation]:
         raise self.error
 
     def evaluate(self, _document: PolicyInput) -> Decision:

@@ -59,15 +59,15 @@ def reached(name):
 
 
 class Engine(PolicyEngine):
-    def answer(self, *args, **kwargs):
+    def decide(self, *args, **kwargs):
         reached("locked")
-        result = super().answer(*args, **kwargs)
+        result = super().decide(*args, **kwargs)
         reached("recorded")
         return result
 
-    def _recorded(self, batch):
+    def _record(self, batch):
         reached("judged")
-        return super()._recorded(batch)
+        return super()._record(batch)
 
 
 def between(along_with=None):

@@ -20,12 +20,12 @@ from tests.unit.opa.conftest import RULE, WriteFiles
 def test_project_rules_are_added_to_the_shipped_policy(files: WriteFiles) -> None:
     folder = files({"size/size.rego": RULE, "size/size_test.rego": "package project.rules.size\n\ntest_no if false\n"})
     with EmbeddedEvaluator(rule_folders=[folder]) as evaluator:
-        judgement = evaluator.judge(document("large"))
+        decision, evaluation = evaluator.judge(document("large"))
         codes = evaluator.query("flowyml/main/catalogue", {"project": {"policies": {"levels": {}}}})
-    assert judgement.bundles.keys() == {"flowyml", "project"}
-    assert {
-        finding.code: finding.enforcement for finding in judgement.decision.findings if finding.code[:4] == "size"
-    } == {"size.nodes": "soft"}
+    assert evaluation.bundles.keys() == {"flowyml", "project"}
+    assert {finding.code: finding.enforcement for finding in decision.findings if finding.code[:4] == "size"} == {
+        "size.nodes": "soft"
+    }
     assert codes["size.nodes"]["root"] == "project"
 
 
@@ -124,14 +124,14 @@ def test_company_folder_beside_the_shipped_policy_has_its_rules_catalogued(tmp_p
     company = write(tmp_path / "org", {".manifest": manifest("", "org", "system/log"), "rules/size.rego": rule})
     config = {"bundles": {"flowyml": {"resource": "shipped"}, "company": {"resource": "org"}}}
     with EmbeddedEvaluator(config=config, root=tmp_path) as evaluator:
-        first = evaluator.judge(document("large"))
-    assert "size.nodes" in {finding.code for finding in first.decision.findings}
-    assert first.bundles["company"].startswith("company+")
+        first, at_first = evaluator.judge(document("large"))
+    assert "size.nodes" in {finding.code for finding in first.findings}
+    assert at_first.bundles["company"].startswith("company+")
     (company / "data.json").write_text('{"org": {"levels": {"size.nodes": "advisory"}}}')
     with EmbeddedEvaluator(config=config, root=tmp_path) as evaluator:
-        second = evaluator.judge(document("large"))
-    assert second.bundles["company"] != first.bundles["company"]
-    assert [finding.severity for finding in second.decision.findings if finding.code == "size.nodes"] == ["warn"]
+        second, then = evaluator.judge(document("large"))
+    assert then.bundles["company"] != at_first.bundles["company"]
+    assert [finding.severity for finding in second.findings if finding.code == "size.nodes"] == ["warn"]
 
 
 def test_company_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def config(folder: Path, key: str) -> dict[str, Any]:
 
 def test_signed_bundle_is_taken_as_it_is(company: Path) -> None:
     with EmbeddedEvaluator(config=config(signed(company, "secret"), "secret")) as evaluator:
-        assert evaluator.judge(document()).bundles == {"flowyml": "f1"}
+        assert evaluator.judge(document())[1].bundles == {"flowyml": "f1"}
 
 
 def test_bundle_signed_with_another_key_fails_closed(company: Path) -> None:

@@ -62,10 +62,10 @@ def answer(result: Any, bundles: Any = BOTH, **more: Any) -> bytes:
 
 
 def test_judge_an_answer_of_every_configured_bundle_is_taken() -> None:
-    judgement = Scripted(answer(SOUND, {**BOTH, "project": "p1"})).judge(document())
-    assert judgement.decision.allowed
-    assert judgement.bundles == {**BOTH, "project": "p1"}
-    assert (judgement.evaluator.name, judgement.evaluator.version) == ("scripted", "1.0.0")
+    decision, evaluation = Scripted(answer(SOUND, {**BOTH, "project": "p1"})).judge(document())
+    assert decision.allowed
+    assert evaluation.bundles == {**BOTH, "project": "p1"}
+    assert (evaluation.evaluator.name, evaluation.evaluator.version) == ("scripted", "1.0.0")
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,9 @@ def finding() -> MakeFinding:
             message=f"what {code} says of this stack is a sentence that needs more than one line of 80 columns",
             fix=f"do what {code} asks for",
             path=("metadata", "name"),
+            waiver=None,
+            override=None,
+            effective_on=None,
             location=Location(file="stacks/payments.yaml", line=line, column=9),
         )
 

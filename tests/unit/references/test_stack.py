@@ -22,13 +22,13 @@ from flowyml_policy.references.stack_values import (
     StackReference,
 )
 from flowyml_policy.settings.stack_entries import (
-    GitHubSource,
-    GitLabSource,
-    GitSource,
-    HttpSource,
-    LocalSource,
-    RegistrySource,
-    StackSource,
+    GitEntry,
+    GitHubEntry,
+    GitLabEntry,
+    HttpEntry,
+    LocalEntry,
+    RegistryEntry,
+    StackEntry,
 )
 from flowyml_policy.sources.entries import reference_of
 
@@ -423,33 +423,33 @@ def test_is_reference_tells_references_from_paths(
     assert is_reference(text) is expected
 
 
-OF_SETTINGS: list[tuple[StackSource, str]] = [
-    (LocalSource(source="local", path="./stacks/dev.yaml"), "file://./stacks/dev.yaml"),
-    (LocalSource(source="local", path="/srv/stacks"), "file:///srv/stacks"),
+OF_SETTINGS: list[tuple[StackEntry, str]] = [
+    (LocalEntry(source="local", path="./stacks/dev.yaml"), "file://./stacks/dev.yaml"),
+    (LocalEntry(source="local", path="/srv/stacks"), "file:///srv/stacks"),
     (
-        GitHubSource(source="github", repo="my-org/ml-stacks", ref="v2.1.0", path="stacks/prod.yaml"),
+        GitHubEntry(source="github", repo="my-org/ml-stacks", ref="v2.1.0", path="stacks/prod.yaml"),
         "github://my-org/ml-stacks@v2.1.0#stacks/prod.yaml",
     ),
-    (GitHubSource(source="github", repo="my-org/ml-stacks"), "github://my-org/ml-stacks#dev"),
+    (GitHubEntry(source="github", repo="my-org/ml-stacks"), "github://my-org/ml-stacks#dev"),
     (
-        GitHubSource(source="github", repo="o/r", host="github.company.com", path="x.yaml"),
+        GitHubEntry(source="github", repo="o/r", host="github.company.com", path="x.yaml"),
         "github://github.company.com/o/r#x.yaml",
     ),
-    (GitLabSource(source="gitlab", repo="a/b/c", host="gitlab"), "gitlab://gitlab:443/a/b/c#dev"),
-    (GitSource(source="git", repo="ssh://git@host/x.git", ref="v1"), "git+ssh://git@host/x.git@v1#dev"),
-    (GitSource(source="git", repo="a/b", host="host:8443", path="s/x"), "git+https://host:8443/a/b#s/x"),
-    (GitSource(source="git", repo="http://localhost:80/x.git"), "git+http://localhost/x.git#dev"),
+    (GitLabEntry(source="gitlab", repo="a/b/c", host="gitlab"), "gitlab://gitlab:443/a/b/c#dev"),
+    (GitEntry(source="git", repo="ssh://git@host/x.git", ref="v1"), "git+ssh://git@host/x.git@v1#dev"),
+    (GitEntry(source="git", repo="a/b", host="host:8443", path="s/x"), "git+https://host:8443/a/b#s/x"),
+    (GitEntry(source="git", repo="http://localhost:80/x.git"), "git+http://localhost/x.git#dev"),
     (
-        HttpSource(source="http", url="https://stacks.company.com/staging.yaml"),
+        HttpEntry(source="http", url="https://stacks.company.com/staging.yaml"),
         "https://stacks.company.com/staging.yaml",
     ),
-    (RegistrySource(source="registry"), "registry://dev"),
-    (RegistrySource(source="registry", name="prod", version="^2.1"), "registry://prod@^2.1"),
+    (RegistryEntry(source="registry"), "registry://dev"),
+    (RegistryEntry(source="registry", name="prod", version="^2.1"), "registry://prod@^2.1"),
 ]
 
 
 @pytest.mark.parametrize(("source", "expected"), OF_SETTINGS, ids=[text for _, text in OF_SETTINGS])
-def test_reference_of_an_entry_of_settings_is_the_reference_to_the_same(source: StackSource, expected: str) -> None:
+def test_reference_of_an_entry_of_settings_is_the_reference_to_the_same(source: StackEntry, expected: str) -> None:
     reference = reference_of(source, key="dev")
 
     assert str(reference) == expected
@@ -457,11 +457,11 @@ def test_reference_of_an_entry_of_settings_is_the_reference_to_the_same(source: 
 
 
 def test_reference_of_without_key_names_no_stack() -> None:
-    assert reference_of(GitHubSource(source="github", repo="o/r")) == GitReference("github", "https://github.com/o/r")
+    assert reference_of(GitHubEntry(source="github", repo="o/r")) == GitReference("github", "https://github.com/o/r")
     with pytest.raises(ReferenceMalformed, match="has no name"):
-        reference_of(RegistrySource(source="registry"))
+        reference_of(RegistryEntry(source="registry"))
 
 
 def test_reference_of_what_a_reference_cannot_hold_fails_closed() -> None:
     with pytest.raises(ReferenceMalformed, match="no version or range"):
-        reference_of(RegistrySource(source="registry", name="prod", version=">= 2"))
+        reference_of(RegistryEntry(source="registry", name="prod", version=">= 2"))

@@ -367,7 +367,7 @@ def test_put_audit_without_a_registry_gets_its_tables(registry: LocalRegistry, p
 def test_registry_of_a_newer_version_fails_closed(registry: LocalRegistry, path: Path, stack: Make) -> None:
     registry.put(stack())
     registry.close()
-    open_for_writing(path, (*MIGRATIONS, Migration("later", ())), room=REGISTRY).close()
+    open_for_writing(path, (*MIGRATIONS, Migration("later", ())), tables=REGISTRY).close()
     for call in (registry.list, lambda: registry.get("prod-gpu"), lambda: registry.put(stack("2.0.0"))):
         with pytest.raises(RegistryTooNew, match="wrote this registry file"):
             call()

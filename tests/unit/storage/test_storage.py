@@ -39,13 +39,13 @@ def applied(path: Path) -> list[tuple[int, str]]:
 def refusal(path: Path, *, write: bool = True) -> AuditError:
     opened = open_for_writing if write else open_for_reading
     with pytest.raises(AuditError) as caught:
-        opened(path, (FIRST,), timeout=WAIT, room=AUDIT).close()
+        opened(path, (FIRST,), timeout=WAIT, tables=AUDIT).close()
     assert str(path) in str(caught.value)
     return caught.value
 
 
 def test_open_for_writing_missing_file_is_created_private_durable_and_migrated(path: Path) -> None:
-    with closing(open_for_writing(path, (FIRST, SECOND), room=AUDIT)) as connection:
+    with closing(open_for_writing(path, (FIRST, SECOND), tables=AUDIT)) as connection:
         pragmas = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
         assert pragmas == ["wal", 2]
         assert connection.execute("SELECT y FROM b").fetchall() == [(2,)]
@@ -66,9 +66,9 @@ def modes(path: Path) -> dict[str, int]:
 
 @pytest.mark.parametrize("mode", [0o644, 0o664, 0o604, 0o666])
 def test_open_for_writing_own_file_that_everybody_may_read_is_made_private(path: Path, mode: int) -> None:
-    with closing(open_for_writing(path, (FIRST,), room=AUDIT)):
+    with closing(open_for_writing(path, (FIRST,), tables=AUDIT)):
         loosened(path, mode)
-        with closing(open_for_writing(path, (FIRST,), room=AUDIT)):
+        with closing(open_for_writing(path, (FIRST,), tables=AUDIT)):
             assert modes(path) == {"policy.db": 0o600, "policy.db-wal": 0o600, "policy.db-shm": 0o600}
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT x FROM a").fetchall() == [(1,)]
@@ -76,25 +76,25 @@ def test_open_for_writing_own_file_that_everybody_may_read_is_made_private(path:
 
 @pytest.mark.parametrize("mode", [0o640, 0o660])
 def test_open_for_writing_file_that_is_shared_with_a_group_stays_shared(path: Path, mode: int) -> None:
-    open_for_writing(path, (FIRST,), room=AUDIT).close()
+    open_for_writing(path, (FIRST,), tables=AUDIT).close()
     loosened(path, mode)
-    with closing(open_for_writing(path, (FIRST,), room=AUDIT)):
+    with closing(open_for_writing(path, (FIRST,), tables=AUDIT)):
         assert modes(path) == {"policy.db": mode, "policy.db-wal": mode, "policy.db-shm": mode}
 
 
 def test_open_for_writing_link_to_an_own_file_makes_what_it_leads_to_private(path: Path) -> None:
-    open_for_writing(path, (FIRST,), room=AUDIT).close()
+    open_for_writing(path, (FIRST,), tables=AUDIT).close()
     loosened(path, 0o644)
     link = path.parent.parent / "link.db"
     link.symlink_to(path)
-    with closing(open_for_writing(link, (FIRST,), room=AUDIT)):
+    with closing(open_for_writing(link, (FIRST,), tables=AUDIT)):
         assert modes(path) == {"policy.db": 0o600, "policy.db-wal": 0o600, "policy.db-shm": 0o600}
 
 
 def test_open_for_reading_leaves_the_mode_as_it_is(path: Path) -> None:
-    open_for_writing(path, (FIRST,), room=AUDIT).close()
+    open_for_writing(path, (FIRST,), tables=AUDIT).close()
     loosened(path, 0o644)
-    open_for_reading(path, (FIRST,), room=AUDIT).close()
+    open_for_reading(path, (FIRST,), tables=AUDIT).close()
     assert modes(path)["policy.db"] == 0o644
 
 
@@ -109,27 +109,27 @@ def test_open_for_writing_database_of_another_program_keeps_its_mode(path: Path)
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can give a file away")
 def test_open_for_writing_file_of_another_user_keeps_its_mode(path: Path) -> None:
-    open_for_writing(path, (FIRST,), room=AUDIT).close()
+    open_for_writing(path, (FIRST,), tables=AUDIT).close()
     loosened(path, 0o664)
     os.chown(path, 65534, -1)
-    with closing(open_for_writing(path, (FIRST,), room=AUDIT)):
+    with closing(open_for_writing(path, (FIRST,), tables=AUDIT)):
         assert modes(path)["policy.db"] == 0o664
 
 
 def test_open_for_writing_path_with_odd_characters_is_taken_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "a?mode=memory&b#c%20 ü\udc80" / "file:x.db"
-    open_for_writing(path, (FIRST,), room=AUDIT).close()
+    open_for_writing(path, (FIRST,), tables=AUDIT).close()
     assert [file.name for file in path.parent.iterdir()] == ["file:x.db"]
 
 
 def test_open_for_writing_current_schema_does_not_load_sqlite_utils(path: Path) -> None:
-    open_for_writing(path, (FIRST,), room=AUDIT).close()
+    open_for_writing(path, (FIRST,), tables=AUDIT).close()
     program = (
         "import sys; from pathlib import Path; from flowyml_policy.audit.schema import AUDIT\n"
         "from flowyml_policy.storage.opening import *; from flowyml_policy.storage.migrations import Migration\n"
         f"m = (Migration('first', {FIRST.statements!r}),)\n"
-        f"open_for_writing(Path({str(path)!r}), m, room=AUDIT).close()\n"
-        f"open_for_reading(Path({str(path)!r}), m, room=AUDIT).close()\n"
+        f"open_for_writing(Path({str(path)!r}), m, tables=AUDIT).close()\n"
+        f"open_for_reading(Path({str(path)!r}), m, tables=AUDIT).close()\n"
         "print(sorted({'sqlite_utils', 'pandas', 'pydantic'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -137,22 +137,22 @@ def test_open_for_writing_current_schema_does_not_load_sqlite_utils(path: Path) 
 
 
 def test_open_for_writing_older_schema_is_migrated_and_keeps_its_rows(path: Path) -> None:
-    open_for_writing(path, (FIRST,), room=AUDIT).close()
-    with closing(open_for_writing(path, (FIRST, SECOND), room=AUDIT)) as connection:
+    open_for_writing(path, (FIRST,), tables=AUDIT).close()
+    with closing(open_for_writing(path, (FIRST, SECOND), tables=AUDIT)) as connection:
         assert connection.execute("SELECT x, y FROM a, b").fetchall() == [(1, 2)]
     assert applied(path) == [(1, "first"), (2, "second")]
 
 
 def test_open_for_reading_older_schema_is_migrated_first(path: Path) -> None:
-    open_for_writing(path, (FIRST,), room=AUDIT).close()
-    with closing(open_for_reading(path, (FIRST, SECOND), room=AUDIT)) as connection:
+    open_for_writing(path, (FIRST,), tables=AUDIT).close()
+    with closing(open_for_reading(path, (FIRST, SECOND), tables=AUDIT)) as connection:
         assert connection.execute("SELECT y FROM b").fetchall() == [(2,)]
 
 
 def test_open_for_writing_broken_migration_leaves_the_file_as_it_was(path: Path) -> None:
-    open_for_writing(path, (FIRST,), room=AUDIT).close()
+    open_for_writing(path, (FIRST,), tables=AUDIT).close()
     with pytest.raises(AuditUnwritable, match="columns"):
-        open_for_writing(path, (FIRST, BROKEN), room=AUDIT)
+        open_for_writing(path, (FIRST, BROKEN), tables=AUDIT)
     assert applied(path) == [(1, "first")]
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT name FROM sqlite_master WHERE name = 'c'").fetchall() == []
@@ -160,7 +160,7 @@ def test_open_for_writing_broken_migration_leaves_the_file_as_it_was(path: Path)
 
 @pytest.mark.parametrize("write", [True, False])
 def test_open_newer_schema_fails_closed(path: Path, write: object) -> None:
-    open_for_writing(path, (FIRST, SECOND), room=AUDIT).close()
+    open_for_writing(path, (FIRST, SECOND), tables=AUDIT).close()
     error = refusal(path, write=bool(write))
     assert (type(error), "a newer one" in error.advice) == (AuditTooNew, True)
 
@@ -168,10 +168,10 @@ def test_open_newer_schema_fails_closed(path: Path, write: object) -> None:
 @pytest.mark.parametrize("write", [True, False])
 def test_open_migrations_out_of_order_fails_closed(path: Path, write: object) -> None:
     zero = Migration("zero", ())
-    open_for_writing(path, (zero, FIRST), room=AUDIT).close()
+    open_for_writing(path, (zero, FIRST), tables=AUDIT).close()
     opened = open_for_writing if write else open_for_reading
     with pytest.raises(AuditCorrupt, match="out of order"):
-        opened(path, (FIRST, zero), room=AUDIT)
+        opened(path, (FIRST, zero), tables=AUDIT)
 
 
 def test_open_for_writing_many_processes_at_once_create_one_file(path: Path) -> None:
@@ -180,7 +180,7 @@ def test_open_for_writing_many_processes_at_once_create_one_file(path: Path) -> 
         "from flowyml_policy.storage.opening import *; from flowyml_policy.storage.migrations import Migration\n"
         f"m = (Migration('first', {FIRST.statements!r}), Migration('second', {SECOND.statements!r}))\n"
         "sys.stdin.readline()\n"
-        f"c = open_for_writing(Path({str(path)!r}), m, room=AUDIT)\n"
+        f"c = open_for_writing(Path({str(path)!r}), m, tables=AUDIT)\n"
         "with transaction(c, 30): c.execute('INSERT INTO a VALUES (7)')\n"
         "c.close()"
     )
@@ -208,7 +208,7 @@ def insert_and_fail(connection: sqlite3.Connection) -> None:
 
 
 def test_transaction_that_raises_leaves_nothing_and_can_go_on(path: Path) -> None:
-    with closing(open_for_writing(path, (FIRST,), room=AUDIT)) as connection:
+    with closing(open_for_writing(path, (FIRST,), tables=AUDIT)) as connection:
         with pytest.raises(sqlite3.OperationalError), transaction(connection, WAIT):
             insert_and_fail(connection)
         with transaction(connection, WAIT):
@@ -221,7 +221,7 @@ def test_transaction_that_raises_leaves_nothing_and_can_go_on(path: Path) -> Non
 def test_open_what_keeps_nothing_fails_closed(name: str, opened: object) -> None:
     assert callable(opened)
     with pytest.raises((AuditUnwritable, AuditUnreadable), match="a file that lasts"):
-        opened(Path(name), (FIRST,), room=AUDIT)
+        opened(Path(name), (FIRST,), tables=AUDIT)
 
 
 @pytest.mark.parametrize("write", [True, False])
@@ -250,7 +250,7 @@ def test_open_path_with_nul_or_too_long_fails_closed(write: object) -> None:
     opened = open_for_writing if write else open_for_reading
     for name in ("a\0b", "x" * 5000):
         with pytest.raises((AuditUnwritable, AuditUnreadable), match="cannot be used"):
-            opened(Path(name), (FIRST,), room=AUDIT)
+            opened(Path(name), (FIRST,), tables=AUDIT)
 
 
 def test_open_for_writing_where_nothing_can_be_created_fails_closed() -> None:
@@ -295,29 +295,29 @@ def test_open_for_reading_empty_file_fails_and_writes_nothing(path: Path) -> Non
 
 
 def test_open_for_reading_cannot_write(path: Path) -> None:
-    open_for_writing(path, (FIRST,), room=AUDIT).close()
+    open_for_writing(path, (FIRST,), tables=AUDIT).close()
     with (
-        closing(open_for_reading(path, (FIRST,), room=AUDIT)) as connection,
+        closing(open_for_reading(path, (FIRST,), tables=AUDIT)) as connection,
         pytest.raises(sqlite3.OperationalError, match="readonly"),
     ):
         connection.execute("INSERT INTO a VALUES (2)")
 
 
 def test_open_for_writing_locked_by_another_process_fails_closed(path: Path) -> None:
-    open_for_writing(path, (), room=AUDIT).close()
+    open_for_writing(path, (), tables=AUDIT).close()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         error = refusal(path)
         assert "locked by another process" in error.message
         assert error.advice == "end the process that holds it, or try again"
         other.execute("ROLLBACK")
-    open_for_writing(path, (FIRST,), timeout=WAIT, room=AUDIT).close()
+    open_for_writing(path, (FIRST,), timeout=WAIT, tables=AUDIT).close()
 
 
 def test_begin_of_a_file_that_stays_locked_waits_once(path: Path) -> None:
     tried: list[str] = []
     with (
-        closing(open_for_writing(path, (FIRST,), timeout=WAIT, room=AUDIT)) as connection,
+        closing(open_for_writing(path, (FIRST,), timeout=WAIT, tables=AUDIT)) as connection,
         closing(sqlite3.connect(path, isolation_level=None)) as other,
     ):
         other.execute("BEGIN EXCLUSIVE")
@@ -333,7 +333,7 @@ def test_open_for_writing_full_disk_fails_closed_and_recovers(
     limited_file_size(65_536)
     filler = Migration("filler", ("CREATE TABLE f (x)", "INSERT INTO f VALUES (zeroblob(1000000))"))
     with pytest.raises(AuditUnwritable, match="disk"):
-        open_for_writing(path, (FIRST, filler), timeout=WAIT, room=AUDIT)
+        open_for_writing(path, (FIRST, filler), timeout=WAIT, tables=AUDIT)
     assert applied(path) == [(1, "first")]
 
 
@@ -361,11 +361,11 @@ def as_somebody_else() -> Iterator[None]:
 
 def test_open_read_only_folder_can_be_read_and_not_written(others_folder: Path) -> None:
     path = others_folder / "policy.db"
-    open_for_writing(path, (FIRST,), room=AUDIT).close()
+    open_for_writing(path, (FIRST,), tables=AUDIT).close()
     path.chmod(0o444)
     others_folder.chmod(0o555)
     with as_somebody_else():
-        with closing(open_for_reading(path, (FIRST,), room=AUDIT)) as connection:
+        with closing(open_for_reading(path, (FIRST,), tables=AUDIT)) as connection:
             assert connection.execute("SELECT x FROM a").fetchall() == [(1,)]
         assert isinstance(refusal(path), AuditUnwritable)
     assert [file.name for file in others_folder.iterdir()] == ["policy.db"]
@@ -373,20 +373,20 @@ def test_open_read_only_folder_can_be_read_and_not_written(others_folder: Path) 
 
 def test_open_for_reading_read_only_folder_sees_what_a_writer_just_committed(others_folder: Path) -> None:
     path = others_folder / "policy.db"
-    open_for_writing(path, (FIRST,), room=AUDIT).close()
+    open_for_writing(path, (FIRST,), tables=AUDIT).close()
     path.chmod(0o640)
-    with closing(open_for_writing(path, (FIRST,), room=AUDIT)) as writer:
+    with closing(open_for_writing(path, (FIRST,), tables=AUDIT)) as writer:
         with transaction(writer, WAIT):
             writer.execute("INSERT INTO a VALUES (2)")
         others_folder.chmod(0o555)
-        with as_somebody_else(), closing(open_for_reading(path, (FIRST,), room=AUDIT)) as reader:
+        with as_somebody_else(), closing(open_for_reading(path, (FIRST,), tables=AUDIT)) as reader:
             assert reader.execute("SELECT x FROM a ORDER BY x").fetchall() == [(1,), (2,)]
         others_folder.chmod(0o755)
 
 
 def test_open_for_reading_file_of_somebody_else_fails_closed(others_folder: Path) -> None:
     path = others_folder / "policy.db"
-    open_for_writing(path, (FIRST,), room=AUDIT).close()
+    open_for_writing(path, (FIRST,), tables=AUDIT).close()
     path.chmod(0o000)
     others_folder.chmod(0o555)
     with as_somebody_else():
