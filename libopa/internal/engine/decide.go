@@ -75,51 +75,29 @@ func (run evaluation) decide(path string, vouched ast.Ref, encoded []byte) (ast.
 	if err != nil {
 		return nil, err
 	}
-	policy := run.current.analysis()
-	input, err := readInput(encoded, policy.mentioned)
+	input, err := readInput(encoded)
 	if err != nil {
 		return nil, answer.Faultf(answer.Input, "the input is no JSON document: %v", err)
 	}
-	docs := newDocuments(policy.constants, len(query[0].With))
-	defer docs.release()
-	result, err := run.evaluate(query, ast.NewTerm(input), docs)
+	result, err := run.evaluate(query, ast.NewTerm(input))
 	if err != nil {
 		return nil, err
 	}
 	if result == nil {
 		return nil, answer.Faultf(answer.Undefined, "data.%s is undefined", strings.ReplaceAll(path, "/", "."))
 	}
-	for _, one := range docs.due {
-		run.fix(one)
-	}
 	return result.Value, nil
 }
 
-// fix evaluates a constant on its own and to its end, so that later decisions need not. One that fails is left to them:
-// whoever asks for it is to hear why, as far as it matters there.
-func (run evaluation) fix(one *constant) {
-	docs := newDocuments(nil, 0)
-	defer docs.release()
-	value, err := run.evaluate(ast.NewBody(resultOf(one.ref)), nil, docs)
-	if err != nil {
-		return
-	}
-	if value == nil {
-		value = undefined
-	}
-	one.value.Store(value)
-}
-
-// evaluate asks OPA's evaluator itself: the layers above it (the rego package, the SDK) would add a tenth. The result is
-// nil where there is none.
-func (run evaluation) evaluate(query ast.Body, input *ast.Term, docs *documents) (result *ast.Term, err error) {
+// evaluate asks OPA's evaluator itself: the layers above it (the rego package, the SDK) would add a fifth. The result
+// is nil where there is none.
+func (run evaluation) evaluate(query ast.Body, input *ast.Term) (result *ast.Term, err error) {
 	err = topdown.NewQuery(query).
 		WithCompiler(run.current.compiler).
 		WithStore(run.store).
 		WithTransaction(run.txn).
 		WithRuntime(run.manager.Info).
 		WithInput(input).
-		WithVirtualCache(docs).
 		WithStrictBuiltinErrors(true).
 		WithCancel(run.cancel).
 		WithMetrics(metrics.NoOp()).

@@ -63,6 +63,39 @@ func TestDecideTakesTheVouchedRuleAsTrue(t *testing.T) {
 	}
 }
 
+// A path that no rule stands at can be vouched for too; what is asked without it then knows nothing of that.
+func TestDecideKeepsWhatIsVouchedForFromQueries(t *testing.T) {
+	vouching := settings(map[string]string{"flowyml": archive(t, files{
+		".manifest": manifest("f1", "flowyml"),
+		"data.json": `{"flowyml": {"lib": {"valid": false}}}`,
+		"main.rego": "package flowyml.main\n\ndecision := said\n\nsaid := data.flowyml.lib.valid",
+	})})
+	vouching.Vouched = "flowyml/lib/valid"
+	evaluator := started(t, vouching)
+	for range 4 {
+		mustEqual(t, decide(t, evaluator, "", `{}`).OK.Result, true)
+		mustEqual(t, decide(t, evaluator, "flowyml/main/decision", `{}`).OK.Result, false)
+	}
+}
+
+// The hashes of references are the sums of their parts', so that all of these calls have one: looking each up among all
+// others would take far longer than the deadline.
+func TestDecideAnswersManyCallsOfEqualHash(t *testing.T) {
+	evaluator := started(t, settings(map[string]string{"flowyml": archive(t, shipped(files{"calls.rego": `package flowyml.calls
+
+n := 40000
+
+decision := count([v | some i in numbers.range(1, n); v := sum_of(i, n - i)])
+
+sum_of(a, b) := a + b
+`}))}))
+	found := decide(t, evaluator, "flowyml/calls/decision", `{}`)
+	if found.OK == nil {
+		t.Fatalf("%+v", found.Error)
+	}
+	mustEqual(t, found.OK.Result, 40000)
+}
+
 func TestDecideSaysWhyThereIsNoDecision(t *testing.T) {
 	evaluator := started(t, settings(map[string]string{"flowyml": archive(t, shipped(files{"cases.rego": `package flowyml.cases
 

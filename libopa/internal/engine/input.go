@@ -34,22 +34,21 @@ type inputReader struct {
 	pairs  [][2]*ast.Term
 }
 
-// readInput reads one JSON document (RFC 8259; no key twice, no invalid UTF-8). Keys that are not wanted are left out of
-// the value: what stands there has to be JSON, be its numbers larger than OPA takes them.
-func readInput(encoded []byte, wanted *mentioned) (ast.Value, error) {
+// readInput reads one JSON document (RFC 8259). A key given twice and invalid UTF-8 are errors.
+func readInput(encoded []byte) (ast.Value, error) {
 	reader := inputReaders.Get().(*inputReader)
-	value, err := reader.read(encoded, wanted)
+	value, err := reader.read(encoded)
 	if err == nil { // after an error it is in no state to be used again
 		inputReaders.Put(reader)
 	}
 	return value, err
 }
 
-func (reader *inputReader) read(encoded []byte, wanted *mentioned) (ast.Value, error) {
+func (reader *inputReader) read(encoded []byte) (ast.Value, error) {
 	reader.text = string(encoded)
 	reader.source.Reset(encoded)
 	reader.decoder.Reset(&reader.source)
-	value, err := reader.value(wanted)
+	value, err := reader.value()
 	if err != nil {
 		return nil, err
 	}
@@ -62,10 +61,10 @@ func (reader *inputReader) read(encoded []byte, wanted *mentioned) (ast.Value, e
 	return value, nil
 }
 
-func (reader *inputReader) value(wanted *mentioned) (ast.Value, error) {
+func (reader *inputReader) value() (ast.Value, error) {
 	switch reader.decoder.PeekKind() {
 	case '{':
-		return reader.object(wanted)
+		return reader.object()
 	case '[':
 		return reader.array()
 	}
@@ -90,7 +89,7 @@ func (reader *inputReader) value(wanted *mentioned) (ast.Value, error) {
 	}
 }
 
-func (reader *inputReader) object(wanted *mentioned) (ast.Value, error) {
+func (reader *inputReader) object() (ast.Value, error) {
 	if _, err := reader.decoder.ReadToken(); err != nil {
 		return nil, err
 	}
@@ -100,14 +99,7 @@ func (reader *inputReader) object(wanted *mentioned) (ast.Value, error) {
 		if err != nil {
 			return nil, err
 		}
-		below := wanted.below(name)
-		if below == nil {
-			if err := reader.decoder.SkipValue(); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		value, err := reader.value(below)
+		value, err := reader.value()
 		if err != nil {
 			return nil, err
 		}
@@ -130,7 +122,7 @@ func (reader *inputReader) array() (ast.Value, error) {
 	}
 	values := len(reader.values)
 	for reader.decoder.PeekKind() != ']' {
-		value, err := reader.value(everything)
+		value, err := reader.value()
 		if err != nil {
 			return nil, err
 		}

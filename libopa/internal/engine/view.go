@@ -15,15 +15,13 @@ import (
 
 type bundleManifest = bundle.Manifest
 
-// view is what one state of the store means for decisions: the compiled policy, the bundles it came from, and what was
-// found out of it so far.
+// view is what one state of the store means for decisions: the compiled policy, and the bundles it came from.
 type view struct {
 	compiler  *ast.Compiler
 	manifests map[string]bundleManifest
 	revisions json.RawMessage // bundle name to revision, as every answer carries it
 	fault     error           // why this state may not decide
 	queries   sync.Map        // queryKey to ast.Body
-	analysis  func() *analysis
 }
 
 func (evaluator *Evaluator) newView(ctx context.Context, txn storage.Transaction) (*view, error) {
@@ -39,13 +37,11 @@ func (evaluator *Evaluator) newView(ctx context.Context, txn storage.Transaction
 	if err != nil {
 		return nil, err
 	}
-	compiler := evaluator.manager.GetCompiler()
 	return &view{
-		compiler:  compiler,
+		compiler:  evaluator.manager.GetCompiler(),
 		manifests: manifests,
 		revisions: encoded,
 		fault:     evaluator.manifestFault(manifests),
-		analysis:  sync.OnceValue(func() *analysis { return analyse(compiler, evaluator.vouched) }),
 	}, nil
 }
 
@@ -82,7 +78,7 @@ func (current *view) query(path string, vouched ast.Ref) (ast.Body, error) {
 	if err != nil {
 		return nil, err
 	}
-	expression := resultOf(ref)
+	expression := ast.Equality.Expr(ast.NewTerm(resultVariable), ast.NewTerm(ref))
 	if vouched != nil {
 		expression = expression.IncludeWith(ast.NewTerm(vouched), ast.BooleanTerm(true))
 	}
@@ -92,11 +88,6 @@ func (current *view) query(path string, vouched ast.Ref) (ast.Body, error) {
 	}
 	kept, _ := current.queries.LoadOrStore(key, compiled)
 	return kept.(ast.Body), nil
-}
-
-// resultOf asks for what stands at ref.
-func resultOf(ref ast.Ref) *ast.Expr {
-	return ast.Equality.Expr(ast.NewTerm(resultVariable), ast.NewTerm(ref))
 }
 
 // dataRef is a path below data, `flowyml/main/decision`, as a reference; no path is taken for any other Rego.
