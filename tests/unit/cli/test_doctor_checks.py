@@ -11,11 +11,24 @@ import pytest
 import trustme
 
 from flowyml_policy.audit.schema import AUDIT, MIGRATIONS
-from flowyml_policy.cli.doctor_checks import Check, examine, exposure
+from flowyml_policy.cli.doctor_checks import SAFE_GO, Check, describe_library, examine, exposure
 from flowyml_policy.storage.opening import open_for_writing
 
 ME = os.geteuid()
 SOMEBODY_ELSE = ME + 1
+
+
+@pytest.mark.parametrize("go", [SAFE_GO, "go1.27.10", "go1.28rc1", "go1.30.0 X:jsonv2", "devel go1.28-abcdef"])
+def test_library_built_with_a_safe_go_names_it(go: str) -> None:
+    assert describe_library("1.22.4", go, Path("lib.so")) == f"OPA 1.22.4, built with {go}, lib.so"
+
+
+@pytest.mark.parametrize("go", ["go1.27.3", "go1.27rc1", "go1.26.8", "unknown"])
+def test_library_built_with_an_old_go_says_what_to_do(go: str) -> None:
+    assert describe_library("1.22.4", go, Path("lib.so")) == (
+        f"OPA 1.22.4, built with {go}, lib.so; before `opa run --server`, install again with GOTOOLCHAIN={SAFE_GO}: "
+        f"a request can crash {go}"
+    )
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o602, 0o644, 0o666])
