@@ -14,7 +14,6 @@ from types import ModuleType
 
 import pytest
 
-
 BUILD = Path(__file__).resolve().parents[2] / "libopa" / "build.py"
 GO_MOD = "module tiny\n\ngo 1.21\n"
 MAIN_GO = """\
