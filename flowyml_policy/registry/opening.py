@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from flowyml_policy.errors.sources import SourceUnreadable
-from flowyml_policy.network.limits import is_offline
+from flowyml_policy.network.offline import is_offline
 from flowyml_policy.records.protocols import LastDecisions
 from flowyml_policy.registry.local import LocalRegistry
 from flowyml_policy.registry.remote import RemoteRegistry

@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlencode
 
 from flowyml_policy.errors.references import VersionMalformed
 from flowyml_policy.errors.registry import RegistryAccessDenied, RegistryAnswerInvalid, RegistryUnreachable
 from flowyml_policy.errors.root import FlowymlPolicyError
 from flowyml_policy.mask.text import mask_text
-from flowyml_policy.network.exchange import Answer, Deadline, Server
+from flowyml_policy.network.address import AddressRefused, parse_address
+from flowyml_policy.network.deadline import Deadline
+from flowyml_policy.network.failures import FailureReason, HttpFailure
 from flowyml_policy.records.protocols import ContentStore
 from flowyml_policy.records.record import Record
 from flowyml_policy.records.registry import (
@@ -40,7 +44,10 @@ from flowyml_policy.registry.versions import (
     taken,
     unknown_stack,
 )
-from flowyml_policy.registry.wire import Page, Refusal, Versions, parsed, refused
+from flowyml_policy.registry.wire import LARGEST_ANSWER, Page, Refusal, Versions, parsed, refused
+
+if TYPE_CHECKING:
+    from flowyml_policy.network.http import Client, Request, Response
 
 TIMEOUT: Final = 15.0
 MOST_PAGES: Final = 200
@@ -52,7 +59,11 @@ _CONFLICT: Final = 409
 _KEPT_ANSWERS: Final = 64
 _LARGEST_KEPT: Final = 1 << 20
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,8192}", re.ASCII)
-_ETAG: Final = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{0,200}"', re.ASCII)
+_INVALID: Final = frozenset({"not_http", "too_large", "encoded"})
+_ADVICE_FOR: Final[Mapping[FailureReason, str]] = {
+    "untrusted": "name its CA certificates in policy.registry.ca, or correct the address",
+    "certificates": "name a readable PEM file in policy.registry.ca",
+}
 
 
 class RemoteRegistry:
@@ -76,24 +87,20 @@ class RemoteRegistry:
         offline: bool = False,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        try:
-            self._server = Server(url, None if ca is None else Path(ca))
-        except ValueError as error:
-            raise RegistryUnreachable(
-                f"the address of the registry cannot be used, {error}: {mask_text(ascii(url))[0]}",
-                advice="set policy.registry.url to an https address",
-            ) from error
+        _check_address(url)
+        self._uri = url.rstrip("/")
+        self._ca = None if ca is None else Path(ca)
         self._token_env = token_env
         self._environ = os.environ if environ is None else environ
         self._timeout = timeout
         self._cache = cache
         self._offline = offline
-        self._kept: OrderedDict[str, tuple[str, bytes]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], tuple[str, bytes]] = OrderedDict()
 
     @property
     def uri(self) -> str:
         """Its address."""
-        return self._server.url
+        return self._uri
 
     def get(self, name: str, wanted: str | None = None, *, retired: bool = False) -> RegisteredStack:
         """The highest version of `name` that is wanted; see StackRegistry."""
@@ -203,72 +210,112 @@ class RemoteRegistry:
             advice="use nothing of it, and tell the registry's owner",
         )
 
-    def _fetch(self, path: str, deadline: Deadline) -> Answer:
+    def _fetch(self, path: str, deadline: Deadline) -> Response:
         """What stands at `path`; asked for with the ETag of what is kept of it."""
-        kept = self._kept_answer(path)
-        headers = self._headers() | ({"If-None-Match": kept[0]} if kept else {})
-        answer = self._ask("GET", path, headers, None, deadline)
-        etag = answer.headers.get("etag", "")
-        if answer.status == _NOT_MODIFIED:
-            if kept is None or etag not in ("", kept[0]):
-                raise RegistryAnswerInvalid(f"the server says 304 of something that was not asked: {self._url(path)}")
-            return Answer(_OK, {"content-type": "application/json"}, kept[1])
-        if answer.status != _OK:
-            raise refused(answer, self._url(path.partition("?")[0]), self._token_env)
-        if _ETAG.fullmatch(etag):
-            self._keep(path, etag, answer)
-        return answer
+        request = self._request("GET", path)
+        with self._only_leaves():
+            key = (request.url, self._client.trust_of(request))
+            kept = self._kept_answer(key)
+            response = self._client.send(replace(request, etag=kept and kept[0]), deadline)
+        if kept is not None and response.not_modified:
+            return replace(response, status=_OK, headers={"content-type": "application/json"}, body=kept[1])
+        if response.status == _NOT_MODIFIED:
+            raise RegistryAnswerInvalid(f"the server says 304 of something that was not asked: {self._url(path)}")
+        if response.status != _OK:
+            raise refused(response, self._url(path.partition("?")[0]), self._token_env)
+        self._keep(response)
+        return response
 
-    def _send(self, method: str, path: str, record: Record, deadline: Deadline) -> Answer:
-        headers = self._headers() | {"Content-Type": "application/json"}
+    def _send(self, method: str, path: str, record: Record, deadline: Deadline) -> Response:
         try:
             body = record.model_dump_json().encode()
         except ValueError as error:
             raise RegistryAnswerInvalid("what is to be sent holds text that UTF-8 cannot hold") from error
-        return self._ask(method, path, headers, body, deadline)
+        request = self._request(method, path, body)
+        with self._only_leaves():
+            return self._client.send(request, deadline)
 
-    def _ask(self, method: str, path: str, headers: dict[str, str], body: bytes | None, deadline: Deadline) -> Answer:
-        if self._offline:
-            raise RegistryUnreachable(
-                f"the registry is a server, and none is asked offline: {self.uri}", advice="go online to ask it"
-            )
-        return self._server.ask(method, path, headers, body, deadline)
+    def _request(self, method: str, path: str, body: bytes | None = None) -> Request:
+        from flowyml_policy.network.http import Request
 
-    def _headers(self) -> dict[str, str]:
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        headers = {"Accept": "application/json"} | ({} if body is None else {"Content-Type": "application/json"})
+        url, authorization = self._url(path), self._authorization()
+        return Request(method, url, LARGEST_ANSWER, headers=headers, body=body, authorization=authorization)
+
+    @cached_property
+    def _client(self) -> Client:
+        from flowyml_policy.network.http import Client
+
+        return Client(ca=self._ca, offline=self._offline, environ=self._environ)
+
+    def _authorization(self) -> str | None:
         if self._token_env is None:
-            return headers
+            return None
         token = self._environ.get(self._token_env, "").strip()
         if _TOKEN.fullmatch(token) is None:
             what = "holds no token" if token else "is not set"
             raise RegistryAccessDenied(f"the variable {self._token_env} {what}: {self.uri}")
-        return headers | {"Authorization": f"Bearer {token}"}
+        return f"Bearer {token}"
 
-    def _kept_answer(self, path: str) -> tuple[str, bytes] | None:
-        kept = self._kept.get(path)
+    @contextmanager
+    def _only_leaves(self) -> Iterator[None]:
+        """Make leaves of RegistryError of what the client raises."""
+        try:
+            yield
+        except AddressRefused as error:
+            raise _refused_address(error, self.uri) from error
+        except HttpFailure as failure:
+            leaf = RegistryAnswerInvalid if failure.reason in _INVALID else RegistryUnreachable
+            is_offline = failure.reason == "offline"
+            what = "the registry is a server, and none is asked offline" if is_offline else failure.what
+            advice = _ADVICE_FOR.get(failure.reason, failure.advice)
+            raise leaf(f"{what}: {self.uri}", advice=advice) from failure
+
+    def _kept_answer(self, key: tuple[str, str]) -> tuple[str, bytes] | None:
+        kept = self._kept.get(key)
         if kept is not None or self._cache is None:
             return kept
         with suppress(FlowymlPolicyError):
-            found = self._cache.get("registry", self.uri, path)
-            if found is not None and _ETAG.fullmatch(found.notes.get("etag", "")):
+            found = self._cache.get("registry", *key)
+            if found is not None and "etag" in found.notes:
                 return found.notes["etag"], found.data
         return None
 
-    def _keep(self, path: str, etag: str, answer: Answer) -> None:
-        if answer.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+    def _keep(self, response: Response) -> None:
+        """Keep an answer by its address and why it is believed, so that nobody else's stands for it."""
+        is_json = response.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
+        if response.etag is None or not is_json or len(response.body) > _LARGEST_KEPT:
             return
-        if len(answer.body) > _LARGEST_KEPT:
-            return
-        self._kept[path] = (etag, answer.body)
+        key = (response.url, response.trust)
+        self._kept[key] = (response.etag, response.body)
         if len(self._kept) > _KEPT_ANSWERS:
             with suppress(KeyError):
                 self._kept.popitem(last=False)
         if self._cache is not None:
             with suppress(FlowymlPolicyError):
-                self._cache.put("registry", self.uri, path, data=answer.body, notes={"etag": etag})
+                self._cache.put("registry", *key, data=response.body, notes={"etag": response.etag})
 
     def _url(self, path: str) -> str:
         return self.uri + path
+
+
+def _check_address(url: str) -> None:
+    shown = mask_text(ascii(url))[0]
+    try:
+        address = parse_address(url)
+    except AddressRefused as error:
+        raise _refused_address(error, shown) from error
+    if "?" in address.target:
+        raise _refused_address(AddressRefused("unreadable", url), shown)
+
+
+def _refused_address(error: AddressRefused, shown: str) -> RegistryUnreachable:
+    is_plain = error.reason in {"plain", "scheme"}
+    why = "it is neither https, nor http on this machine itself" if is_plain else "it is no plain address of a server"
+    return RegistryUnreachable(
+        f"the address of the registry cannot be used, {why}: {shown}",
+        advice="set policy.registry.url to an https address",
+    )
 
 
 def _path(*parts: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -17,12 +17,15 @@ from flowyml_policy.errors.registry import (
     VersionUnknown,
 )
 from flowyml_policy.mask.text import mask_text
-from flowyml_policy.network.exchange import Answer
 from flowyml_policy.records.record import Record
 from flowyml_policy.records.registry import ListedStack, RegisteredStack
 
+if TYPE_CHECKING:
+    from flowyml_policy.network.http import Response
+
 _AnyRecord = TypeVar("_AnyRecord", bound=Record)
 
+LARGEST_ANSWER: Final = 16 << 20
 _LONGEST_MESSAGE: Final = 300
 _MOST_NEAR: Final = 3
 _SERVER_ERRORS: Final = range(500, 600)
@@ -57,7 +60,7 @@ class Refusal(Record):
     registered: RegisteredStack | None = None
 
 
-def parsed(kind: type[_AnyRecord], answer: Answer, url: str) -> _AnyRecord:
+def parsed(kind: type[_AnyRecord], answer: Response, url: str) -> _AnyRecord:
     """The answer's body as a `kind`. Raises RegistryAnswerInvalid."""
     media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
@@ -68,7 +71,7 @@ def parsed(kind: type[_AnyRecord], answer: Answer, url: str) -> _AnyRecord:
         raise RegistryAnswerInvalid(f"the answer is not of the registry's wire, version 1: {url}") from error
 
 
-def refused(answer: Answer, url: str, token_env: str | None) -> RegistryError:
+def refused(answer: Response, url: str, token_env: str | None) -> RegistryError:
     """The error that an answer without success stands for. `url` is what was asked for."""
     status = answer.status
     if status in {401, 403}:
@@ -101,7 +104,7 @@ def refused(answer: Answer, url: str, token_env: str | None) -> RegistryError:
     return meant.get((status, reason.code)) or RegistryAnswerInvalid(f"the server answered {said}: {url}")
 
 
-def _access_denied(answer: Answer, url: str, token_env: str | None) -> RegistryAccessDenied:
+def _access_denied(answer: Response, url: str, token_env: str | None) -> RegistryAccessDenied:
     given = f"the token in {token_env}" if token_env else "no token"
     if answer.status == 401:  # noqa: PLR2004  not authenticated
         advice = None if token_env else "name the variable that holds a token in policy.registry.token_env"

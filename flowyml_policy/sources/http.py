@@ -1,13 +1,11 @@
 """One definition file at an http(s) address.
 
 Rules:
-- Each read asks the server, with the validators of what it sent before; a file that is pinned by its SHA-256 and was
-  fetched once is not asked for again.
-- A redirect is followed to the same scheme only, five times at most; credentials stay with the host, scheme and port
-  that they were given for, and are never sent in clear over a network.
-- Plain http is for this machine itself and for hosts that are named for it.
+- Each read asks the server. What it sent before counts where this very address confirms its strong ETag, and where the
+  same CA, token and server stood behind it; what another project fetched through others does not.
+- A file that is pinned by its SHA-256 and was fetched once is not asked for again.
+- At most five redirects are followed. `network.http` says where credentials go, and how long all of it may take.
 - An answer counts when it is whole: of the length that it announced, in no encoding, and no web page.
-- The time is for all of it: name service, connection, every redirect, the last byte.
 """
 
 from __future__ import annotations
@@ -17,6 +15,8 @@ import os
 import re
 import threading
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
@@ -25,26 +25,48 @@ from flowyml_policy.documents.canonical import digest
 from flowyml_policy.errors.sources import (
     SourceAccessDenied,
     SourceChanged,
+    SourceError,
     SourceMissing,
     SourceRefused,
     SourceUnreachable,
+    SourceUnreadable,
 )
 from flowyml_policy.mask.text import mask_text
-from flowyml_policy.network.limits import Deadline
+from flowyml_policy.network.address import AddressRefused, parse_address
+from flowyml_policy.network.deadline import Deadline
+from flowyml_policy.network.failures import FailureReason, HttpFailure
 from flowyml_policy.records.instant import utc_now
 from flowyml_policy.records.provenance import Provenance
-from flowyml_policy.references.git import is_loopback
-from flowyml_policy.references.url import PLAIN_HTTP, may_be_plain
+from flowyml_policy.references.url import PLAIN_HTTP
 from flowyml_policy.settings.problems import dotted
-from flowyml_policy.sources.source import DefinitionSource, FetchRules, Revision
+from flowyml_policy.sources.source import DefinitionSource, FetchRules, Revision, too_large
 from flowyml_policy.storage.cache import Cached, ContentCache
 
 if TYPE_CHECKING:
-    from flowyml_policy.network.http_exchange import Answer
+    from flowyml_policy.network.http import Response
 
 _ADVICE: Final = "write https://host/path/stack.yaml"
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,8192}", re.ASCII)
-_ADDRESS: Final = re.compile(r"[\x21-\x7e]{1,2000}", re.ASCII)
+_ACCEPT: Final = "application/yaml, text/yaml, text/plain;q=0.9, */*;q=0.5"
+_WEB_PAGES: Final = frozenset({"text/html", "application/xhtml+xml"})
+_MOST_REDIRECTS: Final = 5
+_LONGEST_WAIT: Final = 86_400
+_OK: Final = 200
+_NOT_MODIFIED: Final = 304
+_SERVER_ERRORS: Final = range(500, 600)
+_LEAVES: Final[Mapping[FailureReason, type[SourceError]]] = {
+    "certificates": SourceUnreadable,
+    "encoded": SourceUnreadable,
+    "redirect": SourceUnreadable,
+    "scheme": SourceRefused,
+    "plain_token": SourceRefused,
+}
+"""What is not named here is SourceUnreachable."""
+_ADVICE_FOR: Final[Mapping[FailureReason, str]] = {
+    "untrusted": "name the company's CA certificates in `ca`",
+    "certificates": "name a PEM file in `ca`",
+    "encoded": "switch content encodings off for this address",
+}
 
 
 class HttpSource(DefinitionSource):
@@ -87,44 +109,115 @@ class HttpSource(DefinitionSource):
 
     def _current(self) -> Cached:
         """The file's bytes as they are now, with when the server last confirmed them."""
-        key = ("http", hashlib.sha256(self.url.encode()).hexdigest())
-        known = self._cache.get(*key)
-        if known is not None and self.sha256 is not None and digest(known.data) == self.sha256:
-            return known
-        if self.rules.offline:
-            return self._stale(known)
-        answer = self._asked(known)
-        notes = {name: value for name, value in answer.validators.items() if value} | {"fetched_at": utc_now()}
-        data = known.data if answer.not_modified and known is not None else answer.body
-        if self.sha256 is not None and digest(data) != self.sha256:
-            raise SourceChanged(f"pinned to {self.sha256}, and its content is {digest(data)}: {self.uri}")
-        self._cache.put(*key, data=data, notes=notes)
-        return Cached(data, notes)
+        if self.sha256 is not None:
+            known = self._cache.get("http", _hashed(self.url), self.sha256)
+            if known is not None and digest(known.data) == self.sha256:
+                return known
+        if self.rules.offline and (self.sha256 is not None or not self.rules.allow_stale):
+            raise self._unasked()
+        try:
+            return self._asked()
+        except AddressRefused as error:
+            raise _refused(error) from error
+        except HttpFailure as failure:
+            raise self._leaf(failure) from failure
 
-    def _asked(self, known: Cached | None) -> Answer:
-        from flowyml_policy.network.http_exchange import Request, exchange
+    def _asked(self) -> Cached:
+        """What the server has now; offline what it had."""
+        from flowyml_policy.network.http import Client, Request
 
         request = Request(
-            url=self.url,
-            token=self._token(),
-            ca=self._ca,
-            check=lambda url: check_url(url, self.rules.plain_http),
-            size=self.limits.file_size,
-            needs_length=self.sha256 is None,
-            validators=known.notes if known is not None else {},
+            "GET",
+            self.url,
+            self.limits.file_size,
+            headers={"Accept": _ACCEPT},
+            authorization=self._authorization(),
+            redirects=_MOST_REDIRECTS,
         )
-        deadline = Deadline(self.limits.timeout, self.uri)
-        return exchange(request, self.uri, deadline)
+        with closing(Client(ca=self._ca, plain_http=self.rules.plain_http, environ=self._environ)) as client:
+            known = None
+            if self.sha256 is None:
+                known = self._cache.get("http", _hashed(self.url), client.trust_of(request))
+            if self.rules.offline:
+                if known is None:
+                    raise self._unasked()
+                return known
+            deadline = Deadline(self.limits.timeout)
+            etag = None if known is None else known.notes.get("etag")
+            response = client.send(replace(request, etag=etag), deadline)
+            if known is not None and response.not_modified:
+                return self._kept(response, known.data, etag)
+            if response.status == _NOT_MODIFIED and etag is not None:
+                # It speaks of something else than was asked about: ask for the whole.
+                response = client.send(request, deadline)
+        self._check(response)
+        return self._kept(response, response.body, response.etag)
 
-    def _stale(self, known: Cached | None) -> Cached:
-        if known is None or not self.rules.allow_stale or self.sha256 is not None:
-            raise SourceUnreachable(
-                f"it is asked for at its server, and nothing is fetched offline: {self.uri}",
-                advice="pin it by sha256 and fetch it once while there is a network",
+    def _kept(self, response: Response, data: bytes, etag: str | None) -> Cached:
+        """Keep the file by what it is believed for: its digest, or who answered, and why that was believed."""
+        if self.sha256 is not None and digest(data) != self.sha256:
+            raise SourceChanged(f"pinned to {self.sha256}, and its content is {digest(data)}: {self.uri}")
+        notes = ({} if etag is None else {"etag": etag}) | {"fetched_at": utc_now()}
+        url, reason = (response.url, response.trust) if self.sha256 is None else (self.url, self.sha256)
+        self._cache.put("http", _hashed(url), reason, data=data, notes=notes)
+        return Cached(data, notes)
+
+    def _check(self, response: Response) -> None:
+        """Raise a SourceError for an answer that is not the whole file."""
+        self._check_status(response)
+        if response.headers.get("content-type", "").partition(";")[0].strip().lower() in _WEB_PAGES:
+            raise SourceUnreadable(
+                f"the server sent a web page, not a definition: {self.uri}",
+                advice="name the address of the file itself; if the page asks for a sign-in, give a token",
             )
-        return known
+        if self.sha256 is None and not response.is_delimited:
+            raise SourceUnreadable(
+                f"the server does not say how long the file is, so that a part would pass for all of it: {self.uri}",
+                advice="have the server send Content-Length, or pin the file by sha256",
+            )
 
-    def _token(self) -> str | None:
+    def _check_status(self, response: Response) -> None:
+        status = response.status
+        if status == _OK:
+            return
+        named = "with the token that was given" if self._token_env else "without a token"
+        if status == 401:  # noqa: PLR2004  the number is its name
+            raise SourceAccessDenied(
+                f"the server wants other credentials (401, {named}): {self.uri}",
+                advice="name the variable that holds a valid token in `token_env`",
+            )
+        if status == 403:  # noqa: PLR2004
+            raise SourceAccessDenied(
+                f"the server gives no access (403, {named}): {self.uri}", advice="ask its owner for read access"
+            )
+        if status in {404, 410}:
+            raise SourceMissing(f"the server has no such file ({status}): {self.uri}", advice="correct the address")
+        if status == 429:  # noqa: PLR2004
+            raise SourceUnreachable(
+                f"the server takes no more requests now (429): {self.uri}",
+                advice=f"try again {_later(response.retry_after)}",
+            )
+        if status in _SERVER_ERRORS:
+            raise SourceUnreachable(
+                f"the server failed ({status}): {self.uri}", advice="try again later, or tell its owner"
+            )
+        raise SourceUnreadable(
+            f"the server answered {status} in place of the file: {self.uri}", advice="correct the address"
+        )
+
+    def _leaf(self, failure: HttpFailure) -> SourceError:
+        if failure.reason == "too_large":
+            return too_large(self.uri, self.limits.file_size)
+        leaf = _LEAVES.get(failure.reason, SourceUnreachable)
+        return leaf(f"{failure.what}: {self.uri}", advice=_ADVICE_FOR.get(failure.reason, failure.advice))
+
+    def _unasked(self) -> SourceUnreachable:
+        return SourceUnreachable(
+            f"it is asked for at its server, and nothing is fetched offline: {self.uri}",
+            advice="pin it by sha256 and fetch it once while there is a network",
+        )
+
+    def _authorization(self) -> str | None:
         if self._token_env is None:
             return None
         token = self._environ.get(self._token_env, "")
@@ -138,10 +231,7 @@ class HttpSource(DefinitionSource):
                 f"the environment variable {self._token_env} holds no token: {self.uri}",
                 advice=f"set {self._token_env} to the token alone, without blanks and line ends",
             )
-        parts = urlsplit(self.url)
-        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-            raise SourceRefused(f"a token is not sent over plain http: {self.uri}", advice="write https")
-        return token
+        return f"Bearer {token}"
 
 
 class HttpRevision(Revision):
@@ -192,23 +282,34 @@ def display_url(url: str) -> str:
 
 def check_url(url: str, plain_http: Collection[str]) -> None:
     """Raise SourceRefused for an address that is not fetched from."""
-    uri = display_url(url)
     try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        parts.port  # noqa: B018  reading it is what checks it
-    except ValueError as error:
-        raise SourceRefused("this is no address of a file", advice=_ADVICE) from error
-    if _ADDRESS.fullmatch(url) is None or parts.scheme not in {"https", "http"} or not host:
-        raise SourceRefused(f"this is no https address: {uri}", advice=_ADVICE)
-    if parts.username is not None or parts.password is not None:
-        raise SourceRefused(
-            f"the address carries credentials: {uri}", advice="take them out and name a variable in `token_env`"
-        )
-    if "#" in url:
-        raise SourceRefused(f"the address of a file has no '#' part: {uri}", advice=_ADVICE)
-    if parts.scheme == "http" and not may_be_plain(parts, plain_http):
-        raise SourceRefused(
-            f"plain http is not used to {host}: {uri}",
-            advice=f"write https, or name {host} under `{dotted(PLAIN_HTTP)}` of the settings",
-        )
+        parse_address(url, plain_http)
+    except AddressRefused as error:
+        raise _refused(error) from error
+
+
+def _refused(error: AddressRefused) -> SourceRefused:
+    uri = display_url(error.url)
+    what, advice = {
+        "unreadable": ("this is no address of a file", _ADVICE),
+        "scheme": (f"this is no https address: {uri}", _ADVICE),
+        "credentials": (
+            f"the address carries credentials: {uri}",
+            "take them out and name a variable in `token_env`",
+        ),
+        "fragment": (f"the address of a file has no '#' part: {uri}", _ADVICE),
+        "plain": (
+            f"plain http is not used to {error.host}: {uri}",
+            f"write https, or name {error.host} under `{dotted(PLAIN_HTTP)}` of the settings",
+        ),
+    }[error.reason]
+    return SourceRefused(what, advice=advice)
+
+
+def _hashed(url: str) -> str:
+    """An address as part of a key, which lies on the disk: it may hold what is secret."""
+    return hashlib.sha256(url.encode()).hexdigest()
+
+
+def _later(seconds: float | None) -> str:
+    return "later" if seconds is None or seconds > _LONGEST_WAIT else f"in {seconds:.0f} s"

@@ -16,10 +16,17 @@ from flowyml_policy.definitions.files import find_files
 from flowyml_policy.documents.reader import Limits
 from flowyml_policy.errors.definitions import NoStacksFound
 from flowyml_policy.errors.sources import SourceMissing, SourceRefused, SourceTooLarge, SourceUnreadable
-from flowyml_policy.network.limits import Deadline
 from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.references.arguments import other_than_path
-from flowyml_policy.sources.source import DefinitionSource, FetchRules, Layout, Revision, SourceLimits, provenance_of
+from flowyml_policy.sources.source import (
+    DefinitionSource,
+    FetchDeadline,
+    FetchRules,
+    Layout,
+    Revision,
+    SourceLimits,
+    provenance_of,
+)
 from flowyml_policy.system.files import display_path, is_folder, is_missing, read_file
 
 
@@ -47,7 +54,7 @@ class LocalSource(DefinitionSource):
         return LocalRevision(self.path, boundary, layout=layout, limits=self.limits)
 
 
-class SearchTime(Deadline):
+class SearchTime(FetchDeadline):
     """The end of one search of this machine. What takes too long is too large: no server is to blame."""
 
     def passed(self) -> SourceTooLarge:

@@ -18,9 +18,16 @@ from typing import Final, Literal, TypeAlias, final
 
 from flowyml_policy.documents.canonical import digest
 from flowyml_policy.errors.root import FlowymlPolicyError
-from flowyml_policy.errors.sources import SourceError, SourceRefused, SourceTooLarge, SourceUnreadable
+from flowyml_policy.errors.sources import (
+    SourceError,
+    SourceRefused,
+    SourceTooLarge,
+    SourceUnreachable,
+    SourceUnreadable,
+)
 from flowyml_policy.mask.quoted import shown
-from flowyml_policy.network.limits import is_offline, too_large
+from flowyml_policy.network.deadline import Deadline
+from flowyml_policy.network.offline import is_offline
 from flowyml_policy.records.provenance import Provenance, SourceKind
 
 Layout: TypeAlias = Literal["repository", "folder", "file"]
@@ -67,6 +74,25 @@ class FetchRules:
     def as_asked(self, environ: Mapping[str, str]) -> FetchRules:
         """These rules, offline where the environment asks for that. Raises UsageError."""
         return replace(self, offline=True) if is_offline(environ) else self
+
+
+class FetchDeadline(Deadline):
+    """The end of one fetch's time. `what` names in messages what takes so long."""
+
+    def __init__(self, seconds: float, what: str) -> None:
+        super().__init__(seconds)
+        self.what = what
+
+    def remaining(self) -> float:
+        """Seconds that are left, more than none. Raises what `passed` makes."""
+        left = self.left
+        if not left:
+            raise self.passed()
+        return left
+
+    def passed(self) -> SourceError:
+        """The error for a time that is over."""
+        return SourceUnreachable(f"no complete answer within {self.seconds:g} s: {self.what}")
 
 
 class Revision(ABC):
@@ -193,6 +219,11 @@ def check_path(path: str) -> None:
         raise SourceRefused(
             f"a path is too long or holds a character that does not show: {shown(path)}", advice="rename the file"
         )
+
+
+def too_large(what: str, size: int) -> SourceTooLarge:
+    """The error for a file of more than `size` bytes."""
+    return SourceTooLarge(f"larger than {size:,} bytes: {what}", advice="name a file that holds stack definitions")
 
 
 def provenance_of(data: bytes, path: str | None, *, kind: SourceKind, uri: str, pinned: bool) -> Provenance:

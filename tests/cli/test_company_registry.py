@@ -148,6 +148,14 @@ def test_apply_as_a_trial_changes_nothing_there(client: Client, server: Registry
     assert (kept(server), events(client)) == ([], JUDGED)
 
 
+def test_file_is_judged_without_an_http_client(client: Client) -> None:
+    """Loading one takes a fifth of the whole command, so that only what asks a server does."""
+    loaded = {"PYTHONPROFILEIMPORTTIME": "1"}
+    assert "urllib3" in client.run("stack", "list", environ=loaded).stderr
+    judged = client.run("stack", "validate", LARGE, environ=loaded)
+    assert (judged.exit_code, "urllib3" in judged.stderr, "flowyml_policy.cli" in judged.stderr) == (0, False, True)
+
+
 def test_list_and_show_tell_what_the_company_keeps(client: Client) -> None:
     assert client.run("stack", "apply", LARGE).exit_code == 0
     edit(client, "2.1.0", "2.2.0-rc.1")

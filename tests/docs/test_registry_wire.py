@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 
 from flowyml_policy.errors.registry import RegistryAnswerInvalid, VersionTaken
-from flowyml_policy.network.exchange import LARGEST_ANSWER, Answer
+from flowyml_policy.network.http import Response
 from flowyml_policy.records.registry import RegisteredStack
 from flowyml_policy.registry.registrable import is_whole
 from flowyml_policy.registry.remote import MOST_PAGES, TIMEOUT
-from flowyml_policy.registry.wire import Page, parsed, refused
+from flowyml_policy.registry.wire import LARGEST_ANSWER, Page, parsed, refused
 
 TEXT = (Path(__file__).parents[2] / "docs" / "registry-wire.md").read_text()
 EXAMPLES = re.findall(r"^```json\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 REFUSALS = re.findall(r"^\| (\d+) \| `(\w+)` \|", TEXT, re.MULTILINE)
 
 
-def answer(body: str, status: int = 200) -> Answer:
-    return Answer(status, {"content-type": "application/json"}, body.encode())
+def answer(body: str, status: int = 200) -> Response:
+    return Response(status, {"content-type": "application/json"}, body.encode())
 
 
 def test_examples_are_read_by_the_client() -> None:

@@ -90,6 +90,12 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.do_GET()
 
+    def do_PUT(self) -> None:
+        self.do_GET()
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
     def log_message(self, *_: Any) -> None:
         pass
 
@@ -110,8 +116,8 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.answer: Callable[[Handler], None] = lambda handler: handler.reply(404)
         self.ended = threading.Event()
@@ -138,8 +144,8 @@ def start_server() -> Iterator[StartServer]:
     """Starts servers; they end with the test."""
     servers: list[tuple[Server, threading.Thread]] = []
 
-    def start(tls: ssl.SSLContext | None = None) -> Server:
-        server = Server(tls)
+    def start(tls: ssl.SSLContext | None = None, port: int = 0) -> Server:
+        server = Server(tls, port)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         servers.append((server, thread))

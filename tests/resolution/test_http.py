@@ -122,29 +122,18 @@ def test_http_unusable_ca_file_fails_closed(
 # Asking again
 
 
-def conditional(etag: str | None, modified: str | None) -> Answer:
-    """A server that keeps to its validators."""
-
-    def answer(handler: Any) -> None:
-        same = handler.headers.get("If-None-Match") == etag and handler.headers.get("If-Modified-Since") == modified
-        if same and (etag or modified):
-            handler.reply(304, ETag=etag or "", Content_Length="")
-        else:
-            handler.reply(200, STACK, ETag=etag or "", Last_Modified=modified or "")
-
-    return answer
+def conditional(handler: Any) -> None:
+    """A server that keeps to its ETag."""
+    if handler.headers.get("If-None-Match") == '"v1"':
+        handler.reply(304, ETag='"v1"', Content_Length="")
+    else:
+        handler.reply(200, STACK, ETag='"v1"')
 
 
-@pytest.mark.parametrize(
-    ("etag", "modified"), [('"v1"', None), ('W/"v1"', None), (None, "Mon, 23 Nov 2026 10:00:00 GMT"), (None, None)]
-)
-def test_http_unchanged_file_is_read_from_the_cache(
-    etag: str | None, modified: str | None, server: Any, source: Callable[..., HttpSource]
-) -> None:
-    server.answer = conditional(etag, modified)
+def test_http_unchanged_file_is_read_from_the_cache(server: Any, source: Callable[..., HttpSource]) -> None:
+    server.answer = conditional
     assert (read(source(server.url())), read(source(server.url()))) == (STACK, STACK)
-    headers = server.requests[1][1]
-    assert (headers.get("If-None-Match"), headers.get("If-Modified-Since")) == (etag, modified)
+    assert [headers.get("If-None-Match") for _, headers in server.requests] == [None, '"v1"']
 
 
 def test_http_not_modified_of_another_version_is_asked_again(server: Any, source: Callable[..., HttpSource]) -> None:
@@ -169,7 +158,7 @@ def test_http_not_modified_that_was_not_asked_for_fails_closed(server: Any, sour
 def test_http_damaged_cache_is_fetched_again(
     server: Any, source: Callable[..., HttpSource], cache: ContentCache
 ) -> None:
-    server.answer = conditional('"v1"', None)
+    server.answer = conditional
     read(source(server.url()))
     for blob in (cache.directory / "blobs").rglob("*"):
         if blob.is_file():
@@ -361,7 +350,7 @@ def test_http_slow_server_is_given_up_in_time(answer: Answer, server: Any, sourc
         (lambda handler: handler.reply(403), SourceAccessDenied),
         (lambda handler: handler.reply(404), SourceMissing),
         (lambda handler: handler.reply(410), SourceMissing),
-        (lambda handler: handler.reply(429, Retry_After="7"), SourceUnreachable),
+        (lambda handler: handler.reply(429, Retry_After="70"), SourceUnreachable),
         (lambda handler: handler.reply(500), SourceUnreachable),
         (lambda handler: handler.reply(503), SourceUnreachable),
     ],
@@ -400,8 +389,8 @@ def test_http_whole_chunked_body_counts(server: Any, source: Callable[..., HttpS
 
 
 def test_http_errors_say_what_to_do(server: Any, source: Callable[..., HttpSource]) -> None:
-    server.answer = lambda handler: handler.reply(429, Retry_After="7")
-    assert error_of(source(server.url())).advice == "try again in 7 s"
+    server.answer = lambda handler: handler.reply(429, Retry_After="70")
+    assert error_of(source(server.url())).advice == "try again in 70 s"
     server.answer = lambda handler: handler.reply(401)
     error = error_of(source(server.url(), **WITH_TOKEN))
     assert error.message == f"the server wants other credentials (401, with the token that was given): {server.url()}"

@@ -41,9 +41,10 @@ IMPORTERS = {
     "flowyml": "integrations/flowyml/",
     "sqlite_utils": "storage/migrations.py",
     "starlette": "server/app.py",
+    "urllib3": "network/",
     "uvicorn": "server/app.py",
 }
-SINGLE = {"docker", "opa_client", "urllib3"}
+SINGLE = {"docker", "opa_client"}
 LOADERS = {"import_module", "__import__"}
 
 
@@ -184,5 +185,15 @@ def test_help_heavy_imports_are_not_loaded(arguments: list[str]) -> None:
     )
     loaded = {line.rpartition("|")[2].strip() for line in answer.stderr.splitlines() if line.startswith("import time:")}
     assert f"{PACKAGE}.cli" in loaded
-    heavy = {"pydantic", "pydantic_core", "yaml", "sqlite_utils", "sqlite3", "ctypes", f"{PACKAGE}.opa", "docker"}
+    heavy = {
+        "pydantic",
+        "pydantic_core",
+        "yaml",
+        "sqlite_utils",
+        "sqlite3",
+        "ctypes",
+        f"{PACKAGE}.opa",
+        "docker",
+        "urllib3",
+    }
     assert loaded & heavy == set()

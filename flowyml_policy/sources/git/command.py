@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from flowyml_policy.errors.sources import SourceUnreachable
-from flowyml_policy.network.limits import Deadline
+from flowyml_policy.sources.source import FetchDeadline
 
 _SETTINGS: Final = (
     "core.hooksPath=/dev/null",
@@ -85,7 +85,7 @@ def run_git(
     arguments: Sequence[str],
     *,
     repository: Path,
-    deadline: Deadline,
+    deadline: FetchDeadline,
     transports: str = "",
     stdin: bytes = b"",
     most: int = _OUTPUT,
@@ -146,7 +146,7 @@ def _is_kept(name: str) -> bool:
 
 
 def _conversation(
-    process: subprocess.Popen[bytes], stdin: bytes, deadline: Deadline, most: int
+    process: subprocess.Popen[bytes], stdin: bytes, deadline: FetchDeadline, most: int
 ) -> tuple[bytes, bytes, bool]:
     """Stdout and stderr of the process, and whether it was stopped because of too much on stdout."""
     source, output, text = _pipe(process.stdin), _pipe(process.stdout), _pipe(process.stderr)

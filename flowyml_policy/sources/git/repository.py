@@ -23,12 +23,11 @@ from urllib.parse import urlsplit
 
 from flowyml_policy.errors.sources import SourceRefMissing, SourceTooLarge, SourceUnreachable, SourceUnreadable
 from flowyml_policy.mask.quoted import shown
-from flowyml_policy.network.limits import Deadline, too_large
 from flowyml_policy.records.instant import utc_now
 from flowyml_policy.references.git import TRANSPORTS, is_commit
 from flowyml_policy.sources.git.command import GitFailed, run_git
 from flowyml_policy.sources.git.failures import explained, reason_of
-from flowyml_policy.sources.source import SourceLimits
+from flowyml_policy.sources.source import FetchDeadline, SourceLimits, too_large
 from flowyml_policy.storage.cache import ContentCache
 
 FILE_MODES: Final = ("100644", "100755", "100664")
@@ -61,7 +60,7 @@ class GitRepository:
         self._limits = limits
         self._transports = TRANSPORTS[urlsplit(url).scheme]
 
-    def resolve(self, ref: str | None, deadline: Deadline) -> tuple[str, str]:
+    def resolve(self, ref: str | None, deadline: FetchDeadline) -> tuple[str, str]:
         """The commit that the server has now for a branch or tag (None: its default branch), and its full name."""
         if ref is None:
             wanted = ["HEAD"]
@@ -94,7 +93,13 @@ class GitRepository:
         return commit, name
 
     def read(
-        self, commit: str, name: str | None, work: Callable[[GitTree], _Answer], deadline: Deadline, *, offline: bool
+        self,
+        commit: str,
+        name: str | None,
+        work: Callable[[GitTree], _Answer],
+        deadline: FetchDeadline,
+        *,
+        offline: bool,
     ) -> _Answer:
         """What `work` makes of the tree of `commit`, which is fetched if it is not there and `offline` is not set.
 
@@ -118,7 +123,7 @@ class GitRepository:
             except _Damaged as error:
                 raise SourceUnreadable(f"git cannot read what it fetched: {self._uri}: {error}") from error
 
-    def _fetch(self, copy: Path, tree: GitTree, name: str | None, deadline: Deadline) -> None:
+    def _fetch(self, copy: Path, tree: GitTree, name: str | None, deadline: FetchDeadline) -> None:
         """Make the tree's commit part of the copy; one that is damaged, or has grown too large, is started anew."""
         if _size(copy) > self._limits.repository_size or not _is_sound(copy, deadline):
             _remove(copy)
@@ -141,13 +146,15 @@ class GitRepository:
             raise SourceRefMissing(f"{commit} is no commit of the repository: {self._uri}")
         self._cache.put("git-fetched", self.identity, commit, data=b"", notes={"fetched_at": utc_now()})
 
-    def _fetch_into(self, copy: Path, refspecs: Sequence[str], deadline: Deadline, *, history: bool = False) -> None:
+    def _fetch_into(
+        self, copy: Path, refspecs: Sequence[str], deadline: FetchDeadline, *, history: bool = False
+    ) -> None:
         arguments = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--force"]
         arguments += [f"--filter=blob:limit={self._limits.file_size + 1}"]
         arguments += [] if history else ["--depth=1"]
         self._ask(copy, [*arguments, _REMOTE, *refspecs], deadline)
 
-    def _ask(self, copy: Path, arguments: Sequence[str], deadline: Deadline) -> bytes:
+    def _ask(self, copy: Path, arguments: Sequence[str], deadline: FetchDeadline) -> bytes:
         """What git says of the server. Its address is given for this command alone, and kept in no file."""
         try:
             return run_git(
@@ -163,7 +170,7 @@ class GitRepository:
             raise explained(failure, self._uri) from failure
 
     @contextmanager
-    def _held(self, deadline: Deadline) -> Iterator[Path]:
+    def _held(self, deadline: FetchDeadline) -> Iterator[Path]:
         """The copy's folder, locked against every other process and thread; made if it is missing."""
         from filelock import FileLock, Timeout
 
@@ -187,7 +194,7 @@ class GitRepository:
 class GitTree:
     """What one commit of a copy holds, while the copy is locked."""
 
-    def __init__(self, copy: Path, commit: str, uri: str, limits: SourceLimits, deadline: Deadline) -> None:
+    def __init__(self, copy: Path, commit: str, uri: str, limits: SourceLimits, deadline: FetchDeadline) -> None:
         self.commit = commit
         self._copy = copy
         self._uri = uri
@@ -255,7 +262,7 @@ class _Damaged(Exception):
     """Git cannot read its own copy."""
 
 
-def _create(copy: Path, deadline: Deadline, uri: str) -> None:
+def _create(copy: Path, deadline: FetchDeadline, uri: str) -> None:
     """An empty bare repository, there whole or not at all."""
     made = Path(tempfile.mkdtemp(prefix=".new-", dir=copy.parent))
     try:
@@ -270,7 +277,7 @@ def _create(copy: Path, deadline: Deadline, uri: str) -> None:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def _is_sound(copy: Path, deadline: Deadline) -> bool:
+def _is_sound(copy: Path, deadline: FetchDeadline) -> bool:
     """Whether git can read what every ref of the copy names."""
     try:
         run_git(["for-each-ref", "--format=%(objecttype)"], repository=copy, deadline=deadline)

@@ -14,12 +14,11 @@ from typing import Literal, TypeVar
 
 from flowyml_policy.documents.canonical import digest
 from flowyml_policy.errors.sources import SourceChanged, SourceMissing, SourceRefused, SourceUnreachable
-from flowyml_policy.network.limits import Deadline
 from flowyml_policy.records.instant import utc_now
 from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.references.git import checked_address, checked_ref, is_commit
 from flowyml_policy.sources.git.repository import FILE_MODES, FOLDER_MODE, LINK_MODE, GitRepository, GitTree, TreeEntry
-from flowyml_policy.sources.source import DefinitionSource, FetchRules, Revision
+from flowyml_policy.sources.source import DefinitionSource, FetchDeadline, FetchRules, Revision
 from flowyml_policy.storage.cache import ContentCache
 
 _Answer = TypeVar("_Answer")
@@ -73,7 +72,7 @@ class GitSource(DefinitionSource):
             return self.ref, None, None
         key = ("git-ref", self._repository.identity, self.ref or "")
         if not self.rules.offline:
-            deadline = Deadline(self.limits.timeout, self.uri)
+            deadline = FetchDeadline(self.limits.timeout, self.uri)
             commit, name = self._repository.resolve(self.ref, deadline)
             now = utc_now()
             self._cache.put(*key, data=commit.encode(), notes={"fetched_at": now, "name": name})
@@ -163,7 +162,7 @@ class GitRevision(Revision):
         if kept is not None:
             answer: _Answer = json.loads(kept.data)
             return answer
-        deadline = Deadline(self.limits.timeout, self._source.uri)
+        deadline = FetchDeadline(self.limits.timeout, self._source.uri)
         answer = self._repository.read(self.commit, self.full_ref, work, deadline, offline=self._source.rules.offline)
         self._cache.put(*key, data=json.dumps(answer).encode())
         return answer

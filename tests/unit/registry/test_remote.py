@@ -290,7 +290,7 @@ def test_server_that_is_slow_fails_closed_in_time(
     with pytest.raises(RegistryUnreachable, match=r"no complete answer within 0\.3 s"):
         CALLS[call](RemoteRegistry(server.url, timeout=0.3), stack("2.0.0"))
     deadline = time.monotonic() + 10
-    while any(thread.name == "flowyml-policy-registry" for thread in threading.enumerate()):
+    while any(thread.name == "flowyml-policy-http" for thread in threading.enumerate()):
         assert time.monotonic() < deadline, "a thread is left behind"
         time.sleep(0.01)
 

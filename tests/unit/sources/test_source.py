@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from flowyml_policy.errors.documents import NotCanonical
 from flowyml_policy.errors.root import UsageError
 from flowyml_policy.errors.sources import SourceError, SourceRefused, SourceTooLarge, SourceUnreadable
-from flowyml_policy.network.limits import Deadline
 from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.sources.source import (
     DefinitionSource,
+    FetchDeadline,
     FetchRules,
     Revision,
     SourceLimits,
@@ -171,9 +171,9 @@ def test_seam_reads_each_file_once_and_nothing_for_nothing() -> None:
 
 def test_deadline_that_is_over_says_what_took_so_long() -> None:
     with pytest.raises(SourceError) as raised:
-        Deadline(0, "https://host/x").remaining()
+        FetchDeadline(0, "https://host/x").remaining()
     assert raised.value.message == "no complete answer within 0 s: https://host/x"
-    assert 0 < Deadline(30, "x").remaining() <= 30
+    assert 0 < FetchDeadline(30, "x").remaining() <= 30
 
 
 def test_rules_ask_servers_unless_told_otherwise() -> None:

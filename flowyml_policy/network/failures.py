@@ -1,0 +1,76 @@
+"""Why a server gave no answer that counts. Each caller makes its own errors of it."""
+
+from __future__ import annotations
+
+import ssl
+from http.client import HTTPException, IncompleteRead, RemoteDisconnected
+from typing import Literal, TypeAlias
+
+from flowyml_policy.network.deadline import Deadline
+
+FailureReason: TypeAlias = Literal[
+    "offline",  # this program was told to ask no server
+    "late",  # the time of the whole call is over
+    "silent",  # the server said nothing for too long
+    "unreachable",
+    "untrusted",  # its certificate
+    "certificates",  # ours cannot be read: the CA's, or the client's
+    "proxy",
+    "cut_off",
+    "not_http",
+    "too_large",
+    "encoded",
+    "redirect",  # too many, or one that leads nowhere
+    "scheme",  # a redirect to another one
+    "plain_token",  # credentials would go over a network in clear
+]
+
+
+class HttpFailure(Exception):
+    """There is no answer that counts, for `reason`.
+
+    `what` says so without the address, and holds no credentials. `advice` is None where it depends on who asks.
+    """
+
+    def __init__(self, reason: FailureReason, what: str, advice: str | None = None) -> None:
+        super().__init__(what)
+        self.reason: FailureReason = reason
+        self.what = what
+        self.advice = advice
+
+
+def late(deadline: Deadline) -> HttpFailure:
+    """The failure for a time that is over."""
+    return HttpFailure("late", f"no complete answer within {deadline.seconds:g} s")
+
+
+def failure_of(error: Exception) -> HttpFailure:
+    """What an exception from below means: the innermost one knows it."""
+    cause = _innermost(error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return HttpFailure("untrusted", f"the server's certificate is not trusted ({cause.verify_message})")
+    if isinstance(cause, TimeoutError):
+        return HttpFailure("silent", "the server does not answer")
+    if isinstance(cause, IncompleteRead | RemoteDisconnected | ConnectionResetError | BrokenPipeError):
+        return HttpFailure("cut_off", "the answer was cut off", "try again")
+    if isinstance(cause, HTTPException):
+        return HttpFailure("not_http", f"the server does not speak HTTP ({type(cause).__name__})")
+    return HttpFailure("unreachable", f"the server cannot be reached ({_named(cause)})")
+
+
+def proxy_failure_of(error: Exception) -> HttpFailure:
+    """The same of what the proxy of the environment did."""
+    what = f"the proxy does not lead to the server ({_named(_innermost(error))})"
+    return HttpFailure("proxy", what, "correct HTTPS_PROXY, or name the host in NO_PROXY")
+
+
+def _innermost(error: BaseException) -> BaseException:
+    inner = [one for one in (error.__cause__, *error.args) if isinstance(one, BaseException)]
+    return _innermost(inner[0]) if inner else error
+
+
+def _named(error: BaseException) -> str:
+    """An error in a few words. What a library or a server says at length may hold an address."""
+    if isinstance(error, ssl.SSLError) or not isinstance(error, OSError):
+        return type(error).__name__
+    return error.strerror or type(error).__name__
