@@ -27,7 +27,7 @@ class Wire(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None: ...
 
-    def answer(self, status: int, body: object, *, etag: str | None = None) -> None:
+    def answer(self, status: int, body: object, *, etag: str | None = None, key: str | None = None) -> None:
         if self.server.before_answer is not None:
             self.server.before_answer(self)
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -36,6 +36,8 @@ class Wire(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         if etag:
             self.send_header("ETag", etag)
+        if key and self.server.repeats_keys:
+            self.send_header("Idempotency-Key", key)
         self.end_headers()
         self.wfile.write(data)
 
@@ -84,8 +86,11 @@ class Wire(BaseHTTPRequestHandler):
         elif self.command == "POST":
             assert (name, version, action) == (name, version, "retirement")
             how = Retirement.model_validate_json(self.body)
+            is_first = not registry.get(str(name), version, retired=True).is_retired
             found = registry.retire(str(name), str(version), by=how.by, at=how.at, reason=how.reason)
-            self.answer(200, found.model_dump())
+            if is_first and "Idempotency-Key" in self.headers:
+                self.server.keys[found.name, found.version] = self.headers["Idempotency-Key"]
+            self.answer(200, found.model_dump(), key=self.server.keys.get((found.name, found.version)))
         elif version is not None:
             self.give(registry.get(str(name), version, retired=True).model_dump())
         elif name is not None:
@@ -119,6 +124,8 @@ class RegistryServer(ThreadingHTTPServer):
         self.before_answer: Callable[[Wire], object] | None = None
         self.token: str | None = None
         self.page = 100
+        self.keys: dict[tuple[str, str], str] = {}
+        self.repeats_keys = True
 
     @property
     def url(self) -> str:

@@ -91,7 +91,7 @@ def cells_of(event: NewEvent) -> EventCells:
         for text in (event.stack_name, event.decision_id, event.actor)
     )
     return EventCells(
-        id=str(uuid.uuid4()),
+        id=event.id or str(uuid.uuid4()),
         at=event.at,
         type=event.type,
         stack_name=name and mask_text(name)[0],

@@ -1,18 +1,19 @@
-"""A registry, and the audit that tells of everything that is changed in it.
+"""A registry, and the audit that records every change of it.
 
 Rules:
 - Where both are in one file, one transaction makes the change and records StackApplied or StackRetired.
-- Where they are not, the event follows the change, and a crash in between is made good when the same is asked again: of
-  a registration, where the decision that allowed it is in this audit; of a retirement, where StackRetiring is, which is
-  on disk before such a registry is asked.
-- What is made good is told of whoever did it, once.
-- No clock is read: whoever asks says when.
+- Where they are not, the event follows the change. A crash in between is recovered when the same is asked again: of a
+  registration by its decision_id, which is in this audit; of a retirement by the id of its StackRetiring event, which
+  is on disk before the registry is asked and goes with the request as its idempotency key.
+- A recovered event names who the registry says did it, and is recorded once.
+- No clock is read: the caller says when.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from typing import TypeVar
+from uuid import uuid4
 
 from flowyml_policy.audit.store import AuditStore
 from flowyml_policy.mask.encodable import encodable
@@ -20,7 +21,7 @@ from flowyml_policy.mask.text import mask_text
 from flowyml_policy.records.events import NewEvent, RegistryEvent, StackApplied, StackRetired, StackRetiring
 from flowyml_policy.records.protocols import StackRegistry
 from flowyml_policy.records.record import Record
-from flowyml_policy.records.registry import NewStack, Registered, RegisteredStack, Retirement
+from flowyml_policy.records.registry import NewStack, Registered, RegisteredStack
 from flowyml_policy.registry.local import LocalRegistry
 from flowyml_policy.storage.database import Transaction, is_same_file
 
@@ -30,7 +31,7 @@ _RegistryEvent = TypeVar("_RegistryEvent", bound=RegistryEvent)
 class Recorded(Record):
     """A version as it is registered now, or retired. `changed` says whether it was not before.
 
-    `made_good` says that an earlier call had done it and ended before the audit said so, which it does now.
+    `made_good` says that an earlier call had changed it and ended before it was recorded, which it is now.
     """
 
     stack: RegisteredStack
@@ -39,7 +40,7 @@ class Recorded(Record):
 
 
 class RecordedRegistry(ABC):
-    """Registers and retires what the audit then tells of; made by `recorded_registry`.
+    """Registers and retires, and records both; made by `recorded_registry`.
 
     Every call raises only RegistryError and AuditError.
     """
@@ -61,7 +62,7 @@ def recorded_registry(registry: StackRegistry, audit: AuditStore) -> RecordedReg
 
 
 class _InOneFile(RecordedRegistry):
-    """A registry in the audit's own file, so that there is nothing to make good."""
+    """A registry in the audit's own file: nothing can be left unrecorded."""
 
     def __init__(self, registry: LocalRegistry, audit: AuditStore) -> None:
         self._registry = registry
@@ -99,17 +100,14 @@ class _InTwoPlaces(RecordedRegistry):
     def put(self, stack: NewStack) -> Recorded:
         registration = self._registry.put(stack)
         if not isinstance(registration, Registered):
-            made_good = self._make_good(registration.stack, at=stack.applied_at)
+            made_good = self._recover_registration(registration.stack, at=stack.applied_at)
             return Recorded(stack=registration.stack, changed=False, made_good=made_good)
         event = _applied(stack, self._registry.uri, at=stack.applied_at, by=stack.applied_by)
         self._audit.append_events([event])
         return Recorded(stack=registration.stack, changed=True)
 
-    def _make_good(self, there: RegisteredStack, *, at: str) -> bool:
-        """Record the application of what this project registered, where a crash came before its event.
-
-        Answers whether it was missing. It is told of whoever was allowed to.
-        """
+    def _recover_registration(self, there: RegisteredStack, *, at: str) -> bool:
+        """Record what this project registered, where a crash came before its event. Whether one was missing."""
         if there.decision_id is None:
             return False
         allow = self._audit.decision(there.decision_id)
@@ -121,43 +119,41 @@ class _InTwoPlaces(RecordedRegistry):
     def retire(self, name: str, version: str, *, by: str, at: str, reason: str) -> Recorded:
         before = self._registry.get(name, version, retired=True)
         if before.is_retired:
-            return Recorded(stack=before, changed=False, made_good=self._make_good_retirement(before, at=at))
+            return self._recover_retirement(before, at=at)
+        key = str(uuid4())
         event = _retired(before, self._registry.uri, at=at, by=by, reason=reason)
-        self._audit.append_events([event.model_copy(update={"type": StackRetiring.TYPE})])
-        stack = self._registry.retire(name, before.version, by=by, at=at, reason=reason)
-        asked = Retirement(at=at, by=encodable(by), reason=encodable(mask_text(reason)[0]))
-        changed = self._is_own_retirement(stack, asked)
+        self._audit.append_events([event.model_copy(update={"id": key, "type": StackRetiring.TYPE})])
+        stack, changed = self._retire_once(before, by=by, at=at, reason=reason, key=key)
         if changed and stack.retired is not None:
             self._audit.append_events([event.model_copy(update={"actor": stack.retired.by})])
         return Recorded(stack=stack, changed=changed)
 
-    def _is_own_retirement(self, stack: RegisteredStack, asked: Retirement) -> bool:
-        """Whether `stack` is retired as it was `asked` just now, and not by somebody who came first.
+    def _recover_retirement(self, there: RegisteredStack, *, at: str) -> Recorded:
+        """Record the retirement that this project began, where a crash came before its event.
 
-        A file keeps what it was sent. A server may put its own name for who asked and its own time for both, but no
-        time before it was asked.
+        The registry is asked again with the key of what was begun, and says whether it was that.
         """
-        there = stack.retired
-        if there is None or there.reason != asked.reason:
-            return False
-        if isinstance(self._registry, LocalRegistry):
-            return there == asked
-        return there.by == asked.by or there.at >= asked.at
+        unchanged = Recorded(stack=there, changed=False)
+        if there.retired is None or not self._audit.path.exists() or self._events_of(StackRetired, there):
+            return unchanged
+        for begun in self._events_of(StackRetiring, there):
+            _, is_own = self._retire_once(there, by=begun.actor, at=begun.at, reason=begun.reason or "", key=begun.id)
+            if is_own:
+                by, reason = there.retired.by, there.retired.reason
+                self._audit.append_events([_retired(there, self._registry.uri, at=at, by=by, reason=reason)])
+                return Recorded(stack=there, changed=False, made_good=True)
+        return unchanged
 
-    def _make_good_retirement(self, there: RegisteredStack, *, at: str) -> bool:
-        """Record the retirement that this project began, where a crash came before its event. Whether it was missing.
-
-        One for another reason is somebody else's, and not recorded. Who and why are told as the registry kept them: it
-        may call whoever began it by a name of its own, or have been asked the same by somebody else.
-        """
-        kept = there.retired
-        if kept is None or not self._audit.path.exists():
-            return False
-        begun = any(kept.reason == mask_text(one.reason or "")[0] for one in self._events_of(StackRetiring, there))
-        if not begun or self._events_of(StackRetired, there):
-            return False
-        self._audit.append_events([_retired(there, self._registry.uri, at=at, by=kept.by, reason=kept.reason)])
-        return True
+    def _retire_once(
+        self, stack: RegisteredStack, *, by: str, at: str, reason: str, key: str
+    ) -> tuple[RegisteredStack, bool]:
+        """Ask the registry, and say whether it was this request, or the same one before, that retired it."""
+        found, is_own = self._registry.retire_once(stack.name, stack.version, by=by, at=at, reason=reason, key=key)
+        if is_own is None and found.retired is not None:
+            # A server without keys may put its own name for who asked, and its own time, but none before it was asked.
+            kept = found.retired
+            is_own = kept.reason == encodable(mask_text(reason)[0]) and (kept.by == encodable(by) or kept.at >= at)
+        return found, bool(is_own)
 
     def _events_of(self, kind: type[_RegistryEvent], there: RegisteredStack) -> list[_RegistryEvent]:
         """The events of this kind about this version in this registry."""

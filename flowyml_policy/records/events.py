@@ -12,8 +12,12 @@ from flowyml_policy.records.record import Json, Record, Sha256
 
 
 class NewEvent(Record):
-    """What is to be appended to the journal. `type` is the TYPE of its class, `at` an RFC 3339 instant in UTC."""
+    """What is to be appended to the journal. `type` is the TYPE of its class, `at` an RFC 3339 instant in UTC.
 
+    `id` is given only where it must be known before; else the journal makes one.
+    """
+
+    id: str | None = None
     type: str = Field(min_length=1)
     at: str
     actor: str

@@ -95,6 +95,14 @@ class StackRegistry(Protocol):
     def retire(self, name: str, version: str, *, by: str, at: str, reason: str = "") -> RegisteredStack:
         """Take a version out of use; one that is retired stays as it is. Raises StackUnknown, VersionUnknown."""
 
+    def retire_once(
+        self, name: str, version: str, *, by: str, at: str, reason: str, key: str
+    ) -> tuple[RegisteredStack, bool | None]:
+        """As `retire`, and whether it was the request with this idempotency key that retired it.
+
+        The same may be asked again with the same key. None where the registry cannot tell.
+        """
+
 
 class KeptBytes(Protocol):
     """What was kept under a key: the bytes, and what was noted with them."""

@@ -137,7 +137,7 @@ class LocalRegistry:
     ) -> RegisteredStack:
         """Take a version out of use; see StackRegistry. `along_with` is called only where it was in use."""
         parse_version(version)
-        retired = Retirement(at=at, by=_text(by), reason=_text(mask_text(reason)[0]))
+        retired = _retirement(by=by, at=at, reason=reason)
         with self._reading() as connection:
             candidates = [_candidate(row) for row in self._rows_of(connection, name)]
         version = choose(name, version, candidates, self.uri, retired=True)
@@ -154,6 +154,14 @@ class LocalRegistry:
         if there is None:
             raise RegistryCorrupt(f"{name}@{version} was listed and is not there: {self.path}")
         return there if there.is_retired else there.model_copy(update={"retired": retired})
+
+    def retire_once(
+        self, name: str, version: str, *, by: str, at: str, reason: str, key: str
+    ) -> tuple[RegisteredStack, bool]:
+        """As `retire`; see StackRegistry. A file keeps what it was sent, so that it needs no key to tell."""
+        del key
+        found = self.retire(name, version, by=by, at=at, reason=reason)
+        return found, found.retired == _retirement(by=by, at=at, reason=reason)
 
     def _rows_of(self, connection: sqlite3.Connection | None, name: str) -> Sequence[_Row]:
         """All versions of `name`. Raises StackUnknown for none."""
@@ -217,6 +225,10 @@ def _only_registry_errors(leaf: type[RegistryError], path: Path) -> Iterator[Non
         raise
     except Exception as error:
         raise leaf(f"the registry file cannot be used: {path}: {error}") from error
+
+
+def _retirement(*, by: str, at: str, reason: str) -> Retirement:
+    return Retirement(at=at, by=_text(by), reason=_text(mask_text(reason)[0]))
 
 
 def _precedence(version: str) -> str:

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 TIMEOUT: Final = 15.0
 MOST_PAGES: Final = 200
+IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+"""The header of a retirement's key, as draft-ietf-httpapi-idempotency-key-header names it."""
 
 _OK: Final = 200
 _CREATED: Final = 201
@@ -168,20 +170,31 @@ class RemoteRegistry:
 
     def retire(self, name: str, version: str, *, by: str, at: str, reason: str = "") -> RegisteredStack:
         """Take a version out of use; see StackRegistry. The server says who retired it, and when."""
+        return self._retire(name, version, Retirement(at=at, by=by, reason=mask_text(reason)[0]), None)[0]
+
+    def retire_once(
+        self, name: str, version: str, *, by: str, at: str, reason: str, key: str
+    ) -> tuple[RegisteredStack, bool | None]:
+        """As `retire`; see StackRegistry. A server that keeps keys repeats the one by which it retired a version."""
+        found, done_by = self._retire(name, version, Retirement(at=at, by=by, reason=mask_text(reason)[0]), key)
+        return found, None if done_by is None else done_by == key
+
+    def _retire(
+        self, name: str, version: str, retirement: Retirement, key: str | None
+    ) -> tuple[RegisteredStack, str | None]:
         parse_version(version)
         deadline = Deadline(self._timeout)
         candidates = [_candidate(one) for one in self._versions(name, deadline)]
         version = choose(name, version, candidates, self.uri, retired=True)
         path = _path(name, version)
-        retirement = Retirement(at=at, by=by, reason=mask_text(reason)[0])
-        answer = self._send("POST", path + "/retirement", retirement, deadline)
+        answer = self._send("POST", path + "/retirement", retirement, deadline, key=key)
         if answer.status != _OK:
             raise refused(answer, self._url(path), self._token_env)
         found = parsed(RegisteredStack, answer, self._url(path))
         self._check(found, name, version, path)
         if not found.is_retired:
             raise RegistryAnswerInvalid(f"the server says that it retired a version, and did not: {self._url(path)}")
-        return found
+        return found, answer.headers.get(IDEMPOTENCY_KEY.lower())
 
     def _versions(self, name: str, deadline: Deadline) -> tuple[ListedStack, ...]:
         if not can_be_named(name):
@@ -226,12 +239,14 @@ class RemoteRegistry:
         self._keep(response)
         return response
 
-    def _send(self, method: str, path: str, record: Record, deadline: Deadline) -> Response:
+    def _send(self, method: str, path: str, record: Record, deadline: Deadline, *, key: str | None = None) -> Response:
         try:
             body = record.model_dump_json().encode()
         except ValueError as error:
             raise RegistryAnswerInvalid("what is to be sent holds text that UTF-8 cannot hold") from error
         request = self._request(method, path, body)
+        if key is not None:
+            request = replace(request, headers={**request.headers, IDEMPOTENCY_KEY: key})
         with self._only_leaves():
             return self._client.send(request, deadline)
 

@@ -251,6 +251,7 @@ def test_answer_that_is_lost_is_made_good_when_asked_again(client: Client, serve
     assert client.run("stack", "retire", "prod-gpu-large@2.1.0").exit_code == 3
     assert (kept(server), events(client)[5:]) == ([("prod-gpu-large", "2.1.0", True)], [StackRetiring])
 
+    server.before_answer = None
     again = client.run("stack", "retire", "prod-gpu-large@2.1.0")
     assert said(again) == (0, "unchanged prod-gpu-large 2.1.0")
     assert again.stdout.endswith("\n    the audit did not say so, and does now\n")

@@ -30,7 +30,7 @@ from flowyml_policy.records.events import (
 from flowyml_policy.records.registry import RegisteredStack, Retirement
 from flowyml_policy.registry.local import LocalRegistry
 from flowyml_policy.registry.remote import RemoteRegistry
-from tests.registry_server import serving
+from tests.registry_server import RegistryServer, serving
 
 if TYPE_CHECKING:
     from tests.unit.conftest import WriteStack
@@ -39,6 +39,8 @@ DATABASE: Final = Path(".flowyml/policy.db")
 COMPANY: Final = Path("company.db")
 PROCESSES: Final = 16
 APPLIES: Final = 50
+SERVERS: Final[dict[str, RegistryServer]] = {}
+"""The servers that `elsewhere` started, by address."""
 
 CHILD: Final = """\
 import os, signal, sys
@@ -95,6 +97,11 @@ class Registry(RemoteRegistry if registry.startswith("http:") else LocalRegistry
         reached("changed")
         return stack
 
+    def retire_once(self, *args, **kwargs):
+        found = super().retire_once(*args, **kwargs)
+        reached("changed")
+        return found
+
 
 class Audit(AuditStore):
     def append_events(self, events, *, within=None):
@@ -132,6 +139,7 @@ def elsewhere(request: pytest.FixtureRequest, project: Path) -> Iterator[str]:
     with serving(LocalRegistry(COMPANY)) as server:
         settings = (project / "flowyml.yaml").read_text()
         (project / "flowyml.yaml").write_text(f"{settings}  registry: {{url: '{server.url}'}}\n")
+        SERVERS[server.url] = server
         yield server.url
 
 
@@ -292,22 +300,39 @@ def test_retire_of_what_another_project_retired_records_nothing(write_stack: Wri
     assert events() == [StackLocked, StackUnlocked]
 
 
-@pytest.mark.parametrize(("reason", "told"), [("hers", []), ("superseded", [("carol", "superseded")])])
-def test_retire_that_was_begun_here_and_done_by_somebody_else_is_never_told_of_who_began(
-    write_stack: WriteStack, elsewhere: str, reason: str, told: list[tuple[str, str]]
-) -> None:
-    """A server may call who retired by a name of its own, so that the same reason may be what was begun here."""
+def test_retire_begun_here_and_done_by_another_is_not_told(write_stack: WriteStack, elsewhere: str) -> None:
+    """Neither the same reason nor a later time makes it what was begun here."""
     done(elsewhere, "apply", write_stack("prod-gpu-a"))
     assert crash("begun", elsewhere, "retire", "prod-gpu-a") == -signal.SIGKILL
     with LocalRegistry(COMPANY) as registry:
-        registry.retire("prod-gpu-a", "2.1.0", by="carol", at="2099-11-23T10:00:00Z", reason=reason)
+        registry.retire("prod-gpu-a", "2.1.0", by="carol", at="2099-11-23T10:00:00Z", reason="superseded")
+    if elsewhere.startswith("http:"):
+        SERVERS[elsewhere].keys["prod-gpu-a", "2.1.0"] = "carol's key"
 
     found = retired(elsewhere)
 
+    assert (found.changed, found.made_good) == (False, False)
+    assert events(StackRetired) == []
+
+
+@pytest.mark.parametrize(("reason", "told"), [("hers", []), ("superseded", [("carol", "superseded")])])
+def test_retire_begun_here_is_told_by_its_reason_without_keys(
+    write_stack: WriteStack, reason: str, told: list[tuple[str, str]]
+) -> None:
+    """A server may call who retired by a name of its own, so that the same reason may be what was begun here."""
+    with serving(LocalRegistry(COMPANY)) as server:
+        done(server.url, "apply", write_stack("prod-gpu-a"))
+        assert crash("begun", server.url, "retire", "prod-gpu-a") == -signal.SIGKILL
+        with LocalRegistry(COMPANY) as registry:
+            registry.retire("prod-gpu-a", "2.1.0", by="carol", at="2099-11-23T10:00:00Z", reason=reason)
+        with StackLifecycle.from_project(".") as life:
+            life.registry = RemoteRegistry(server.url)
+            found = life.retire("prod-gpu-a", "2.1.0", reason="another", timeout=5)
+
     assert (found.changed, found.made_good) == (False, bool(told))
     with AuditStore(DATABASE) as audit:
-        events = audit.get_events(type="StackRetired")
-    assert [(event.actor, event.reason) for event in events if isinstance(event, StackRetired)] == told
+        found_events = audit.get_events(type="StackRetired")
+    assert [(event.actor, event.reason) for event in found_events if isinstance(event, StackRetired)] == told
 
 
 class Overtaken(LocalRegistry):
@@ -359,11 +384,13 @@ def test_retire_by_a_server_with_names_and_a_clock_of_its_own_is_told_of_whom_it
 
 
 @pytest.mark.parametrize(("by", "changed"), [("carol", False), ("", True)], ids=["by another", "by the same"])
-def test_retire_that_a_server_had_done_before_it_was_asked_is_of_whom_it_names(
+def test_retire_by_a_server_without_keys_is_of_whom_it_names(
     write_stack: WriteStack, by: str, *, changed: bool
 ) -> None:
+    """Its time is before the one at which it was asked."""
     registry = Renaming(COMPANY)
     with serving(registry) as server:
+        server.repeats_keys = False
         done(server.url, "apply", write_stack("prod-gpu-a"))
         with StackLifecycle.from_project(".") as life:
             life.registry = RemoteRegistry(server.url)
