@@ -12,7 +12,6 @@ import click
 
 if TYPE_CHECKING:
     from flowyml_policy.records.protocols import StackRegistry
-    from flowyml_policy.resolution.resolver import StackResolver
     from flowyml_policy.settings.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -80,24 +79,6 @@ def standard_input(named: Collection[str]) -> bytes | None:
     from flowyml_policy.documents.reader import Limits
 
     return b"" if sys.stdin is None else sys.stdin.buffer.read(Limits().size + 1)
-
-
-def tell_hidden(words: Collection[str], settings: Settings) -> None:
-    """Say on stderr which of `words` are read as paths and are stacks too, so that none is taken for the other."""
-    from flowyml_policy.decision.candidates import hidden_stacks
-    from flowyml_policy.outputs.terminal import printable
-    from flowyml_policy.system.files import is_folder
-
-    for word, otherwise in hidden_stacks(words, open_resolver=lambda: _resolver(settings)):
-        what = "folder" if is_folder(word) else "file"
-        said = f"{word} is a {what} here and also a stack: the {what} is meant; for the stack write {otherwise}"
-        click.echo(f"note: {printable(said)}", err=True)
-
-
-def _resolver(settings: Settings) -> StackResolver:
-    from flowyml_policy.resolution.resolver import StackResolver
-
-    return StackResolver(settings=settings)
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from flowyml_policy.cli.options import (
     policy_option,
     project_option,
     standard_input,
-    tell_hidden,
 )
 from flowyml_policy.cli.root import Group
 from flowyml_policy.cli.stack_lifecycle import apply, list_stacks, retire
@@ -80,7 +79,6 @@ def validate(
     with PolicyEngine.from_project(project, rules=rules) as engine:
         notes = closing_notes(ctx, project, engine.settings)
         output = open_output(output_format, Screen.of(sys.stdout), notes=notes, fail_on_warn=fail_on_warn)
-        tell_hidden(paths, engine.settings)
         results = engine.validate(paths, environment=environment, stdin=standard_input(paths))
         summary = show(_watched(results, output_format), output)
     ctx.exit(summary.exit_code(fail_on_warn=fail_on_warn))

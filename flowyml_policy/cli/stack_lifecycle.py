@@ -15,7 +15,6 @@ from flowyml_policy.cli.options import (
     policy_option,
     project_option,
     standard_input,
-    tell_hidden,
 )
 from flowyml_policy.cli.root import Command
 from flowyml_policy.outputs.screens.applied import open_applied_output
@@ -95,7 +94,6 @@ def apply(
     with StackLifecycle.from_project(project, rules=rules) as life:
         notes = closing_notes(ctx, project, life.engine.settings)
         output = open_applied_output(output_format, Screen.of(sys.stdout), notes=notes)
-        tell_hidden(named, life.engine.settings)
         applied = life.apply(
             named, environment=environment, stdin=standard_input(named), dry_run=dry_run, timeout=timeout
         )

@@ -9,7 +9,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
@@ -197,21 +197,6 @@ def exact_version(reference: str) -> tuple[str, str]:
         f"{reference!r} names no one version of a stack",
         advice=f"write {name}@VERSION; `flowyml-policy stack list --all-versions` shows what is registered",
     )
-
-
-def hidden_stacks(words: Iterable[str], *, open_resolver: OpenResolver) -> Iterator[tuple[str, str]]:
-    """Each of `words` that is read as a path and is also what a stack is called, with how to write that stack.
-
-    Only this machine is looked at, and what cannot be read there hides nothing: paths must do without both.
-    """
-    both = [word for word in words if word != STDIN and not looks_like_path(word) and not is_reference(word)]
-    if not both:
-        return
-    with open_resolver() as resolver:
-        for word in both:
-            written = resolver.otherwise(word)
-            if written is not None:
-                yield word, written
 
 
 def _only(path: str, project: Path, stdin: bytes | None = None) -> StackDocument:

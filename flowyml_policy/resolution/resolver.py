@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -107,21 +106,6 @@ class StackResolver:
         """Release the registry's file; closing twice is fine."""
         if isinstance(self._opened, LocalRegistry):
             self._opened.close()
-
-    def otherwise(self, name: str) -> str | None:
-        """How to write the stack called `name` where a path of that name hides it, in words; None where there is none.
-
-        No server is asked, and what cannot be read counts as no stack.
-        """
-        if isinstance(self._opened, LocalRegistry):
-            with suppress(FlowymlPolicyError):
-                self._opened.get(name)
-                return f"registry://{name}"
-        if name == BUILTIN or name in self.settings.stacks:
-            return "its name from another folder, with --project"
-        with suppress(FlowymlPolicyError):
-            return " or ".join(definition.source.uri for definition in self._fetcher.in_folder(name)) or None
-        return None
 
     def __enter__(self) -> Self:
         return self

@@ -22,16 +22,14 @@ def ids(command: tuple[str, ...]) -> str:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=ids)
-def test_word_that_is_a_path_and_a_stack_is_the_path_and_told(examples: Any, command: tuple[str, ...]) -> None:
+def test_word_that_is_a_path_and_a_stack_is_the_path(examples: Any, command: tuple[str, ...]) -> None:
     examples.run("stack", "apply", LARGE)
     folder = examples.here / NAME
     folder.mkdir()
     text = (examples.here / "stacks" / "prod-batch-aws.yaml").read_text()
     (folder / "one.yaml").write_text(text)
     ran = examples.run(*command, NAME)
-    assert ran.stderr == (
-        f"note: {NAME} is a folder here and also a stack: the folder is meant; for the stack write registry://{NAME}\n"
-    )
+    assert ran.stderr == ""
     assert "prod-batch-aws" in ran.stdout
     named = examples.run(*command, f"registry://{NAME}")
     assert (named.stderr, "prod-batch-aws" in named.stdout) == ("", False)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from flowyml_policy import StackResolver
-from flowyml_policy.decision.candidates import exact_version, hidden_stacks, read_argument, read_one
+from flowyml_policy.decision.candidates import exact_version, read_argument, read_one
 from flowyml_policy.errors.definitions import DefinitionInvalid
 from flowyml_policy.errors.root import FlowymlPolicyError, UsageError
 from flowyml_policy.records.policy_input import Source
 
 if TYPE_CHECKING:
-    from tests.unit.conftest import WriteStack
+    pass
 
 pytestmark = pytest.mark.usefixtures("project")
 
@@ -29,10 +29,6 @@ class Printed:
 
     def model_dump(self, **_: Any) -> dict[str, Any]:
         return {"metadata": {"name": "printed"}, "spec": {"unheard": 1}}
-
-
-def hidden(*words: str) -> list[tuple[str, str]]:
-    return list(hidden_stacks(words, open_resolver=StackResolver))
 
 
 @pytest.mark.parametrize(
@@ -76,29 +72,6 @@ def test_read_argument_dash_is_the_definition_in_standard_input() -> None:
 def test_read_argument_dash_without_one_definition_raises(stdin: bytes, error: type[FlowymlPolicyError]) -> None:
     with pytest.raises(error):
         read_argument("-", stdin=stdin)
-
-
-def test_hidden_stacks_are_words_that_are_both_with_how_else_to_write_them(
-    write_stack: WriteStack, project: Path
-) -> None:
-    path = write_stack("prod-gpu-large")
-    for folder in ("prod-gpu-large", "local", "prod-gpu", "other"):
-        (project / folder).mkdir()
-    (project / "flowyml.yaml").write_text("stacks: {prod-gpu: {source: local, path: x.yaml}}\n")
-    elsewhere = "its name from another folder, with --project"
-    assert hidden(
-        "prod-gpu-large", "stacks", "other", "local", "prod-gpu", "./local", "-", "staging", "registry://local"
-    ) == [
-        ("prod-gpu-large", path),
-        ("local", elsewhere),
-        ("prod-gpu", elsewhere),
-    ]
-
-
-def test_hidden_stacks_of_a_folder_that_cannot_be_read_are_none(project: Path) -> None:
-    (project / "prod").mkdir()
-    (project / "stacks" / "prod.yaml").write_text("metadata: {name: prod")
-    assert hidden("prod") == []
 
 
 @pytest.mark.parametrize(
