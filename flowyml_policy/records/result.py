@@ -12,7 +12,6 @@ Outcome: TypeAlias = Literal["allow", "deny", "error"]
 
 EXIT_ALLOWED = 0
 EXIT_DENIED = 1
-EXIT_USAGE = 2
 EXIT_UNDECIDED = 3
 
 

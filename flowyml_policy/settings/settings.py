@@ -77,11 +77,6 @@ class Settings(Section):
         ca = self.policy.registry.ca
         return None if ca is None else self.resolved(("policy", "registry", "ca"), ca)
 
-    @property
-    def selected_stack(self) -> str | None:
-        """The stack that is meant where none is named: `active_stack`, then FlowyML's `defaults.stack`."""
-        return self.default_stack if self.active_stack is None else self.active_stack
-
     def location(self, path: KeyPath) -> Location | None:
         """Where the value at `path` (`("policy", "opa", "mode")`) is written; null where no file sets it."""
         for document in (self._origins.platform, self._origins.project):

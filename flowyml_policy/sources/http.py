@@ -113,8 +113,11 @@ class HttpSource(DefinitionSource):
             known = self._cache.get("http", _hashed(self.url), self.sha256)
             if known is not None and digest(known.data) == self.sha256:
                 return known
-        if self.rules.offline and (self.sha256 is not None or not self.rules.allow_stale):
-            raise self._unasked()
+        if self.rules.offline:
+            raise SourceUnreachable(
+                f"it is asked for at its server, and nothing is fetched offline: {self.uri}",
+                advice="pin it by sha256 and fetch it once while there is a network",
+            )
         try:
             return self._asked()
         except AddressRefused as error:
@@ -123,7 +126,7 @@ class HttpSource(DefinitionSource):
             raise self._leaf(failure) from failure
 
     def _asked(self) -> Cached:
-        """What the server has now; offline what it had."""
+        """What the server has now."""
         from flowyml_policy.network.http import Client, Request
 
         request = Request(
@@ -138,10 +141,6 @@ class HttpSource(DefinitionSource):
             known = None
             if self.sha256 is None:
                 known = self._cache.get("http", _hashed(self.url), client.trust_of(request))
-            if self.rules.offline:
-                if known is None:
-                    raise self._unasked()
-                return known
             deadline = Deadline(self.limits.timeout)
             etag = None if known is None else known.notes.get("etag")
             response = client.send(replace(request, etag=etag), deadline)
@@ -210,12 +209,6 @@ class HttpSource(DefinitionSource):
             return too_large(self.uri, self.limits.file_size)
         leaf = _LEAVES.get(failure.reason, SourceUnreachable)
         return leaf(f"{failure.what}: {self.uri}", advice=_ADVICE_FOR.get(failure.reason, failure.advice))
-
-    def _unasked(self) -> SourceUnreachable:
-        return SourceUnreachable(
-            f"it is asked for at its server, and nothing is fetched offline: {self.uri}",
-            advice="pin it by sha256 and fetch it once while there is a network",
-        )
 
     def _authorization(self) -> str | None:
         if self._token_env is None:

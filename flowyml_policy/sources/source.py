@@ -59,13 +59,12 @@ class FetchRules:
     """What every fetch keeps to: its limits, and what may be asked for.
 
     `plain_http` names hosts (`host` or `host:port`) that http may be used to. `offline` asks no server: only what
-    is pinned and was fetched before is there then, or, with `allow_stale`, what the source last was.
+    is pinned and was fetched before is there then.
     """
 
     limits: SourceLimits = SourceLimits()
     plain_http: frozenset[str] = frozenset()
     offline: bool = False
-    allow_stale: bool = False
 
     def allowing_plain_http(self, hosts: Collection[str]) -> FetchRules:
         """These rules, with http to `hosts` besides."""

@@ -182,10 +182,6 @@ def test_git_offline_reads_pinned_commits_and_refuses_refs(repository: Any, comm
     assert offline.provenance("stacks/dev.yaml", b"").fetched_at is not None
     with pytest.raises(SourceUnreachable):
         GitSource(repository.url, "v1", cache=cache, rules=OFFLINE).fetch()
-    stale = FetchRules(offline=True, allow_stale=True)
-    assert commit_at(repository.url, "v1", cache, rules=stale) == commit
-    with pytest.raises(SourceUnreachable):
-        GitSource(repository.url, "main", cache=cache, rules=stale).fetch()
 
 
 def test_git_what_was_read_once_needs_no_git_at_all(

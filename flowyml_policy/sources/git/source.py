@@ -70,21 +70,14 @@ class GitSource(DefinitionSource):
         """The commit, the full name of its ref, and when the server last said so; the latter two only of a ref."""
         if self.ref is not None and is_commit(self.ref):
             return self.ref, None, None
-        key = ("git-ref", self._repository.identity, self.ref or "")
-        if not self.rules.offline:
-            deadline = FetchDeadline(self.limits.timeout, self.uri)
-            commit, name = self._repository.resolve(self.ref, deadline)
-            now = utc_now()
-            self._cache.put(*key, data=commit.encode(), notes={"fetched_at": now, "name": name})
-            return commit, name, now
-        known = self._cache.get(*key) if self.rules.allow_stale else None
-        if known is None:
+        if self.rules.offline:
             raise SourceUnreachable(
                 f"{self.ref or 'the default branch'} of the repository is asked for at its server, and nothing is "
                 f"fetched offline: {self.uri}",
                 advice="name a full commit id that was fetched before, or go online",
             )
-        return known.data.decode("ascii"), known.notes.get("name"), known.notes.get("fetched_at")
+        commit, name = self._repository.resolve(self.ref, FetchDeadline(self.limits.timeout, self.uri))
+        return commit, name, utc_now()
 
 
 class GitRevision(Revision):

@@ -27,7 +27,7 @@ def test_load_without_any_file_gives_defaults(load: Load, folder: Path) -> None:
     assert settings.project == ProjectIdentity()
     assert settings.policies == PoliciesSection()
     assert settings.policy == PolicySection()
-    assert (settings.environments, settings.stacks, settings.selected_stack) == ({}, {}, None)
+    assert (settings.environments, settings.stacks, settings.active_stack) == ({}, {}, None)
     assert settings.audit_path == Path("/home/ada/.local/state/flowyml-policy/policy.db")
     assert not settings.has_waivers
 
@@ -66,7 +66,7 @@ def test_load_every_key_of_the_contract(load: Load, folder: Path) -> None:
             stack="prod-gpu-large", packs=("production",), require_pinned=True, require_lock=True
         ),
     }
-    assert settings.selected_stack == "dev"
+    assert settings.active_stack == "dev"
     assert {name: source.source for name, source in settings.stacks.items()} == {
         "dev": "local",
         "prod": "github",
@@ -151,7 +151,7 @@ plugins: [{name: mlflow}]
 policy: {enforce: none}
 """)
     assert settings.project == ProjectIdentity(name="fraud", owner="ada")
-    assert settings.selected_stack == "local_dev"
+    assert settings.default_stack == "local_dev"
     assert settings.environment("prod") == EnvironmentSettings(
         stack="gpu", require_lock=True, require_policy_validation=True
     )
@@ -160,10 +160,6 @@ policy: {enforce: none}
     assert settings.location(("environments", "prod", "require_lock")) == Location(
         file="flowyml.yaml", line=4, column=35
     )
-
-
-def test_active_stack_comes_before_the_default_of_upstream(load: Load) -> None:
-    assert load("active_stack: mine\ndefaults: {stack: local_dev}\n").selected_stack == "mine"
 
 
 def test_policies_may_stand_under_project(load: Load) -> None:

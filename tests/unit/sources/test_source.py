@@ -177,7 +177,7 @@ def test_deadline_that_is_over_says_what_took_so_long() -> None:
 
 
 def test_rules_ask_servers_unless_told_otherwise() -> None:
-    assert FetchRules() == FetchRules(SourceLimits(), frozenset(), offline=False, allow_stale=False)
+    assert FetchRules() == FetchRules(SourceLimits(), frozenset(), offline=False)
 
 
 @pytest.mark.parametrize(("value", "offline"), [(None, False), ("", False), ("0", False), ("1", True)])
