@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from flowyml_policy.errors.root import FlowymlPolicyError
-
-# Audit
+from flowyml_policy.errors.root import USE_NEWER, FlowymlPolicyError
 
 
 class AuditError(FlowymlPolicyError):
@@ -38,4 +36,4 @@ class AuditTooNew(AuditError):
     """A newer version of flowyml-policy has written this audit file."""
 
     code = "audit_too_new"
-    default_advice = "use the flowyml-policy version that wrote it, or a newer one"
+    default_advice = USE_NEWER

@@ -1,4 +1,4 @@
-"""Errors of deciding: settings, OPA, the audit, and the answers that stop a caller."""
+"""Errors that stop a caller: denied, undecided."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from flowyml_policy.errors.root import FlowymlPolicyError
 if TYPE_CHECKING:
     from flowyml_policy.records.decision import Decision
     from flowyml_policy.records.result import Result
-
-
-# Answers that stop the caller
 
 
 class PolicyDenied(FlowymlPolicyError):

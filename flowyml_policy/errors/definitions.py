@@ -11,9 +11,6 @@ if TYPE_CHECKING:
     from flowyml_policy.records.record import Location
 
 
-# Definitions and where they come from
-
-
 class DefinitionProblem:
     """One thing wrong with one document: what the finding `definition.*` is made from.
 

@@ -10,9 +10,6 @@ if TYPE_CHECKING:
     from flowyml_policy.records.record import Location
 
 
-# YAML, for definitions and settings alike
-
-
 class YamlInvalid(FlowymlPolicyError):
     """A file is not the YAML that this program reads. `problem` says what, `location` where, `fix` what to write."""
 

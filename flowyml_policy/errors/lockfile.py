@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from flowyml_policy.errors.root import FlowymlPolicyError
-
-# The lockfile
+from flowyml_policy.errors.root import USE_NEWER, FlowymlPolicyError
 
 
 class LockfileError(FlowymlPolicyError):
@@ -42,7 +40,7 @@ class LockfileTooNew(LockfileError):
     """A newer version of flowyml-policy has written the lockfile."""
 
     code = "lockfile_too_new"
-    default_advice = "use the flowyml-policy version that wrote it, or a newer one"
+    default_advice = USE_NEWER
 
 
 class LockfileUnwritable(LockfileError):

@@ -10,9 +10,6 @@ if TYPE_CHECKING:
     from flowyml_policy.records.events import LockHolder
 
 
-# Locks on stacks
-
-
 class LockError(FlowymlPolicyError):
     """A stack's lock cannot be used, so nothing that it protects may be done."""
 

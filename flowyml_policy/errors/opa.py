@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from flowyml_policy.errors.root import FlowymlPolicyError
 
-# OPA
-
 
 class OpaError(FlowymlPolicyError):
     """OPA gave no usable decision. What it means is always: undecided."""

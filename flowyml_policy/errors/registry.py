@@ -1,17 +1,14 @@
-"""Errors of what is kept of stacks: the registry, the lockfile, locks."""
+"""Errors of the stack registry."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from flowyml_policy.errors.root import FlowymlPolicyError
+from flowyml_policy.errors.root import USE_NEWER, FlowymlPolicyError
 
 if TYPE_CHECKING:
     from flowyml_policy.records.registry import RegisteredStack
-
-
-# The stack registry
 
 
 class RegistryError(FlowymlPolicyError):
@@ -116,4 +113,4 @@ class RegistryTooNew(RegistryError):
     """A newer version of flowyml-policy has written this registry file."""
 
     code = "registry_too_new"
-    default_advice = "use the flowyml-policy version that wrote it, or a newer one"
+    default_advice = USE_NEWER

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+USE_NEWER: Final = "use the flowyml-policy version that wrote it, or a newer one"
+"""Advice for a file of a version that this one does not know."""
 
 
 class FlowymlPolicyError(Exception):

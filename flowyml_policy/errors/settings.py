@@ -11,9 +11,6 @@ if TYPE_CHECKING:
     from flowyml_policy.records.record import Location
 
 
-# Settings
-
-
 class SettingsProblem:
     """One thing wrong with one settings file: what, where, and what to write instead."""
 

@@ -1,4 +1,4 @@
-"""Errors of reading: YAML, values, definitions, and the places that they come from."""
+"""Errors of where definitions are kept."""
 
 from __future__ import annotations
 

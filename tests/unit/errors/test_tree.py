@@ -1,0 +1,105 @@
+"""The tree of errors is a contract: names, parents, codes and exit codes stay, since programs tell errors by them."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+
+from flowyml_policy import errors
+from flowyml_policy.errors.root import FlowymlPolicyError
+
+TREE = """\
+AuditCorrupt AuditError audit_corrupt 3
+AuditError FlowymlPolicyError audit_error 3
+AuditTooNew AuditError audit_too_new 3
+AuditUnreadable AuditError audit_unreadable 3
+AuditUnwritable AuditError audit_unwritable 3
+DefinitionInvalid FlowymlPolicyError definition_invalid 1
+EnvironmentUnknown FlowymlPolicyError environment_unknown 3
+FeatureUnavailable FlowymlPolicyError feature_unavailable 3
+FlowymlPolicyError Exception error 3
+InternalError FlowymlPolicyError internal_error 3
+LockError FlowymlPolicyError lock_error 3
+LockReentered LockError lock_reentered 3
+LockTimeout LockError lock_timeout 3
+LockfileError FlowymlPolicyError lockfile_error 3
+LockfileForeign LockfileError lockfile_foreign 3
+LockfileInvalid LockfileError lockfile_invalid 3
+LockfileTooNew LockfileError lockfile_too_new 3
+LockfileUnreadable LockfileError lockfile_unreadable 3
+LockfileUnwritable LockfileError lockfile_unwritable 3
+NoStacksFound FlowymlPolicyError no_stacks 3
+NotCanonical FlowymlPolicyError not_canonical 3
+OpaAnswerInvalid OpaError opa_answer_invalid 3
+OpaDeadlineExceeded OpaError opa_deadline_exceeded 3
+OpaError FlowymlPolicyError opa_error 3
+OpaEvaluationFailed OpaError opa_evaluation_failed 3
+OpaStartFailed OpaError opa_start_failed 3
+OpaUnavailable OpaError opa_unavailable 3
+OpaUndefined OpaError opa_undefined 3
+PolicyDenied FlowymlPolicyError policy_denied 1
+PolicyInvalid OpaError policy_invalid 3
+PolicyUndecided FlowymlPolicyError policy_undecided 3
+ReferenceInvalid FlowymlPolicyError reference_invalid 3
+ReferenceMalformed FlowymlPolicyError reference_malformed 3
+RegistryAccessDenied RegistryError registry_access_denied 3
+RegistryAnswerInvalid RegistryError registry_answer_invalid 3
+RegistryCorrupt RegistryError registry_corrupt 3
+RegistryError FlowymlPolicyError registry_error 3
+RegistryTooNew RegistryError registry_too_new 3
+RegistryUnreachable RegistryError registry_unreachable 3
+RegistryUnreadable RegistryError registry_unreadable 3
+RegistryUnwritable RegistryError registry_unwritable 3
+SchemaTooNarrow FlowymlPolicyError schema_too_narrow 3
+SettingsInvalid FlowymlPolicyError settings_invalid 3
+SourceAccessDenied SourceError source_access_denied 3
+SourceChanged SourceError source_changed 3
+SourceError FlowymlPolicyError source_error 3
+SourceMissing SourceError source_missing 3
+SourceNotPinned SourceError source_not_pinned 3
+SourceRefMissing SourceError source_ref_missing 3
+SourceRefused SourceError source_refused 3
+SourceTooLarge SourceError source_too_large 3
+SourceUnreachable SourceError source_unreachable 3
+SourceUnreadable SourceError source_unreadable 3
+StackAmbiguous SourceError stack_ambiguous 3
+StackDrifted LockfileError stack_drifted 3
+StackNotFound SourceError stack_not_found 3
+StackNotPinned LockfileError stack_not_pinned 3
+StackUnknown RegistryError stack_unknown 3
+StackUnregistrable RegistryError stack_unregistrable 1
+UsageError FlowymlPolicyError usage 2
+VersionMalformed RegistryError version_malformed 3
+VersionRetired RegistryError version_retired 3
+VersionTaken RegistryError version_taken 1
+VersionUnknown RegistryError version_unknown 3
+YamlInvalid FlowymlPolicyError yaml_invalid 3
+YamlTooLarge YamlInvalid yaml_too_large 3
+"""
+
+
+def defined() -> dict[str, type[BaseException]]:
+    """Every exception that a module of errors/ defines, by name."""
+    found: dict[str, type[BaseException]] = {}
+    for module in pkgutil.iter_modules(errors.__path__):
+        loaded = importlib.import_module(f"{errors.__name__}.{module.name}")
+        for name, value in inspect.getmembers(loaded, inspect.isclass):
+            if issubclass(value, BaseException) and value.__module__ == loaded.__name__:
+                assert name not in found
+                found[name] = value
+    return found
+
+
+def test_tree_is_as_it_was() -> None:
+    rows = [
+        f"{name} {kind.__mro__[1].__name__} {kind.code} {kind.exit_code}"
+        for name, kind in sorted(defined().items())
+        if issubclass(kind, FlowymlPolicyError)
+    ]
+    assert rows == TREE.splitlines()
+
+
+def test_tree_has_one_root() -> None:
+    assert [name for name, kind in defined().items() if not issubclass(kind, FlowymlPolicyError)] == []
+    assert not any(issubclass(kind, ImportError) for kind in defined().values())
