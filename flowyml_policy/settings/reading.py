@@ -25,6 +25,7 @@ from flowyml_policy.errors.settings import SettingsInvalid, SettingsProblem
 from flowyml_policy.settings.places import PLATFORM_VARIABLE, PROJECT_FILE
 from flowyml_policy.settings.problems import kind_of, problems_of
 from flowyml_policy.settings.types import Section
+from flowyml_policy.system.files import read_regular
 
 MISNAMED_FILE: Final = "flowyml.yml"
 
@@ -177,16 +178,12 @@ def _exists(path: Path) -> bool:
 def _read(path: Path, shown: str) -> bytes:
     """The bytes of a regular file, one more at most than YAML may have."""
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise SettingsInvalid(f"this is no regular file: {shown}", advice="write the settings into a file")
-            return file.read(Limits().size + 1)
+        data = read_regular(path, most=Limits().size)
     except OSError as error:
         raise _unreadable(shown, error) from error
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
+    if data is None:
+        raise SettingsInvalid(f"this is no regular file: {shown}", advice="write the settings into a file")
+    return data
 
 
 def _unreadable(shown: str, error: OSError) -> SettingsInvalid:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -24,6 +23,7 @@ from typing import Final
 from flowyml_policy.documents.canonical import digest
 from flowyml_policy.errors.sources import SourceRefused, SourceUnreadable
 from flowyml_policy.system.directories import cache_directory
+from flowyml_policy.system.files import replace_file
 
 _FRESH: Final = 3600.0
 """Seconds for which an entry's last use is not written down again."""
@@ -134,15 +134,7 @@ class ContentCache:
 
     def _write(self, path: Path, data: bytes) -> None:
         self._make(path.parent)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            Path(name).replace(path)
-        except BaseException:
-            with suppress(OSError):
-                Path(name).unlink()
-            raise
+        replace_file(path, data, mode=0o600, durable=False)
 
     @staticmethod
     def _dropped(*paths: Path) -> None:

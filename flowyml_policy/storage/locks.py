@@ -22,7 +22,6 @@ import math
 import os
 import re
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -41,6 +40,7 @@ from flowyml_policy.records.instant import instant, utc_now
 from flowyml_policy.records.protocols import EventRecorder
 from flowyml_policy.system.actor import current_actor
 from flowyml_policy.system.directories import state_directory
+from flowyml_policy.system.files import replace_file
 
 DEFAULT_TIMEOUT: Final = 30.0
 POLL: Final = 0.02
@@ -218,16 +218,9 @@ class _StackLock:
         return True
 
     def _tell(self, holder: LockHolder) -> None:
-        """Write who holds the lock; whoever reads finds the old text or the new one."""
+        """Write who holds the lock."""
         try:
-            handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=self.path.parent)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(holder.model_dump_json().encode())
-                Path(name).replace(self.told)
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
+            replace_file(self.told, holder.model_dump_json().encode(), mode=0o600, durable=False)
         except OSError as error:
             raise _unusable(self.told, error) from error
 

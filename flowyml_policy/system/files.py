@@ -14,20 +14,31 @@ from flowyml_policy.errors.sources import SourceUnreadable
 _MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
 
 
-def read_file(path: Path, *, most: int) -> bytes:
-    """Read a regular file; of one of more than `most` bytes, one byte more than that. Raises SourceUnreadable."""
+def read_regular(path: Path, *, most: int) -> bytes | None:
+    """Read a file; of one of more than `most` bytes, one byte more than that. None for what is no regular file.
+
+    A pipe is not waited for. Raises OSError, and ValueError for a path that holds a NUL.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-        try:
-            if stat.S_ISREG(os.fstat(handle).st_mode):
-                with os.fdopen(handle, "rb", closefd=False) as file:
-                    return file.read(most + 1)
-        finally:
-            os.close(handle)
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return None
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read(most + 1)
+    finally:
+        os.close(handle)
+
+
+def read_file(path: Path, *, most: int) -> bytes:
+    """As `read_regular`, but raises SourceUnreadable for whatever keeps it from being read."""
+    try:
+        data = read_regular(path, most=most)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise SourceUnreadable(f"cannot read {display_path(path)}: {reason}") from error
-    raise SourceUnreadable(f"not a regular file: {display_path(path)}", advice="name a file that holds YAML")
+    if data is None:
+        raise SourceUnreadable(f"not a regular file: {display_path(path)}", advice="name a file that holds YAML")
+    return data
 
 
 def display_path(path: Path) -> str:
@@ -51,20 +62,22 @@ def is_folder(path: str | Path | os.DirEntry[str]) -> bool:
     return os.path.isdir(path)  # noqa: PTH112  Path.is_dir raises for some of them
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Put `data` at `path`, whole or not at all. Raises OSError.
+def replace_file(path: Path, data: bytes, *, mode: int = 0o666, durable: bool = True) -> None:
+    """Put `data` at `path`, whole or not at all: a reader finds the old file or the new one. Raises OSError.
 
-    A link is followed, so that what it leads to is replaced, and stays a link. The mode of what is replaced is kept.
+    A link is followed, so that what it leads to is replaced, and stays a link. The mode of what is replaced is kept;
+    a new file has `mode`, less the umask. What is `durable` survives a power cut.
     """
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             if target.exists():
                 os.fchmod(file.fileno(), target.stat().st_mode & 0o777)
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -281,7 +281,7 @@ def test_dangling_link_fails_closed(folder: Path, refused: Refused) -> None:
 
 def test_folder_in_place_of_the_file_fails_closed(folder: Path, refused: Refused) -> None:
     (folder / "flowyml.yaml").mkdir()
-    assert refused(None).startswith("the settings cannot be read: flowyml.yaml (Is a directory);")
+    assert refused(None).startswith("this is no regular file: flowyml.yaml;")
 
 
 def test_pipe_in_place_of_the_file_fails_closed(folder: Path, refused: Refused) -> None:
