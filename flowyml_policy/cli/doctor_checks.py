@@ -13,6 +13,7 @@ import shlex
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
@@ -146,7 +147,7 @@ def _policy(settings: Settings) -> Iterator[Check]:
     )
 
     try:
-        with load_policy(settings) as evaluator:
+        with closing(load_policy(settings)) as evaluator:
             codes = read_catalogue(evaluator, settings)
             bundles = read_bundles(evaluator)
     except FlowymlPolicyError as error:

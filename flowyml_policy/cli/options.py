@@ -1,4 +1,4 @@
-"""Options, and what becomes of arguments, that several commands share; written once so that they read alike."""
+"""Options, arguments and the registry that several commands share; written once so that they read alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`stack apply` and `stack retire`: what may be run by name, and what no longer may."""
+"""`stack apply`, `stack retire` and `stack list`: what may be run by name, what no longer may, what there is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`flowyml-policy stack show`: which definition a name means, and by which way."""
+"""`stack show` and `stack diff`: which definition a name means and how it was found, and how two differ."""
 
 from __future__ import annotations
 

@@ -1,10 +1,14 @@
-"""Definitions that are named by path: files, folders, standard input.
+"""From what a caller names (paths, references, objects, nothing at all) to the documents that are to be judged.
 
 Rules:
-- A path that does not exist is the caller's mistake and is refused before anything is judged; everything else that
-  goes wrong belongs to one candidate and never hides the others.
+- Whether an argument of a command is a path or a reference is asked of `is_reference`, by every command. In a library
+  call a string without '/' is a name.
+- A path that does not exist is the caller's mistake, and raised before anything is judged. All else that goes wrong,
+  a malformed reference too, belongs to one document, which is judged as undecided and never hides the others.
+- A call resolves everything by one resolver, so that many stacks of one repository are one question to its server.
 - A link inside the project may not lead out of it (see Boundary); what is outside may be named.
 - Files are read in sorted order, one at a time, and never held: a folder of any size needs the memory of one file.
+- Paths alone load nothing that fetches.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What must hold between the settings and the loaded policy before anything is judged.
+"""The policy that the settings name, loaded and fit to judge by: what must hold before anything is judged.
 
 Rules:
 - A glob that OPA refuses would be undefined in a rule, so a name would pass or fail by accident: every pattern, of
@@ -6,7 +6,6 @@ Rules:
 - A level or rule data for a code or rule that no loaded policy has would tighten nothing: it is an error with a hint.
 - Rule data that a shipped rule cannot read is an error in the settings, not a denial of every stack: the rule says why.
 - A demand of the project that looks like a secret is refused: the mask would make it equal to other values.
-- An OPA that could not start stands here as an evaluator that answers every question with the reason.
 """
 
 from __future__ import annotations
@@ -34,6 +33,31 @@ BUNDLES_PATH = "system/bundles"
 
 _POLICY_ITSELF = "main."
 """How the codes of findings about the policy itself begin."""
+
+CONFIG_PATH: Final[KeyPath] = ("policy", "opa", "config")
+
+
+def load_policy(settings: Settings, rules: Sequence[Path] = ()) -> Evaluator:
+    """OPA with the policy of `settings` and the rules in the folders `rules`, checked against the settings.
+
+    Relative bundles lie beside the file that names them: those of the platform are never a project's to give.
+    Raises OpaError where OPA cannot start or answer, SettingsInvalid where settings and policy do not fit.
+    """
+    opa = settings.policy.opa
+    evaluator = EmbeddedEvaluator(
+        config=opa.config,
+        rule_folders=[*settings.rule_folders, *rules],
+        root=settings.resolved(CONFIG_PATH, "."),
+        start_timeout=opa.start_timeout,
+        deadline=opa.deadline,
+        allow_hosts=opa.allow_hosts,
+    )
+    try:
+        check_settings(evaluator, settings)
+    except BaseException:
+        evaluator.close()
+        raise
+    return evaluator
 
 
 def check_settings(evaluator: Evaluator, settings: Settings) -> None:
@@ -154,29 +178,3 @@ def _require_known(settings: Settings, what: str, name: str, known: Collection[s
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else "`flowyml-policy policy list` shows them"
     raise SettingsInvalid(f"no loaded policy has the {what} {name!r}: {settings.location(path)}", advice=hint)
-
-
-CONFIG_PATH: Final[KeyPath] = ("policy", "opa", "config")
-
-
-def load_policy(settings: Settings, rules: Sequence[Path] = ()) -> EmbeddedEvaluator:
-    """OPA with the policy of `settings` and the rules in the folders `rules`, checked against the settings.
-
-    Relative bundles lie beside the file that names them: those of the platform are never a project's to give.
-    Raises OpaError where OPA cannot start or answer, SettingsInvalid where settings and policy do not fit.
-    """
-    opa = settings.policy.opa
-    evaluator = EmbeddedEvaluator(
-        config=opa.config,
-        rule_folders=[*settings.rule_folders, *rules],
-        root=settings.resolved(CONFIG_PATH, "."),
-        start_timeout=opa.start_timeout,
-        deadline=opa.deadline,
-        allow_hosts=opa.allow_hosts,
-    )
-    try:
-        check_settings(evaluator, settings)
-    except BaseException:
-        evaluator.close()
-        raise
-    return evaluator

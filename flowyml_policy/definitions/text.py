@@ -1,4 +1,4 @@
-"""A definition written back as YAML, the same text for equal definitions."""
+"""A definition written back as YAML, the same text for equal definitions, and the lines in which two differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events of the audit's journal, typed.
+"""Events of the audit's journal, typed, and the holder of a lock that they name.
 
 Each part of the program adds its own type by subclassing `Event`; a type that this version does not know is
 read as a plain `Event`, so that an older reader loses nothing.

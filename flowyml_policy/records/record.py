@@ -1,4 +1,4 @@
-"""The one configuration that every record shares."""
+"""What every record is made of: its one configuration, keys and paths, places in files."""
 
 from typing import Annotated, Any, Literal, TypeAlias
 
