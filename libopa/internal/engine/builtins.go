@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/topdown"
@@ -13,7 +14,8 @@ import (
 // first evaluator starts: which hosts are allowed is a property of the evaluator and travels in the context.
 var (
 	reaching = []string{ast.HTTPSend.Name, ast.NetLookupIPAddr.Name}
-	schemas  = []string{ast.JSONMatchSchema.Name, ast.JSONSchemaVerify.Name} // fetch a remote $ref
+	// schemas are the builtins that follow references of a schema, with the operand that is one.
+	schemas = map[string]int{ast.JSONMatchSchema.Name: 1, ast.JSONSchemaVerify.Name: 0}
 )
 
 type allowedHostsKey struct{}
@@ -33,8 +35,8 @@ func guardBuiltins() {
 	for _, name := range reaching {
 		topdown.RegisterBuiltinFunc(name, restricted(name, topdown.GetBuiltin(name), refuseWithoutHosts))
 	}
-	for _, name := range schemas {
-		topdown.RegisterBuiltinFunc(name, restricted(name, topdown.GetBuiltin(name), nil))
+	for name, operand := range schemas {
+		topdown.RegisterBuiltinFunc(name, restricted(name, topdown.GetBuiltin(name), refuseLeavingSchema(operand)))
 	}
 	for name, reason := range sized {
 		topdown.RegisterBuiltinFunc(name, limited(name, topdown.GetBuiltin(name), reason))
@@ -60,10 +62,8 @@ func restricted(
 ) topdown.BuiltinFunc {
 	return func(bctx topdown.BuiltinContext, operands []*ast.Term, iter func(*ast.Term) error) error {
 		hosts := allowedHosts(bctx.Context)
-		if check != nil {
-			if err := check(name, hosts, operands); err != nil {
-				return halt(bctx, err.Error())
-			}
+		if err := check(name, hosts, operands); err != nil {
+			return halt(bctx, err.Error())
 		}
 		capabilities := ast.Capabilities{}
 		if bctx.Capabilities != nil {
@@ -83,6 +83,12 @@ func refuseWithoutHosts(name string, hosts []string, operands []*ast.Term) error
 	if !ok {
 		return nil // a name to look up, or an ill-typed request, which the original refuses
 	}
+	for _, key := range request.Keys() {
+		// A file or a variable of this machine may hold what no answer should depend on, and no server should see.
+		if option, ok := key.Value.(ast.String); ok && readsHere(string(option)) {
+			return fmt.Errorf("%s is refused: %s is read from this machine; give the certificate itself", name, string(option))
+		}
+	}
 	target, ok := request.Get(ast.StringTerm("url")).Value.(ast.String)
 	if !ok {
 		return fmt.Errorf("%s is refused: its url is no string", name)
@@ -92,4 +98,59 @@ func refuseWithoutHosts(name string, hosts []string, operands []*ast.Term) error
 		return fmt.Errorf("%s is refused: only http and https addresses are allowed", name)
 	}
 	return nil
+}
+
+func readsHere(option string) bool {
+	return strings.HasSuffix(option, "_file") || strings.HasSuffix(option, "_env_variable")
+}
+
+// refuseLeavingSchema refuses a schema that names anything outside itself: OPA's allow_net holds for http alone, and a
+// file of this machine would be opened, and quoted in what a rule finds.
+func refuseLeavingSchema(operand int) func(string, []string, []*ast.Term) error {
+	return func(name string, _ []string, operands []*ast.Term) error {
+		schema := operands[operand].Value
+		if text, ok := schema.(ast.String); ok {
+			parsed, err := ast.ValueFromReader(strings.NewReader(string(text)))
+			if err != nil {
+				return nil // no schema, which the original refuses
+			}
+			schema = parsed
+		}
+		if reference := leavingReference(schema); reference != "" {
+			return fmt.Errorf("%s is refused: its schema leads out of itself by %s", name, reference)
+		}
+		return nil
+	}
+}
+
+// leavingReference finds a reference out of a schema, at any depth: one that stands where no schema is looked for can
+// be led to by another. It answers an empty text where there is none.
+func leavingReference(schema ast.Value) (found string) {
+	ast.WalkTerms(ast.NewTerm(schema), func(term *ast.Term) bool {
+		object, ok := term.Value.(ast.Object)
+		if !ok {
+			return found != ""
+		}
+		object.Foreach(func(key, value *ast.Term) {
+			name, ok := key.Value.(ast.String)
+			target, isText := value.Value.(ast.String)
+			if ok && isText && leaves(strings.ToLower(string(name)), string(target)) {
+				found = fmt.Sprintf("%s %q", string(name), string(target))
+			}
+		})
+		return found != ""
+	})
+	return found
+}
+
+// leaves says whether a key of a schema names another place: every $ref but one into the schema itself, and a base
+// ($id, or id of draft 4) that a relative reference would be joined to.
+func leaves(key, target string) bool {
+	switch key {
+	case "$ref":
+		return !strings.HasPrefix(target, "#")
+	case "$id", "id":
+		return strings.ContainsAny(target, ":/\\")
+	}
+	return false
 }
