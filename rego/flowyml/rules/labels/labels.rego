@@ -5,12 +5,13 @@ package flowyml.rules.labels
 
 import data.flowyml.lib.rule_data
 import data.flowyml.lib.stack
+import data.flowyml.lib.text
 
 # METADATA
 # title: Every required label is there
 # description: |
 #   metadata.labels has every key that the company (rule_data.labels.required) or the project
-#   (policies.required_labels) asks for, and its value is not blank. Both lists count.
+#   (policies.required_labels) asks for, and its value shows something. Both lists count.
 # related_resources:
 #   - ref: https://kubernetes.io/docs/concepts/overview/working-with-objects/common-labels/
 #     description: What labels are good for
@@ -22,7 +23,7 @@ findings contains finding if {
 	labels := input.stack.labels
 	some demand in _demands
 	key := split(demand, "=")[0]
-	trim_space(object.get(labels, key, "")) == ""
+	not text.shows(object.get(labels, key, ""))
 	not stack.builtin
 	finding := {
 		"code": "labels.required",
@@ -50,7 +51,7 @@ findings contains finding if {
 	contains(demand, "=")
 	key := split(demand, "=")[0]
 	value := input.stack.labels[key]
-	trim_space(value) != ""
+	text.shows(value)
 	concat("=", [key, value]) != demand
 	not stack.builtin
 	finding := {

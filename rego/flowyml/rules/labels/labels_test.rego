@@ -21,7 +21,7 @@ test_deny_missing_label if {
 }
 
 test_deny_blank_label if {
-	every blank in ["", " ", "\t\n"] {
+	every blank in ["", " ", "\t\n", "\u200b", "\u3164"] {
 		findings == {{
 			"code": "labels.required",
 			"subject": "team",
