@@ -120,7 +120,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def _quantity(value: float, unit: Unit) -> str:
     scaled = value * _SCALE[unit]
-    return f"{scaled:.{1 if scaled >= 10 else 2}f} {unit}"  # noqa: PLR2004  three figures are enough
+    return f"{scaled:.{1 if scaled >= 10 else 2}f} {unit}"
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -101,8 +101,8 @@ def manifest(number: int) -> str:
     broken = number // 2 % 4 if must_be_denied(number) else None
     name = f"{'toy' if broken == 0 else 'prod-gpu'}-{number:05}"
     approved = "" if broken == 1 else 'approved: "true", '
-    version = "latest" if broken == 2 else f"{1 + number % 7}.{number % 11}.{number}"  # noqa: PLR2004  one of four
-    registry = f"mirror-{number}.example.com" if broken == 3 else REGISTRIES[number // 2 % 2]  # noqa: PLR2004
+    version = "latest" if broken == 2 else f"{1 + number % 7}.{number % 11}.{number}"
+    registry = f"mirror-{number}.example.com" if broken == 3 else REGISTRIES[number // 2 % 2]
     return (
         "apiVersion: flowyml/v1\n"
         "kind: StackDefinition\n"

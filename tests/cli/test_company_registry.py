@@ -33,7 +33,7 @@ from tests.registry_server import RegistryServer, Wire, answering, serving
 
 LARGE: Final = "stacks/prod-gpu-large.yaml"
 DENIED: Final = "stacks/prod-gpu-dockerhub.yaml"
-TOKEN: Final = "t0ken-of-the-test"  # noqa: S105  opens nothing
+TOKEN: Final = "t0ken-of-the-test"
 JUDGED: Final = [PolicyChecked, StackValidated]
 
 

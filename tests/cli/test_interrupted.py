@@ -48,7 +48,7 @@ def _said_before_the_kill(program: Program, delay: float | None) -> tuple[set[st
 
 def test_validate_killed_at_random_points_has_recorded_all_that_it_said(program: Program) -> None:
     _write_project(program)
-    chance = random.Random(SEED)  # noqa: S311  no secret hangs on when a test kills
+    chance = random.Random(SEED)
     started = time.monotonic()
     said, exit_code = _said_before_the_kill(program, None)
     whole = time.monotonic() - started

@@ -94,10 +94,10 @@ def test_panic_in_the_library_fails_closed(tmp_path: Path) -> None:
     library = load()
     folder = write(tmp_path / "policy", policy())
     with EmbeddedEvaluator(config={"bundles": {"flowyml": {"resource": str(folder)}}}) as evaluator:
-        call = library._functions.flowyml_opa_decide  # noqa: SLF001  Python's own side never asks for this
-        answer = call(evaluator._handle, None, None, 5, 1_000_000_000)  # noqa: SLF001  as above
+        call = library._functions.flowyml_opa_decide
+        answer = call(evaluator._handle, None, None, 5, 1_000_000_000)
         with pytest.raises(OpaEvaluationFailed, match="panic"):
-            library._answer(answer)  # noqa: SLF001  as above
+            library._answer(answer)
         assert evaluator.evaluate(document()).allowed
 
 

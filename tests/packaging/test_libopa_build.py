@@ -270,6 +270,6 @@ def test_target_unknown_platform_points_to_the_sidecar(name: str, abi: str, says
 
 
 @pytest.mark.parametrize(("zig", "expected"), [(True, "manylinux_2_17_aarch64"), (False, "linux_aarch64")])
-def test_wheel_platform_linux_says_which_glibc(zig: bool, expected: str) -> None:  # noqa: FBT001  a case of the table
+def test_wheel_platform_linux_says_which_glibc(zig: bool, expected: str) -> None:
     toolchain = build.Toolchain(Path("go"), "go1.27.3", build.Compiler(("cc",), "cc 1", zig=zig))
     assert build.wheel_platform(build.Target("linux", "aarch64"), toolchain) == expected

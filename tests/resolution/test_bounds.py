@@ -49,7 +49,7 @@ def test_git_host_that_asks_for_a_password_asks_no_program_and_no_terminal_fails
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     repository.commit({"stacks/prod.yaml": STACK})
-    git_host.password = "correct-horse-7"  # noqa: S105  of no real host
+    git_host.password = "correct-horse-7"
     marker, program = tmp_path / "asked", tmp_path / "askpass"
     program.write_text(f"#!/bin/sh\ntouch {marker}\necho {git_host.password}\n")
     program.chmod(0o755)

@@ -33,7 +33,7 @@ from flowyml_policy.sources.source import FetchRules, SourceLimits
 from flowyml_policy.storage.cache import ContentCache
 
 OFFLINE = FetchRules(offline=True)
-PASSWORD = "correct-horse-7"  # noqa: S105  of no real host
+PASSWORD = "correct-horse-7"
 STACK = b'apiVersion: flowyml/v1\nkind: StackDefinition\nmetadata: {name: %s, version: "%s"}\nspec: {}\n'
 
 

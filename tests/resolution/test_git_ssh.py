@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.resolution.conftest import Repository
 
 STACK = b'apiVersion: flowyml/v1\nkind: StackDefinition\nmetadata: {name: prod, version: "1.0.0"}\nspec: {}\n'
-PASSPHRASE = "correct-horse-7"  # noqa: S105  of no real key
+PASSPHRASE = "correct-horse-7"
 IN_TIME = FetchRules(limits=SourceLimits(timeout=20))
 PATIENCE: Final = 20
 

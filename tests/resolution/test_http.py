@@ -31,7 +31,7 @@ from flowyml_policy.storage.cache import ContentCache
 STACK = b'apiVersion: flowyml/v1\nkind: StackDefinition\nmetadata: {name: prod, version: "1.0.0"}\nspec: {}\n'
 OTHER = STACK.replace(b"1.0.0", b"2.0.0")
 PIN = hashlib.sha256(STACK).hexdigest()
-TOKEN = "t0ken-of-the-test"  # noqa: S105  of no real server
+TOKEN = "t0ken-of-the-test"
 ENVIRON = {"STACKS_TOKEN": TOKEN}
 WITH_TOKEN: dict[str, Any] = {"token_env": "STACKS_TOKEN"}
 Answer = Callable[[Any], None]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,8 +43,8 @@ def test_rows_digest_tells_rows_from_their_neighbours(
 
 
 def test_rows_digest_tells_types_apart_that_sqlite_may_hold() -> None:
-    cells: list[object] = [1, "1", 1.5, b"1", None, ""]
-    digests = {rows_digest([cell]) for cell in cells}  # type: ignore[arg-type]  # what an editor may have put there
+    cells: list[Any] = [1, "1", 1.5, b"1", None, ""]
+    digests = {rows_digest([cell]) for cell in cells}
     assert len(digests) == len(cells)
 
 

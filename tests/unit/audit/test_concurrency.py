@@ -110,8 +110,8 @@ def test_record_readers_beside_a_writer_see_whole_batches(path: Path, make: Make
 
 
 @pytest.mark.parametrize("fresh", [True, False])
-def test_record_writer_killed_at_any_point_keeps_what_it_acknowledged(path: Path, make: Make, fresh: bool) -> None:  # noqa: FBT001  a pytest parameter
-    choice = random.Random(2026)  # noqa: S311  points in time, not secrets
+def test_record_writer_killed_at_any_point_keeps_what_it_acknowledged(path: Path, make: Make, fresh: bool) -> None:
+    choice = random.Random(2026)
     acknowledged: list[int] = []
     for attempt in range(30):
         if fresh:

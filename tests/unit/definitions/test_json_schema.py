@@ -107,8 +107,8 @@ def test_stack_json_schema_takes_what_reading_takes(document: dict[str, Any]) ->
 def test_stack_json_schema_of_known_cases(
     value: dict[str, Any],
     change: dict[str, Any],
-    schema_takes: bool,  # noqa: FBT001  a column of the table
-    is_taken: bool,  # noqa: FBT001  a column of the table
+    schema_takes: bool,
+    is_taken: bool,
 ) -> None:
     document = {**value, **change}
 

@@ -175,7 +175,7 @@ def test_from_dict_of_schema_b_is_not_reached_by_later_changes() -> None:
 
 def test_schema_b_definition_that_is_copied_or_pickled_keeps_everything() -> None:
     definition = StackDefinition.from_yaml(TEXT, file="f")
-    for other in (copy.deepcopy(definition), pickle.loads(pickle.dumps(definition)), definition.model_copy()):  # noqa: S301  made above
+    for other in (copy.deepcopy(definition), pickle.loads(pickle.dumps(definition)), definition.model_copy()):
         assert other == definition
         assert other.document == definition.document
         assert other.location(("spec", "compute", "backend")) == definition.location(("spec", "compute", "backend"))

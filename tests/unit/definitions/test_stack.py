@@ -94,7 +94,7 @@ def test_definition_is_frozen(text: str) -> None:
         definition.metadata.name = "other"  # type: ignore[misc]  # what the test is about
 
 
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])  # noqa: S301  its own bytes
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
 def test_copy_of_a_definition_says_the_same_of_the_same_places(text: str, copied: Any) -> None:
     definition = StackDefinition.from_yaml(text, file="a.yaml")
     other = copied(definition)

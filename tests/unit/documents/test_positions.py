@@ -139,7 +139,7 @@ trees = st.recursive(
 
 
 @given(trees, st.sampled_from([True, False, None]), st.sampled_from(['"', "'", None]))
-def test_locations_are_those_of_pyyaml_s_composer(tree: object, flow: bool | None, style: str | None) -> None:  # noqa: FBT001  drawn by hypothesis
+def test_locations_are_those_of_pyyaml_s_composer(tree: object, flow: bool | None, style: str | None) -> None:
     text = yaml.safe_dump(tree, default_flow_style=flow, default_style=style, allow_unicode=True)
     [document] = load_documents(text.encode(), "f")
 

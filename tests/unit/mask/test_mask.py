@@ -27,7 +27,7 @@ HEX = "0123456789abcdef"
 
 def chars(alphabet: str, count: int, seed: int = 7) -> str:
     """Always the same random characters, with each class of the alphabet among them."""
-    source = random.Random(f"{alphabet}{count}{seed}")  # noqa: S311  no secret is meant to be secret here
+    source = random.Random(f"{alphabet}{count}{seed}")
     return "".join(source.choice(alphabet) for _ in range(count))
 
 

@@ -42,8 +42,8 @@ def test_progress_of_a_long_run_counts_and_goes_away(result: Any) -> None:
 def test_progress_of_a_run_that_breaks_off_goes_away(result: Any) -> None:
     stream = Terminal()
     clock = seconds(0, 1.0, 1.0)
-    running = watched([result("a"), result("b")], stream, clock=lambda: next(clock))
+    running: Any = watched([result("a"), result("b")], stream, clock=lambda: next(clock))
     next(running)
     next(running)
-    running.close()  # type: ignore[attr-defined]  # a generator, as every function that yields
+    running.close()
     assert stream.getvalue() == "\r\x1b[K1 stack judged\r\x1b[K"

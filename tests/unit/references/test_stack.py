@@ -282,7 +282,7 @@ CREDENTIALS = [
 
 @pytest.mark.parametrize("form", CREDENTIALS)
 def test_parse_stack_reference_with_credentials_is_refused_without_repeating_them(form: str) -> None:
-    secret = "s3cretTokenZx81kfLq02mVbQ9s"  # noqa: S105  made up
+    secret = "s3cretTokenZx81kfLq02mVbQ9s"
 
     with pytest.raises(ReferenceMalformed) as caught:
         parse_stack_reference(form.format(secret))

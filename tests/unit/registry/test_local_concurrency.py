@@ -102,7 +102,7 @@ def _apply_for_ever(path: Path, stacks: list[NewStack], acknowledged: int) -> No
 
 
 def test_put_killed_at_any_point_leaves_registry_and_audit_agreeing(path: Path, stack: Make) -> None:
-    chance = random.Random(20261123)  # noqa: S311  points in time, not secrets
+    chance = random.Random(20261123)
     partly = 0
     for attempt in range(KILLS):
         stacks = [stack(f"1.{attempt}.{number}") for number in range(400)]
@@ -180,7 +180,7 @@ def audit_events(audit: AuditStore) -> int:
 
 def test_put_killed_first_writer_leaves_a_file_that_can_be_used(path: Path, stack: Make) -> None:
     """Killed while the file and its tables are made."""
-    chance = random.Random(7)  # noqa: S311  points in time, not secrets
+    chance = random.Random(7)
     for attempt in range(KILLS):
         fresh = path.with_name(f"{attempt}.db")
         pid = os.fork()

@@ -35,7 +35,7 @@ from tests.registry_server import answering
 Make = Callable[..., NewStack]
 PutAll = Callable[..., None]
 LATER = "2026-12-01T00:00:00Z"
-TOKEN = "t0ken-of-the-test"  # noqa: S105  opens nothing
+TOKEN = "t0ken-of-the-test"
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_get_again_is_asked_for_conditionally(
 def test_token_is_sent_and_never_shown(server: Any, put_all: PutAll) -> None:
     put_all("1.0.0")
     server.token = TOKEN
-    known = RemoteRegistry(server.url, token_env="REGISTRY_TOKEN", environ={"REGISTRY_TOKEN": f"{TOKEN}\n"})  # noqa: S106  a name
+    known = RemoteRegistry(server.url, token_env="REGISTRY_TOKEN", environ={"REGISTRY_TOKEN": f"{TOKEN}\n"})
     assert known.get("prod-gpu").version == "1.0.0"
     wrong = {"REGISTRY_TOKEN": "another-one"}
     for environ, name, said in (

@@ -376,5 +376,5 @@ stacks: {mine: {source: local, path: stacks/gpu.yaml}, other: {source: github, r
         ("environments: {prod: {stack: registry://gpu}}", True),
     ],
 )
-def test_has_distant_stacks_is_whether_more_than_names_and_files_tell(load: Load, content: str, expected: bool) -> None:  # noqa: FBT001  a parameter of the table
+def test_has_distant_stacks_is_whether_more_than_names_and_files_tell(load: Load, content: str, expected: bool) -> None:
     assert load(content).has_distant_stacks is expected

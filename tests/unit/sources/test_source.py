@@ -36,13 +36,13 @@ class Failing(Revision):
     def provenance(self, path: str, data: bytes) -> Provenance:
         return provenance_of(data, path, kind="object", uri="failing", pinned=False)
 
-    def _read_many(self, paths: Sequence[str]) -> dict[str, bytes]:  # noqa: ARG002  it never comes to it
+    def _read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
         raise self._error
 
-    def _list_paths(self, folder: str, *, recursive: bool) -> list[str]:  # noqa: ARG002  it never comes to it
+    def _list_paths(self, folder: str, *, recursive: bool) -> list[str]:
         raise self._error
 
-    def _holds(self, path: str) -> Literal["file", "folder"] | None:  # noqa: ARG002  it never comes to it
+    def _holds(self, path: str) -> Literal["file", "folder"] | None:
         raise self._error
 
 

@@ -19,12 +19,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import flowyml_policy.storage.locks as locks_module
 from flowyml_policy import StackLockManager
 from flowyml_policy.errors.audit import AuditUnwritable
 from flowyml_policy.errors.locks import LockError, LockReentered, LockTimeout
 from flowyml_policy.errors.root import UsageError
 from flowyml_policy.records.events import NewEvent
+from flowyml_policy.storage.locks import _file_name as file_name
 from flowyml_policy.system.actor import current_actor
 
 PROCESSES = 16
@@ -499,7 +499,7 @@ def test_acquire_where_a_folder_lies_in_place_of_the_lock_fails_closed(tmp_path:
 
 @given(st.text(max_size=300) | st.sampled_from(["../../etc/passwd", "a/b", "CON", ".", "", "x" * 5000]))
 def test_file_name_of_any_stack_is_safe(name: str) -> None:
-    file = locks_module._file_name(name)  # noqa: SLF001  what every lock rests on
+    file = file_name(name)
 
     assert re.fullmatch(r"([A-Za-z0-9_][A-Za-z0-9_.-]*-)?[0-9a-f]{32}\.lock", file)
     assert len(file) < 100
@@ -507,7 +507,7 @@ def test_file_name_of_any_stack_is_safe(name: str) -> None:
 
 @given(st.text(max_size=20), st.text(max_size=20))
 def test_file_names_of_different_stacks_differ_also_without_regard_to_case(one: str, other: str) -> None:
-    names = {locks_module._file_name(name).lower() for name in (one, other)}  # noqa: SLF001  what every lock rests on
+    names = {file_name(name).lower() for name in (one, other)}
     assert len(names) == len({one, other})
 
 
