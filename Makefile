@@ -7,12 +7,15 @@ INSTALLED := $(VENV)/installed
 PYTEST_ARGS ?=
 # The real FlowyML has an environment of its own: it brings much that this package must work without.
 FLOWYML_ENV := build/flowyml-env
-WITH_FLOWYML = $(if $(wildcard $(FLOWYML_ENV)/installed),FLOWYML_PYTHON=$(FLOWYML_ENV)/bin/python)
+# The programs that tests start are read compiled, from one place and not from the tree.
+PYTEST := FLOWYML_PYTHON=$(CURDIR)/$(FLOWYML_ENV)/bin/python PYTHONPYCACHEPREFIX=$(CURDIR)/build/pycache $(BIN)/pytest
 CODE := flowyml_policy tests scripts benchmarks libopa/build.py hatch_build.py
 
 # A change in any of these asks for a new install; Go itself compiles only what it must.
 BUILD_INPUTS := pyproject.toml hatch_build.py flowyml_policy/version.py libopa/build.py libopa/go.mod libopa/go.sum \
 	$(shell find libopa -name '*.go' ! -name '*_test.go')
+
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -58,9 +61,9 @@ go: install ## vet and test the OPA library
 	$(BIN)/python libopa/build.py go vet ./...
 	$(BIN)/python libopa/build.py go test ./...
 
-# The tests with the real FlowyML run where its environment is; CI makes it, since it must run them.
-pytest: install
-	$(WITH_FLOWYML) $(BIN)/pytest -m 'not slow' $(PYTEST_ARGS)
+# On every core; a test is given to the worker that has nothing left to do.
+pytest: install flowyml
+	$(PYTEST) -m 'not slow' --numprocesses auto --dist worksteal $(PYTEST_ARGS)
 
 flowyml: $(FLOWYML_ENV)/installed ## an environment with FlowyML, for the tests that need the real one
 
@@ -71,8 +74,8 @@ $(FLOWYML_ENV)/installed: $(INSTALLED)
 	@$(FLOWYML_ENV)/bin/python -m pip install --quiet 'flowyml==2.2.1' --editable .
 	@touch $@
 
-slow: install ## what takes minutes: the slow tests, and an install without compilers
-	$(WITH_FLOWYML) $(BIN)/pytest -m slow $(PYTEST_ARGS)
+slow: install flowyml ## what takes minutes: the slow tests, and an install without compilers
+	$(PYTEST) -m slow $(PYTEST_ARGS)
 	$(BIN)/python scripts/check_install.py
 
 bench: install flowyml ## measure side by side against what one would use instead

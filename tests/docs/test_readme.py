@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.pycache import COMPILED
+
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -55,7 +57,7 @@ def project(tmp_path: Path) -> Path:
 def reader_environment(home: Path) -> dict[str, str]:
     """What somebody who follows the README has: this environment's programs, and no settings of their own."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {"PATH": path, "HOME": str(home), "COLUMNS": "80", "LC_ALL": "C.UTF-8"}
+    return {"PATH": path, "HOME": str(home), "COLUMNS": "80", "LC_ALL": "C.UTF-8", **COMPILED}
 
 
 def session_steps(text: str) -> list[tuple[str, str]]:

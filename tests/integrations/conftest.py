@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.pycache import COMPILED
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 QUIET = {"NO_COLOR": "1", "PYTHONWARNINGS": "ignore", "COLUMNS": "100"}
@@ -22,7 +24,7 @@ def run() -> Run:
         return subprocess.run(
             [str(part) for part in command],
             cwd=cwd,
-            env={"PATH": os.environ["PATH"], "HOME": str(cwd), **QUIET, **extra},
+            env={"PATH": os.environ["PATH"], "HOME": str(cwd), **COMPILED, **QUIET, **extra},
             capture_output=True,
             text=True,
             timeout=120,
