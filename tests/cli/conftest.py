@@ -6,7 +6,6 @@ it. What differs from run to run is replaced by zeros of the same length, so tha
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pty
 import re
@@ -26,14 +25,12 @@ from typing import IO, Final
 import pytest
 
 from flowyml_policy.system.actor import current_actor
+from tests.forked import forking, launcher
+from tests.pycache import COMPILED
 
 REPOSITORY: Final = Path(__file__).parents[2]
-PROGRAM: Final = [sys.executable, "-c", "import sys; from flowyml_policy.cli import main; sys.exit(main())"]
+SCRIPT: Final = "from flowyml_policy.cli import script; script()"
 WRITE: Final = os.environ.get("FLOWYML_POLICY_GOLDEN") == "write"
-
-_PR_CAPBSET_DROP: Final = 24
-_CAP_DAC_OVERRIDE: Final = 1
-_CAP_DAC_READ_SEARCH: Final = 2
 
 _VOLATILE: Final = (
     re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),  # ids
@@ -74,9 +71,11 @@ class Program:
     def run(
         self, *args: str, stdin: bytes = b"", environ: Mapping[str, str] | None = None, timeout: float = 120
     ) -> Ran:
-        with self.start(*args, environ=environ) as process:
-            stdout, stderr = process.communicate(stdin, timeout=timeout)
-        return Ran(process.returncode, stdout.decode(), stderr.decode())
+        """Run the program to its end; no stream is a terminal."""
+        code, stdout, stderr = forking().run(
+            SCRIPT, args, folder=self.here, environ={**self.environ, **(environ or {})}, stdin=stdin, timeout=timeout
+        )
+        return Ran(code, stdout.decode(), stderr.decode())
 
     def start(
         self,
@@ -85,18 +84,17 @@ class Program:
         stdout: int | IO[bytes] = subprocess.PIPE,
         redirections: str = "",
     ) -> subprocess.Popen[bytes]:
-        """The program, started: standard input and error are pipes, and so is the output unless given.
+        """The program in a Python of its own: standard input and error are pipes, and so is the output unless given.
 
         `redirections` are a shell's, `2>&-` for example.
         """
         return subprocess.Popen(
-            ["sh", "-c", f'exec "$@" {redirections}', "sh", *PROGRAM, *args],
+            [*launcher(), "sh", "-c", f'exec "$@" {redirections}', "sh", sys.executable, "-c", SCRIPT, *args],
             cwd=self.here,
             env={**self.environ, **(environ or {})},
             stdin=subprocess.PIPE,
             stdout=stdout,
             stderr=subprocess.PIPE,
-            preexec_fn=_obey_file_modes,  # noqa: PLW1509  the tests start no threads
         )
 
     def on_terminal(self, *args: str, columns: int = 80, environ: Mapping[str, str] | None = None) -> Ran:
@@ -104,14 +102,11 @@ class Program:
         leader, follower = pty.openpty()
         ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         environ = {**self.environ, "TERM": "xterm-256color", **(environ or {})}
-        with subprocess.Popen(
-            [*PROGRAM, *args], cwd=self.here, env=environ, stdin=follower, stdout=follower, stderr=follower
-        ) as process:
-            os.close(follower)
-            shown = b"".join(_read(leader))
-            code = process.wait(timeout=60)
+        forking().start(SCRIPT, args, folder=self.here, environ=environ, streams=[follower] * 3)
+        os.close(follower)
+        shown = b"".join(_read(leader))
         os.close(leader)
-        return Ran(code, shown.decode().replace("\r\n", "\n"), "")
+        return Ran(forking().exit_code(60), shown.decode().replace("\r\n", "\n"), "")
 
     @property
     def environ(self) -> dict[str, str]:
@@ -122,6 +117,7 @@ class Program:
             "PYTHONPATH": str(REPOSITORY),
             "USER": "somebody",
             "LOGNAME": "somebody",
+            **COMPILED,
         }
 
 
@@ -139,9 +135,13 @@ def program() -> Iterator[Program]:
 @pytest.fixture
 def examples(program: Program) -> Program:
     """The program in a copy of this repository's example project."""
-    shutil.copytree(REPOSITORY / "stacks", program.here / "stacks")
-    shutil.copy(REPOSITORY / "flowyml.yaml", program.here)
+    copy_examples(program.here)
     return program
+
+
+def copy_examples(folder: Path) -> None:
+    shutil.copytree(REPOSITORY / "stacks", folder / "stacks")
+    shutil.copy(REPOSITORY / "flowyml.yaml", folder)
 
 
 @pytest.fixture
@@ -155,14 +155,6 @@ def kept() -> Callable[[Path, str], None]:
         assert said == file.read_text(encoding="utf-8"), f"differs from {file.relative_to(REPOSITORY)}"
 
     return compare
-
-
-def _obey_file_modes() -> None:
-    """Let file modes hold for root too, as they do for everybody else; does nothing where it may not."""
-    if os.geteuid() == 0 and sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        for capability in (_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH):
-            libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
 
 
 def _steady(text: str) -> str:

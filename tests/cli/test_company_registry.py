@@ -12,7 +12,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import pytest
 
@@ -28,7 +28,7 @@ from flowyml_policy.records.events import (
     StackValidated,
 )
 from flowyml_policy.registry.local import LocalRegistry
-from tests.cli.conftest import PROGRAM, Program, Ran
+from tests.cli.conftest import Program, Ran
 from tests.registry_server import RegistryServer, Wire, answering, serving
 
 LARGE: Final = "stacks/prod-gpu-large.yaml"
@@ -38,25 +38,11 @@ JUDGED: Final = [PolicyChecked, StackValidated]
 
 
 class Client(Program):
-    """The program beside a server that runs in threads of this process, so that nothing may come before its exec."""
+    """The program, with the token that the company's registry wants."""
 
-    def start(
-        self,
-        *args: str,
-        environ: Mapping[str, str] | None = None,
-        stdout: int | IO[bytes] = subprocess.PIPE,
-        redirections: str = "",
-    ) -> subprocess.Popen[bytes]:
-        assert not redirections
-        given = {**self.environ, "REGISTRY_TOKEN": TOKEN, **(environ or {})}
-        return subprocess.Popen(
-            [*PROGRAM, *args],
-            cwd=self.here,
-            env=given,
-            stdin=subprocess.PIPE,
-            stdout=stdout,
-            stderr=subprocess.PIPE,
-        )
+    @property
+    def environ(self) -> dict[str, str]:
+        return {**super().environ, "REGISTRY_TOKEN": TOKEN}
 
 
 @pytest.fixture

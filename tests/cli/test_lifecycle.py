@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+
+from tests.cli.conftest import Program, copy_examples
 
 GOLDEN: Final = Path(__file__).parent / "golden"
 LARGE: Final = "stacks/prod-gpu-large.yaml"
@@ -27,16 +30,26 @@ def edit(project: Any, path: str, old: str, new: str) -> None:
     file.write_text(text.replace(old, new))
 
 
-@pytest.fixture
-def living(examples: Any) -> Any:
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: Any) -> Path:
     """The examples: two stacks registered, one of them in two versions of which the older is retired, all pinned."""
+    examples = Program(tmp_path_factory.mktemp("life") / "project")
+    examples.here.mkdir()
+    copy_examples(examples.here)
     assert examples.run("stack", "apply", LARGE, "stacks/staging-kubernetes.yaml").exit_code == 0
     edit(examples, LARGE, "max_nodes: 4", "max_nodes: 8")
     edit(examples, LARGE, "2.1.0", "2.2.0")
     assert examples.run("stack", "apply", LARGE).exit_code == 0
     assert examples.run("stack", "retire", "prod-gpu-large@2.1.0", "--reason", "superseded").exit_code == 0
     assert examples.run("stack", "lock").exit_code == 0
-    return examples
+    return examples.here
+
+
+@pytest.fixture
+def living(program: Any, lived: Path) -> Any:
+    """The program in a copy of that project."""
+    shutil.copytree(lived, program.here, dirs_exist_ok=True)
+    return program
 
 
 SCREENS: Final = {

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,6 +29,7 @@ from flowyml_policy.records.events import (
 from flowyml_policy.records.registry import RegisteredStack, Retirement
 from flowyml_policy.registry.local import LocalRegistry
 from flowyml_policy.registry.remote import RemoteRegistry
+from tests.forked import forking
 from tests.registry_server import RegistryServer, serving
 
 if TYPE_CHECKING:
@@ -144,10 +144,9 @@ def elsewhere(request: pytest.FixtureRequest, project: Path) -> Iterator[str]:
 
 
 def crash(step: str, registry: str, operation: str, named: str) -> int:
-    command = [sys.executable, "-c", CHILD, step, registry, operation, named]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ran.stderr == ""
-    return ran.returncode
+    code, _, stderr = forking().run(CHILD, [step, registry, operation, named], folder=Path.cwd(), environ=os.environ)
+    assert stderr == b""
+    return code
 
 
 def done(registry: str, operation: str, named: str) -> None:
