@@ -34,8 +34,9 @@ def opa_command() -> list[str]:
 
 def run_opa(*arguments: str, cwd: Path = ROOT, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run OPA and give back what it said, whatever its exit code."""
+    environ = {**os.environ, "GOGC": "off"}  # it ends before its garbage matters; to collect it takes a quarter more
     return subprocess.run(
-        [*opa_command(), *arguments], cwd=cwd, input=stdin, capture_output=True, text=True, check=False
+        [*opa_command(), *arguments], cwd=cwd, input=stdin, env=environ, capture_output=True, text=True, check=False
     )
 
 

@@ -71,35 +71,40 @@ def test_compiler_finds_a_mistyped_path_of_the_input(copy: Path, gates: Gates) -
         copy / "rego/flowyml/rules/version/version.rego", "input.stack.version == null", "input.stack.versoin == null"
     )
 
-    code, said = gates("rego_gates.py", "--fast")
+    code, said = gates("rego_gates.py", "--only", "compiles strictly")
 
     assert code == 1
     assert "undefined ref: input.stack.versoin" in said
 
 
-FAULTS: dict[str, tuple[str, Callable[[Path], None], str]] = {
-    "unformatted": ("lib/stack/stack.rego", append("\n\n\n_unused  :=  1\n"), "fail  formatted"),
+FAULTS: dict[str, tuple[str, str, Callable[[Path], None], str]] = {
+    "unformatted": ("formatted", "lib/stack/stack.rego", append("\n\n\n_unused  :=  1\n"), "fail  formatted"),
     "untested": (
+        "coverage",
         "lib/stack/stack.rego",
         append('\nodd if input.stack.name == "odd"\n'),
         "stack.rego:15: no test reaches it",
     ),
     "failing": (
+        "tests",
         "lib/stack/stack_test.rego",
         append("\ntest_failing if {\n\tbuiltin with input as {}\n}\n"),
         "flowyml.lib.stack.test_failing",
     ),
     "strict": (
+        "tests",
         "lib/stack/stack_test.rego",
         append("\n_one if count(input) == 1\n\ntest_builtin_error if {\n\tnot _one with input as 7\n}\n"),
         "count: operand 1 must be one of {array, object, set, string} but got number",
     ),
     "no block": (
+        "conventions",
         "rules/version/version.rego",
         lambda file: replace(file, "#   code: version.missing\n", "#   code: version.absent\n"),
         "the code version.missing has no METADATA block on the body that reports it",
     ),
     "stale": (
+        "catalogue",
         "rules/version/version.rego",
         lambda file: replace(file, "# title: The stack has a version\n", "# title: A version is there\n"),
         "docs/rules.md is out of date",
@@ -109,10 +114,10 @@ FAULTS: dict[str, tuple[str, Callable[[Path], None], str]] = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_gates_notice_a_fault(copy: Path, gates: Gates, fault: str) -> None:
-    file, change, expected = FAULTS[fault]
+    gate, file, change, expected = FAULTS[fault]
     change(copy / "rego" / "flowyml" / file)
 
-    code, said = gates("rego_gates.py", "--fast")
+    code, said = gates("rego_gates.py", "--only", gate)
 
     assert code == 1
     assert expected in said
@@ -121,7 +126,7 @@ def test_gates_notice_a_fault(copy: Path, gates: Gates, fault: str) -> None:
 def test_gates_notice_an_old_schema_of_the_input(copy: Path, gates: Gates) -> None:
     replace(copy / "rego/schemas/input.json", '"title": "PolicyInput"', '"title": "Other"')
 
-    code, said = gates("rego_gates.py", "--fast")
+    code, said = gates("rego_gates.py", "--only", "schema of the input")
 
     assert code == 1
     assert "rego/schemas/input.json is out of date" in said
