@@ -179,7 +179,6 @@ def test_record_after_fork_parent_and_child_share_a_store_object(store: AuditSto
     assert sorted(numbers(path)) == expected
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.timeout(60)
 def test_record_after_fork_beside_a_recording_thread_does_not_hang(store: AuditStore, path: Path, make: Make) -> None:
     stop = threading.Event()
