@@ -36,8 +36,8 @@ Over many stacks the worst counts: 3, then 1. stdout is the result, stderr says 
 is for people: on a terminal it is as wide as the terminal (40 to 120 columns) and coloured, unless `NO_COLOR` is set;
 in a pipe or a file it is 80 columns and plain. `--format json` is one document, complete only when the command
 ended; `stack validate` streams it. Where a path or a stack may be named, a word that is both is the
-path; write `registry://NAME` or a path for the other. No link inside the project is followed out of it. Where FlowyML is installed,
-`flowyml enterprise` takes the same commands.
+path; write `registry://NAME` or a path for the other. No link inside the project is followed out of it. Where
+FlowyML is installed, `flowyml enterprise` takes the same commands.
 
 A bare name is a key of `stacks:`, a definition in the folder `stacks`, and the highest release in the registry. All are
 looked at: where they have different digests, the name means none of them, which is an error that names them.

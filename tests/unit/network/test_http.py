@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.resolution.conftest import Authority, Server, StartServer
     from tests.unit.network.conftest import Proxy
 
-TOKEN = "Bearer t0ken-of-the-test"  # noqa: S105  opens nothing
+TOKEN = "Bearer t0ken-of-the-test"
 ETAG = '"v1"'
 Answer = Callable[[Any], None]
 

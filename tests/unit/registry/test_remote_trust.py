@@ -71,7 +71,7 @@ def test_answer_is_not_reused_when_the_token_changes(
 ) -> None:
     put_all("1.0.0")
     environ = {"T": "first-token"}
-    remote = RemoteRegistry(server.url, token_env="T", environ=environ, cache=cache)  # noqa: S106  a name
+    remote = RemoteRegistry(server.url, token_env="T", environ=environ, cache=cache)
     for token in ("first-token", "first-token", "second-token"):
         environ["T"] = token
         remote.versions("prod-gpu")
