@@ -60,7 +60,7 @@ class StackPins(Protocol):
         """The pins of stacks that were read at `uri`, under whatever name."""
 
     def references_to(self, *, name: str, definition: str) -> tuple[str, ...]:
-        """The references that were pinned to a stack of that name and digest, wherever it was read."""
+        """The references that were pinned to a stack of that name or that digest, wherever it was read."""
 
     def facts(self, *, reference: str | None, name: str, definition: str, commit: str | None) -> LockFacts | None:
         """What is pinned of a stack that is what was pinned under `reference`, or else by its name; see `require`.

@@ -1,27 +1,26 @@
 """Which environments run on a definition, by whatever name or address their settings call it.
 
-Another way to name a stack must not take it out of an environment. So a definition belongs to an environment whose
-`stack` is its name, or leads to the place that it was read from: a key of `stacks:`, or an address. At which revision
-or version does not matter, nor what is asked of an http address. A repository of this machine is the folder that its
-links lead to, and what lies in it: a file there belongs to the repository, and a file of the repository to its folder.
+A definition belongs to an environment where one of these holds; in doubt it does, and is judged more strictly:
+- The environment's `stack`, or the entry of `stacks:` that it names, says its metadata.name: `gpu`, `gpu@^2.1`,
+  `registry://gpu`.
+- flowyml.lock pins what the environment runs on to its name or digest (`ProjectPins.references_to`).
+- Both were read at one place, at whatever revision: one repository, at or below the path that is asked for; one http
+  address, whatever its port and query; one file of this machine, its links followed, or one in that folder.
+- It was registered from no such place (standard input, an object, a file of some machine), so that it may be a copy of
+  what the environment runs on: the environment says its name, or its file or folder on this machine holds a definition
+  of that name or cannot be read, or one path stands in the other.
 
-Where two addresses lead to one repository, same_repository tells, and of a file that a git server hands out by https,
-raw_file. Where these take two places for one, the definition belongs to an environment more, and is judged more
-strictly.
-
-A registered definition belongs wherever it would if it were read where it was when it was registered. Of a repository
-it is not known any more in which file, so that every path there fits. What was registered from a file of some machine,
-or from none, was perhaps a copy of what an environment runs on: it is enough that the environment says its name, that
-its file or folder on this machine holds a definition of that name now, or that one path ends as the other. A file that
-is there and cannot be read may hold the name; one that is not there holds none.
+A repository is its host and the last two segments of its path: prefixes (`/scm/org/repo`, `/srv/git/org/repo`) are not
+compared. Where one path has a single segment, that decides. The address of a file that a git server hands out (`/raw/`,
+`/blob/`) is one of its repository.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from flowyml_policy.definitions.stack import StackDefinition
@@ -38,17 +37,7 @@ from flowyml_policy.references.stack_values import (
     RegistryReference,
     StackReference,
 )
-from flowyml_policy.references.url import bracketed
-from flowyml_policy.resolution.repository import (
-    GIT_KINDS,
-    RawFile,
-    folder_of,
-    host_of,
-    is_end,
-    is_repository,
-    is_within,
-    raw_file,
-)
+from flowyml_policy.resolution.repository import GIT_KINDS, RAW_HOST, folder_of, host_of, is_end, path_of
 from flowyml_policy.settings.settings import Settings
 from flowyml_policy.sources.entries import reference_of
 from flowyml_policy.sources.local import LocalSource
@@ -56,28 +45,37 @@ from flowyml_policy.sources.search import StackSearch
 
 _Address: TypeAlias = FileReference | GitReference | HttpReference
 
+_NAME: Final = 2
+"""How many segments of its path a repository is told by: owner and name."""
+
 
 class _Place(NamedTuple):
-    """Where a definition was read. `path` is that of its file in a repository; null where nobody knows it."""
+    """Where a definition is. `repository` is the path on `host` of the repository that it is in.
 
-    kind: str
-    uri: str
-    path: str | None = None
+    `paths` are those that its file may have there: where a ref ends, no address says. `is_open`: any file below may
+    be meant.
+    """
 
-    @property
-    def is_everywhere(self) -> bool:
-        """Whether the address means one place on every machine."""
-        return self.kind in GIT_KINDS or self.kind == "http"
+    kind: Literal["repository", "http", "file"]
+    host: str
+    repository: list[str]
+    paths: list[list[str]]
+    is_open: bool = False
 
-    @property
-    def folder(self) -> str | None:
-        """The folder of a repository of this machine; null for everything else."""
-        address = urlsplit(self.uri) if self.kind in GIT_KINDS else None
-        return folder_of(address.path) if address is not None and address.scheme == "file" else None
+    def leads_to(self, read: _Place) -> bool:
+        """Whether a definition that was read at `read` may be what is here."""
+        length = min(_NAME, len(self.repository), len(read.repository))
+        if self[:2] != read[:2] or _last(self.repository, length) != _last(read.repository, length):
+            return False
+        return any(
+            path[: len(named)] == named or (read.is_open and named[: len(path)] == path)
+            for named in self.paths
+            for path in read.paths
+        )
 
 
 def environments_of(settings: Settings, definition: StackDefinition) -> tuple[str, ...]:
-    """The environments of flowyml.yaml that run on `definition`."""
+    """The environments of flowyml.yaml that run on `definition`, but for what flowyml.lock says."""
     return tuple(
         name
         for name, environment in settings.environments.items()
@@ -86,10 +84,7 @@ def environments_of(settings: Settings, definition: StackDefinition) -> tuple[st
 
 
 def meant_by(settings: Settings, text: str) -> Iterator[StackReference]:
-    """What an environment's `stack`, or a key of `stacks:`, may mean.
-
-    One that is malformed means nothing, and resolves to nothing either.
-    """
+    """What an environment's `stack`, or a key of `stacks:`, may mean; nothing where it is malformed."""
     try:
         reference = parse_stack_reference(text)
         yield reference
@@ -100,65 +95,87 @@ def meant_by(settings: Settings, text: str) -> Iterator[StackReference]:
 
 
 def _is_meant(settings: Settings, reference: StackReference, definition: StackDefinition) -> bool:
-    name = definition.metadata.name
+    name, provenance = definition.metadata.name, definition.provenance
     if isinstance(reference, NameReference | RegistryReference):
         return reference.name == name
     if reference.stack not in {None, name}:
         return False
-    provenance = definition.provenance
     if not isinstance(provenance, RegisteredProvenance):
-        source = definition.source
-        path = None if provenance is None else provenance.path
-        return _is_there(settings, reference, _Place(source.kind, source.uri, path))
-    place = _place_of(provenance.applied_from)
-    is_there = _is_there(settings, reference, place)
-    if is_there or place.is_everywhere:
-        return is_there
-    return reference.stack == name or _may_be_there(settings, reference, place) or _holds(settings, reference, name)
+        read = _places_of(definition.source, None if provenance is None else provenance.path)
+        return _is_there(settings, reference, read)
+    read = _places_of(provenance.applied_from, None)
+    if _is_there(settings, reference, read):
+        return True
+    is_anywhere = all(place.kind == "file" for place in read)
+    return is_anywhere and _may_be_copied(settings, reference, name, provenance.applied_from)
 
 
-def _place_of(source: Source) -> _Place:
-    """Where a registry says that a definition was read; text that can be no address is no place."""
-    try:
-        bracketed(urlsplit(source.uri).hostname or "")
-    except ValueError:
-        return _Place("object", "")
-    return _Place("object", "") if "\0" in unquote(source.uri) else _Place(source.kind, source.uri)
+def _is_there(settings: Settings, reference: _Address, read: Iterable[_Place]) -> bool:
+    named = list(_places(settings, reference))
+    return any(place.leads_to(one) for one in read for place in named)
 
 
-def _is_there(settings: Settings, reference: _Address, place: _Place) -> bool:
-    """Whether `reference` leads to `place`."""
+def _places(settings: Settings, reference: _Address) -> Iterator[_Place]:
     if isinstance(reference, FileReference):
-        return _is_file(settings.root / reference.path, place)
-    if isinstance(reference, HttpReference):
-        return _is_address(reference, place)
-    if place.kind == "local":
-        return _is_in_folder(reference, place)
-    raw = raw_file(place.uri) if place.kind == "http" else None
-    return _is_of(reference, raw) if raw else _is_in_repository(reference, place)
-
-
-def _may_be_there(settings: Settings, reference: _Address, place: _Place) -> bool:
-    """Whether what was read from a file of some machine may be a copy of what `reference` leads to."""
-    if place.kind != "local":
-        return False
-    if isinstance(reference, FileReference):
-        folder = settings.root / reference.path
-        file = str(folder / place.uri)
-        if os.path.lexists(file) and _is_file(folder, _Place("local", file)):
-            return True
-        named = os.path.relpath(folder, settings.root)
+        yield _file(settings.root / reference.path)
     elif isinstance(reference, GitReference):
-        named = reference.path or ""
+        yield _in_repository(reference.url, reference.path or "")
     else:
-        raw = raw_file(reference.url)
-        named = "/".join(raw.path) if raw else unquote(urlsplit(reference.url).path)
-    wanted, found = _segments(named), _segments(place.uri)
-    return bool(wanted) and (is_end(wanted, found) or is_within(wanted, found))
+        yield from _at(reference.url)
 
 
-def _holds(settings: Settings, reference: _Address, name: str) -> bool:
-    """Whether what `reference` leads to on this machine holds a definition called `name`, as far as can be told."""
+def _places_of(source: Source, path: str | None) -> list[_Place]:
+    """Where `source` was read; of what a registry says, text that can be no address is no place."""
+    try:
+        if source.kind == "local":
+            return [_file(source.uri)]
+        if source.kind == "http":
+            return list(_at(source.uri))
+        return [_in_repository(source.uri, path)] if source.kind in GIT_KINDS else []
+    except ValueError:
+        return []
+
+
+def _file(path: str | Path, *, is_open: bool = False) -> _Place:
+    return _Place("file", "", [], [list(Path(os.path.realpath(path)).parts)], is_open)
+
+
+def _in_repository(url: str, path: str | None) -> _Place:
+    address = urlsplit(url)
+    if address.scheme == "file":
+        return _file(Path(folder_of(address.path), path or ""), is_open=path is None)
+    return _Place("repository", host_of(address), _name(path_of(address.path)), [_segments(path or "")], path is None)
+
+
+def _at(url: str) -> Iterator[_Place]:
+    """The http address, and the file of a repository that it may be."""
+    address = urlsplit(url)
+    host, parts = host_of(address), _segments(unquote(address.path))
+    yield _Place("http", host, [], [parts])
+    marks = (at for at, part in enumerate(parts) if at >= _NAME and part in {"raw", "blob"})
+    for end, start in [(_NAME, _NAME)] if address.hostname == RAW_HOST else [(at, at + 1) for at in marks]:
+        file = parts[start:]
+        paths = [file[at:] for at in range(1, len(file))]
+        yield _Place("repository", host, _name(path_of("/".join(parts[:end]))), paths)
+
+
+def _name(path: list[str]) -> list[str]:
+    """A repository's path without the home (`~git`) that it is reached by, which is the owner on some servers."""
+    return [part for part in path if not part.startswith("~")]
+
+
+def _last(path: list[str], length: int) -> list[str]:
+    return path[len(path) - length :]
+
+
+def _segments(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in {"", ".", ".."}]
+
+
+def _may_be_copied(settings: Settings, reference: _Address, name: str, source: Source) -> bool:
+    """Whether what was registered from `source` may be a copy of what `reference` leads to."""
+    if reference.stack == name or (source.kind == "local" and _has_its_path(settings, reference, source.uri)):
+        return True
     if not isinstance(reference, FileReference):
         return False
     try:
@@ -167,62 +184,20 @@ def _holds(settings: Settings, reference: _Address, name: str) -> bool:
         return os.path.lexists(settings.root / reference.path)
 
 
-def _segments(path: str) -> list[str]:
-    return [part for part in path.split("/") if part not in {"", ".", ".."}]
+def _has_its_path(settings: Settings, reference: _Address, uri: str) -> bool:
+    """Whether a file of some machine lies where `reference` says, or the other way round."""
+    if isinstance(reference, FileReference):
+        folder = settings.root / reference.path
+        if os.path.lexists(folder / uri) and _file(folder).leads_to(_file(folder / uri)):
+            return True
+        paths = [_segments(os.path.relpath(folder, settings.root))]
+    elif isinstance(reference, GitReference):
+        paths = [_segments(reference.path or "")]
+    else:
+        paths = [path for place in _at(reference.url) for path in place.paths]
+    found = _segments(uri)
+    return any(named and (is_end(named, found) or _is_within(named, found)) for named in paths)
 
 
-def _is_file(named: Path, place: _Place) -> bool:
-    """Whether a definition lies at `named` on this machine, or below it."""
-    if place.kind == "local":
-        return _is_below(os.path.realpath(place.uri), os.path.realpath(named))
-    if place.folder is None:
-        return False
-    if place.path is None:
-        return _is_below(os.path.realpath(named), place.folder) or _is_below(place.folder, os.path.realpath(named))
-    return _is_below(os.path.realpath(Path(place.folder) / place.path), os.path.realpath(named))
-
-
-def _is_below(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
-
-
-def _is_in_folder(reference: GitReference, place: _Place) -> bool:
-    """Whether a file of this machine lies in the folder of its repository that `reference` leads to."""
-    folder = _Place("git", reference.url).folder
-    if folder is None:
-        return False
-    return _is_below(os.path.realpath(place.uri), os.path.realpath(Path(folder) / (reference.path or "")))
-
-
-def _is_address(reference: HttpReference, place: _Place) -> bool:
-    raw = raw_file(reference.url)
-    if place.kind != "http":
-        return raw is not None and _is_handed_out(raw, place)
-    named, read = urlsplit(reference.url), urlsplit(place.uri)
-    if (host_of(named), named.path) == (host_of(read), read.path):
-        return True
-    other = raw_file(place.uri)
-    if raw is None or other is None or not is_repository(raw.repository, other.repository):
-        return False
-    return raw.ends_with(other.path) or other.ends_with(raw.path)
-
-
-def _is_of(reference: GitReference, raw: RawFile) -> bool:
-    """Whether a file that a server hands out may be the one that `reference` leads to."""
-    is_there = reference.path is None or raw.is_below(tuple(reference.path.split("/")))
-    return is_there and is_repository(reference.url, raw.repository)
-
-
-def _is_handed_out(raw: RawFile, place: _Place) -> bool:
-    """Whether `raw` is the file that was read from a repository."""
-    if place.kind not in GIT_KINDS:
-        return False
-    is_there = place.path is None or raw.ends_with(tuple(place.path.split("/")))
-    return is_there and is_repository(raw.repository, place.uri)
-
-
-def _is_in_repository(reference: GitReference, place: _Place) -> bool:
-    if place.kind not in GIT_KINDS:
-        return False
-    is_there = None in {reference.path, place.path} or f"{place.path}/".startswith(f"{reference.path}/")
-    return is_there and is_repository(reference.url, place.uri)
+def _is_within(part: list[str], path: list[str]) -> bool:
+    return any(path[start : start + len(part)] == part for start in range(len(path)))

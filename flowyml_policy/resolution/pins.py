@@ -68,7 +68,7 @@ class ProjectPins:
             else tuple(
                 pin
                 for pin in lockfile.stacks.values()
-                if pin.uri == place or (pin.kind in GIT_KINDS and is_repository(pin.uri, place, below_prefixes=False))
+                if pin.uri == place or (pin.kind in GIT_KINDS and is_repository(pin.uri, place))
             )
         )
 
@@ -76,7 +76,7 @@ class ProjectPins:
         """The references that were pinned to that stack; see StackPins."""
         lockfile, _ = self._state()
         pins = {} if lockfile is None else lockfile.stacks
-        return tuple(key for key, pin in pins.items() if (pin.name, pin.definition) == (name, definition))
+        return tuple(key for key, pin in pins.items() if pin.name == name or pin.definition == definition)
 
     def facts(self, *, reference: str | None, name: str, definition: str, commit: str | None) -> LockFacts | None:
         """What is pinned of a stack that is what was pinned, null where it is not; see StackPins."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flowyml_policy import StackDefinition
 from flowyml_policy.records.policy_input import Source
@@ -125,6 +127,11 @@ def test_environments_of_a_definition_are_those_that_lead_to_where_it_was_read(
         ("git+ssh://git@git.example/org/stacks", "ssh://git@git.example/srv/org/stacks"),
         ("git+https://git.example/org/stacks", "https://git.example/scm/org/stacks"),
         ("git+https://[2001:db8::1]/org/stacks", "ssh://git@[2001:db8::1]:22/org/stacks"),
+        ("gitlab://org/stacks", "https://gitlab.com/mirror/org/stacks"),
+        ("git+ssh://git@gitlab.com/org/stacks", "ssh://git@gitlab.com/mirror/org/stacks"),
+        ("git+ssh://git@git.example/~ann/stacks", "ssh://git@git.example/~bob/stacks"),
+        ("git+https://git.example/org/stacks", "ssh://git@git.example/~"),
+        ("gitlab://mine/sub/stacks", "https://gitlab.com/yours/sub/stacks.git"),
     ],
 )
 def test_environments_of_a_definition_are_the_same_by_every_transport_to_its_repository(
@@ -140,11 +147,7 @@ def test_environments_of_a_definition_are_the_same_by_every_transport_to_its_rep
         ("github://org/stacks", "ssh://git@github.com.example/org/stacks.git"),
         ("github://org/stacks", "ssh://git@github.com/org/stacks-2.git"),
         ("github://org/stacks", "ssh://git@github.com/stacks-org/stacks.git"),
-        ("gitlab://org/stacks", "https://gitlab.com/mirror/org/stacks"),
-        ("git+ssh://git@gitlab.com/org/stacks", "ssh://git@gitlab.com/mirror/org/stacks"),
-        ("git+ssh://git@git.example/~ann/stacks", "ssh://git@git.example/~bob/stacks"),
         ("git+ssh://git@git.example/org/stacks", "ssh://git@git.example/srv/borg/stacks"),
-        ("git+https://git.example/org/stacks", "ssh://git@git.example/~"),
         ("git+https://git.example/org/stacks", "ssh://git@git.example/srv/borg/stacks"),
         ("git+https://git.example/org/stacks", "file:///org/stacks"),
     ],
@@ -159,6 +162,7 @@ def test_environments_of_a_definition_of_another_repository_are_none(tmp_path: P
         ("http://stacks.example:8080/gpu.yaml", True),
         ("https://STACKS.example/gpu.yaml?v=2", True),
         ("https://stacks.example./gpu.yaml", True),
+        ("https://stacks.example/%67pu.yaml", True),
         ("https://stacks.example/GPU.yaml", False),
         ("https://other.example/gpu.yaml", False),
     ],
@@ -168,6 +172,44 @@ def test_environments_of_a_definition_at_an_http_address_are_those_of_host_and_p
 ) -> None:
     provenance = Provenance(kind="http", uri=read)
     assert _is_in_environment(tmp_path, "https://stacks.example/gpu.yaml", provenance) is expected
+
+
+spelled_names = st.tuples(st.sampled_from(["org", "ORG"]), st.sampled_from(["stacks", "Stacks", "STACKS"]))
+hosts = st.sampled_from(
+    [
+        ("git.example", "GIT.example"),
+        ("github.com", "www.github.com", "ssh.github.com"),
+        ("gitlab.com", "altssh.gitlab.com"),
+        ("127.0.0.1", "localhost", "[::1]", "127.0.0.2"),
+    ]
+)
+
+
+@st.composite
+def spellings(draw: st.DrawFn) -> tuple[str, str]:
+    """Two addresses of one repository: by any transport, port, user, prefix and name of its host, in any letters."""
+    names = draw(hosts)
+    addresses = []
+    for _ in range(2):
+        scheme = draw(st.sampled_from(["https", "ssh"]))
+        user = draw(st.sampled_from(["", "git@", "ann@"])) if scheme == "ssh" else ""
+        port = draw(st.sampled_from(["", ":22", ":443", ":8443"]))
+        prefix = draw(st.sampled_from(["", "scm/", "srv/git/", "~/", "~git/", "v3/", "_git/"]))
+        path = "/".join(draw(spelled_names)) + draw(st.sampled_from(["", ".git", "/", ".git/"]))
+        addresses.append(f"{scheme}://{user}{draw(st.sampled_from(names))}{port}/{prefix}{path}")
+    return addresses[0], addresses[1]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("project")
+
+
+@given(pair=spellings())
+def test_definition_belongs_when_its_repository_is_spelled_anyhow(folder: Path, pair: tuple[str, str]) -> None:
+    named, read = pair
+    assert _is_in_environment(folder, f"git+{named}@v1#stacks/gpu.yaml", git(read))
+    assert not _is_in_environment(folder, f"git+{named}@v1#stacks/gpu.yaml", git(f"{read.rstrip('/')}-2"))
 
 
 RAW = "https://raw.githubusercontent.com/org/stacks"
@@ -192,6 +234,8 @@ RAW = "https://raw.githubusercontent.com/org/stacks"
         (f"{RAW}/v1/stacks/gpu.yaml", f"{RAW}/feature/x/stacks/gpu.yaml"),
         (f"{RAW}/feature/x/stacks/gpu.yaml", f"{RAW}/refs/tags/v1/stacks/gpu.yaml"),
         (f"{RAW}/v1/gpu.yaml", "https://github.com/org/stacks/raw/v2/gpu.yaml"),
+        (f"{RAW}/feature/x/stacks/gpu.yaml", f"{RAW}/feature/y/stacks/gpu.yaml"),
+        ("gitlab://g/raw/s#gpu.yaml", "https://gitlab.com/g/raw/s/-/raw/main/gpu.yaml"),
         ("https://git.example/g/s/-/raw/v1/gpu.yaml", "https://git.example/g/s/-/raw/v2/gpu.yaml"),
     ],
 )
@@ -226,6 +270,7 @@ def test_environments_of_a_repositorys_file_are_those_of_where_its_server_hands_
         ("gitlab://org/stacks#stacks/gpu.yaml", f"{RAW}/v1/stacks/gpu.yaml"),
         (f"{RAW}/v1/stacks/gpu.yaml", f"{RAW}/v1/stacks/cpu.yaml"),
         (f"{RAW}/v1/stacks/gpu.yaml", "https://stacks.example/v1/stacks/gpu.yaml"),
+        ("git+https://git.example/v1#gpu.yaml", "https://git.example/raw/v1/gpu.yaml"),
     ],
 )
 def test_environments_of_another_file_that_a_git_server_hands_out_are_none(
@@ -309,6 +354,7 @@ def registered(kind: SourceKind, uri: str) -> RegisteredProvenance:
         ("https://stacks.example/stacks/gpu.yaml", "local", "gpu.yaml"),
         (f"{RAW}/v1/stacks/gpu.yaml", "local", "stacks/gpu.yaml"),
         ("github://org/stacks@v1#any", "local", "elsewhere.yaml"),
+        ("github://org/stacks@v1#any", "git", "file:///another/machine/clone"),
         ("github://org/stacks@v1#any", "stdin", "-"),
         ("file://./stacks#any", "object", "flowyml.Stack"),
         ("https://stacks.example/gpu.yaml#any", "registry", "registry://any@0.9.0"),
@@ -334,6 +380,7 @@ def test_environments_of_a_registered_definition_are_those_of_where_it_was_read_
         ("github://org/stacks@v1#any", "github", "https://github.com/org/forks.git"),
         ("github://org/stacks@v1#any", "http", "https://stacks.example/gpu.yaml"),
         ("github://org/stacks@v1#stacks/gpu.yaml", "local", "stacks/cpu.yaml"),
+        ("github://org/stacks@v1#stacks/gpu.yaml", "git", "file:///another/machine/clone"),
         ("github://org/stacks@v1#stacks/gpu.yaml", "stdin", "-"),
         ("github://org/stacks", "local", "stacks/gpu.yaml"),
         ("file://./stacks/gpu.yaml", "local", "cpu.yaml"),

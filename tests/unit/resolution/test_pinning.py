@@ -434,19 +434,21 @@ def test_validate_and_apply_for_an_environment_hold_what_it_demands_fails_closed
         assert [one.status for one in life.apply([path], environment="dev")] == ["unchanged"]
 
 
-def test_copy_of_what_is_pinned_for_an_environment_belongs_to_it_and_is_not_run_fails_closed(
-    project: Path, repository: Path
-) -> None:
+def test_copy_or_draft_of_a_pinned_stack_belongs_and_is_not_run(project: Path, repository: Path) -> None:
     pinning().lock()
     copy = project / "copy.yaml"
     copy.write_text(STACK % IMAGE)
     other = project / "other.yaml"
     other.write_text((STACK % IMAGE).replace("max_nodes: 4", "max_nodes: 3"))
     with PolicyEngine.from_project(project) as engine:
-        assert [one.environments for one in engine.validate([str(copy), str(other)])] == [("production",), ()]
-        with pytest.raises(PolicyUndecided) as caught:
-            engine.check(copy)
-    assert isinstance(caught.value.__cause__, StackDrifted)
+        assert [one.environments for one in engine.validate([str(copy), str(other)])] == [
+            ("production",),
+            ("production",),
+        ]
+        for file in (copy, other):
+            with pytest.raises(PolicyUndecided) as caught:
+                engine.check(file)
+            assert isinstance(caught.value.__cause__, StackDrifted)
     assert repository.exists()
 
 

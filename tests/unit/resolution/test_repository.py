@@ -1,4 +1,4 @@
-"""Two addresses of one repository; test_same_place has every spelling, through the environments that depend on it."""
+"""Two addresses of one repository, whole paths compared; test_environments has those that are one place."""
 
 from __future__ import annotations
 
@@ -15,23 +15,27 @@ OTHER = "https://git.example/org/others"
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "by_any_prefix", "by_one_path"),
+    ("one", "other", "expected"),
     [
-        (HTTPS, "http://GIT.example:8443/Org/Stacks.git", True, True),
-        (HTTPS, BELOW, True, False),
-        (HTTPS, SSH, True, True),
-        (BELOW, OTHER, False, False),
-        ("https://github.com/org/stacks", "https://github.com/mirror/org/stacks", False, False),
-        (HTTPS, "file:///org/stacks", False, False),
-        (HTTPS, "https://[", False, False),
-        (HTTPS, "stacks/prod.yaml", False, False),
+        (HTTPS, "http://GIT.example:8443/Org/Stacks.git", True),
+        (HTTPS, BELOW, False),
+        (HTTPS, SSH, True),
+        (SSH, "ssh://git.example/org/stacks", True),
+        (BELOW, OTHER, False),
+        ("https://github.com/org/stacks", "https://github.com/mirror/org/stacks", False),
+        ("ssh://git@github.com/org/stacks", "ssh://git@github.com/mirror/org/stacks", False),
+        ("https://dev.azure.com/org/p/_git/stacks", "ssh://git@ssh.dev.azure.com/v3/org/p/stacks", True),
+        ("https://git.example/scm/~ann/stacks", "https://git.example/scm/~bob/stacks", False),
+        ("ssh://git@git.example/~ann/stacks", "ssh://git@git.example/~bob/stacks", False),
+        ("ssh://git@git.example/~git/org/stacks", "ssh://git@git.example/~/org/stacks", True),
+        (HTTPS, "file:///org/stacks", False),
+        (HTTPS, "https://[", False),
+        (HTTPS, "stacks/prod.yaml", False),
+        ("file:///a%00b", "file:///a%00b", False),
     ],
 )
-def test_two_addresses_are_of_one_repository_whichever_comes_first(
-    one: str, other: str, *, by_any_prefix: bool, by_one_path: bool
-) -> None:
-    for pair in ((one, other), (other, one)):
-        assert (is_repository(*pair), is_repository(*pair, below_prefixes=False)) == (by_any_prefix, by_one_path)
+def test_whole_addresses_are_compared_in_both_directions(one: str, other: str, *, expected: bool) -> None:
+    assert [is_repository(one, other), is_repository(other, one)] == [expected, expected]
 
 
 def test_two_addresses_of_one_folder_of_this_machine_are_of_one_repository(tmp_path: Path) -> None:
