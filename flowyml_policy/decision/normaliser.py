@@ -28,6 +28,8 @@ from flowyml_policy.records.record import Json, Key, KeyPath, Operation
 from flowyml_policy.settings.settings import Settings
 
 ENVIRONMENT_LABEL: Final = "environment"
+_READ_HERE: Final = frozenset({"builtin", "object", "local", "stdin"})
+"""Kinds of source whose environments the settings can tell where all their stacks are names or files."""
 
 
 class Normaliser:
@@ -78,7 +80,7 @@ class Normaliser:
         """
         file = Path(definition.source.uri) if definition.source.kind == "local" else None
         names = set(self._settings.environments_of(definition.metadata.name, file=file))
-        if self._settings.has_distant_stacks or definition.source.kind == "registry":
+        if self._settings.has_distant_stacks or definition.source.kind not in _READ_HERE:
             from flowyml_policy.resolution.environments import environments_of
 
             names.update(environments_of(self._settings, definition))

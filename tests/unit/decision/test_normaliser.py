@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flowyml_policy import PolicyEngine
+from flowyml_policy import PolicyEngine, StackDefinition
+from flowyml_policy.decision.normaliser import Normaliser
 from flowyml_policy.errors.settings import SettingsInvalid
-from flowyml_policy.records.policy_input import ImageFacts
+from flowyml_policy.records.policy_input import Actor, ImageFacts
+from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.records.result import Result
+from flowyml_policy.settings.loading import load_settings
 
 if TYPE_CHECKING:
     from tests.unit.conftest import WriteStack
@@ -112,3 +115,25 @@ def test_check_environment_label_that_holds_a_secret_is_masked(write_stack: Writ
     file.write_text(file.read_text().replace("team: ml-platform", f"environment: {RANDOM}"))
 
     assert _judged(path).environments == ("masked:high_entropy",)
+
+
+@pytest.mark.parametrize(
+    ("provenance", "expected"),
+    [
+        (Provenance(kind="git", uri="file://@", path="stacks/prod.yaml"), ("production",)),
+        (Provenance(kind="git", uri="file://@", path="stacks/other.yaml"), ()),
+        (Provenance(kind="local", uri="@/stacks/prod.yaml"), ("production",)),
+    ],
+)
+def test_file_of_a_key_belongs_when_read_from_its_repository(
+    tmp_path: Path, provenance: Provenance, expected: tuple[str, ...]
+) -> None:
+    (tmp_path / "flowyml.yaml").write_text(
+        "environments: {production: {stack: prod}}\nstacks: {prod: {source: local, path: stacks/prod.yaml}}\n"
+    )
+    settings = load_settings(project=tmp_path, environ={"HOME": str(tmp_path)})
+    named = {"apiVersion": "flowyml/v1", "kind": "StackDefinition", "metadata": {"name": "gpu"}, "spec": {}}
+    found = provenance.model_copy(update={"uri": provenance.uri.replace("@", str(tmp_path))})
+    definition = StackDefinition.from_dict(named).located(found)
+    normaliser = Normaliser(settings, Actor(name="ada"))
+    assert normaliser.environments(definition, None) == expected
