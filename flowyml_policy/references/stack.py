@@ -29,6 +29,7 @@ from typing import Final
 from flowyml_policy.errors.references import ReferenceMalformed
 from flowyml_policy.mask.text import mask_text
 from flowyml_policy.references import stack_parts as parts
+from flowyml_policy.references.credentials import may_have_credentials
 from flowyml_policy.references.git import meant_by_short_form
 from flowyml_policy.references.stack_values import (
     DEFAULT_HOSTS,
@@ -177,7 +178,7 @@ def _path_and_stack(fragment: str) -> tuple[str | None, str | None]:
 
 def without_secrets(text: str) -> str:
     """What names a stack, as it may be told: masked, and of what is malformed nothing where credentials may stand."""
-    if "@" in text and _may_hold_credentials(text):
+    if "@" in text and may_have_credentials(text):
         try:
             parse_stack_reference(text)
         except ReferenceMalformed:
@@ -185,15 +186,9 @@ def without_secrets(text: str) -> str:
     return mask_text(text)[0]
 
 
-def _may_hold_credentials(text: str) -> bool:
-    scheme, sign, rest = text.partition("://")
-    first = (rest if sign else text).partition("/")[0]
-    return ("@" in text and ":" in first) or ("@" in first and "http" in scheme.lower())
-
-
 def _shown(text: str) -> str:
     """The text as a message repeats it: not at all where credentials may stand in it."""
-    if not text.strip() or _may_hold_credentials(text):
+    if not text.strip() or may_have_credentials(text):
         return ""
     masked = repr(mask_text(text)[0])
     return f" {masked if len(masked) <= _SHOWN else masked[: _SHOWN - 4] + '...' + masked[-1]}"

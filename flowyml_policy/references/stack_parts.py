@@ -4,20 +4,20 @@ Rules:
 - A part is checked in its decoded form, so that no percent-escape hides what the grammar refuses.
 - Each check answers the part in its one canonical spelling; whatever has two spellings would be cached twice.
 - What may carry credentials is never repeated in a message.
-- The grammars that settings have too (git refs, paths in a repository) are theirs: one reading for both.
+- Hosts, git refs and paths have one grammar, in `references.url` and `references.git`; the words for it are here.
 """
 
 from __future__ import annotations
 
 import re
-from ipaddress import IPv6Address, ip_address
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from flowyml_policy.errors.references import ReferenceMalformed
+from flowyml_policy.references import git
 from flowyml_policy.references import url as values
 
 LONGEST: Final = 2000
-DEFAULT_PORTS: Final = {"https": 443, "http": 80, "ssh": 22}
 
 _NAME: Final = re.compile(r"[^\s/@#:]{1,128}")
 _RANGE: Final = re.compile(
@@ -26,12 +26,6 @@ _RANGE: Final = re.compile(
 _VERSION: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,127}", re.ASCII)
 _PROJECT: Final = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*", re.ASCII)
 _URL: Final = re.compile(r"([A-Za-z]+)://([^/?#]*)([^?#]*)(\?[^#]*)?")
-_USER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
-_HOST_NAME: Final = re.compile(
-    r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-    r"(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*",
-    re.ASCII,
-)
 _AUTHORITY: Final = re.compile(r"(?:(?P<user>.*)@)?(?P<host>\[[^\]]*\]|[^:\[\]]*)(?P<port>:[^:]*)?")
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9._~+,=%-]+", re.ASCII)
 _HTTP_SEGMENT: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:%-]+", re.ASCII)
@@ -41,8 +35,6 @@ _UNRESERVED: Final = re.compile(rb"[A-Za-z0-9._~-]")
 _HIDDEN: Final = frozenset(b'/\\"')
 _LOWEST_PRINTABLE: Final = 0x20
 _DELETE: Final = 0x7F
-_HIGHEST_PORT: Final = 65535
-_HIGHEST_ASCII: Final = 0x7F
 
 
 class Address(NamedTuple):
@@ -89,43 +81,26 @@ def wanted(value: str) -> str:
 
 def git_ref(value: str) -> str:
     """A tag, branch or commit that no git command takes for an option or an expression."""
-    try:
-        values.git_ref(value)
-    except values.BadValue as error:
-        raise ReferenceMalformed(f"the ref {error.what}", advice=error.fix) from error
-    parts = value.split("/")
-    if value == "@" or any(not part or part.startswith(".") or part.endswith(".lock") for part in parts):
-        raise ReferenceMalformed(
-            f"the ref is no git ref: {values.shown(value)}", advice="write a tag, a branch or a commit, as v2.1.0"
-        )
-    return value
+    return _checked("ref", git.git_ref, value)
 
 
 def repository_path(value: str) -> str:
     """A file's or folder's place in a repository, without `./` at its beginning and `/` at its end."""
-    while value.startswith("./"):
-        value = value[2:]
-    value = value.rstrip("/")
-    try:
-        values.repository_path(value)
-    except values.BadValue as error:
-        raise ReferenceMalformed(f"the path {error.what}", advice=error.fix) from error
-    if value.startswith("-") or any(part in {"", ".", ".git"} for part in value.split("/")):
-        raise ReferenceMalformed(
-            f"the path {values.shown(value)} is no place in a repository",
-            advice="write it from the repository's root, as stacks/prod.yaml",
-        )
-    return value
+    return _checked("path", values.repository_path, value)
 
 
 def file_path(value: str) -> str:
     """A path on this machine: absolute, or relative to the folder of flowyml.yaml; `..` may stand in it."""
-    try:
-        values.file_path(value)
-    except values.BadValue as error:
-        raise ReferenceMalformed(f"the path {error.what}", advice=error.fix) from error
+    _checked("path", values.file_path, value)
     parts = [part for part in value.split("/") if part not in {"", "."}]
     return ("/" if value.startswith("/") else "") + "/".join(parts) or "."
+
+
+def _checked(what: str, check: Callable[[str], str], value: str) -> str:
+    try:
+        return check(value)
+    except values.BadValue as error:
+        raise ReferenceMalformed(f"the {what} {error.what}", advice=error.fix) from error
 
 
 def project(value: str, kind: str) -> str:
@@ -146,11 +121,11 @@ def git_url(value: str) -> Address:
     address = _address(value, _SEGMENT)
     if address.query:
         raise ReferenceMalformed("a repository's address has no '?'", advice="take it out, with what follows")
-    if address.scheme not in {"https", "http", "ssh", "file"}:
+    if address.scheme not in git.TRANSPORTS:
         raise ReferenceMalformed(
             f"git+{address.scheme} is no transport that is used here", advice="write git+https, git+ssh or git+file"
         )
-    if address.scheme == "http" and not is_loopback(address.host):
+    if address.scheme == "http" and not values.may_be_plain(address.host):
         raise ReferenceMalformed(
             "git over plain http can be read and changed on its way",
             advice="write git+https; git+http is for this machine alone",
@@ -169,16 +144,6 @@ def http_url(value: str) -> Address:
         )
     decoded(address.query)
     return address
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host, with or without a port, is this machine itself."""
-    match = _AUTHORITY.fullmatch(host)
-    bare = match["host"].strip("[]") if match else host
-    try:
-        return bare == "localhost" or ip_address(bare).is_loopback
-    except ValueError:
-        return False
 
 
 def looks_like_host(segment: str) -> bool:
@@ -257,38 +222,34 @@ def _authority(scheme: str, text: str) -> str:
             )
         return ""
     if user is None:
-        return host_name(match["host"]) + port
+        return _host(match["host"]) + port
     if scheme != "ssh" or ":" in user:
         raise ReferenceMalformed(
             "credentials stand in the address",
             advice="take them out; git asks its credential helper, `stacks:` names a variable in token_env",
         )
-    if _USER.fullmatch(user) is None:
+    if git.USER.fullmatch(user) is None:
         raise ReferenceMalformed("the user in the address is none", advice="write it as ssh://git@host/path")
-    return f"{user}@{host_name(match['host'])}{port}"
+    return f"{user}@{_host(match['host'])}{port}"
 
 
-def host_name(text: str) -> str:
-    """A host without its port, in lower case; an IPv6 address stands in brackets, in its shortest form."""
+def _host(text: str) -> str:
+    """A host without its port, in its one spelling."""
+    name = values.host_name(text)
+    if name is not None:
+        return name
     if text.startswith("["):
-        try:
-            if "%" not in text:
-                return f"[{IPv6Address(text[1:-1]).compressed}]"
-        except ValueError:
-            pass
         raise ReferenceMalformed("the host in brackets is no IPv6 address", advice="write it as [2001:db8::1]")
-    if any(ord(one) > _HIGHEST_ASCII for one in text):
+    if not text.isascii():
         raise ReferenceMalformed("the host is not ASCII", advice="write it in its xn-- form")
-    if _HOST_NAME.fullmatch(text) is None:
-        what = f"{values.shown(text)} is no host" if text else "the address names no host"
-        raise ReferenceMalformed(what, advice="write the server's name, as git.company.com")
-    return text.lower()
+    what = f"{values.shown(text)} is no host" if text else "the address names no host"
+    raise ReferenceMalformed(what, advice="write the server's name, as git.company.com")
 
 
 def _port(scheme: str, text: str | None) -> str:
     if text is None:
         return ""
-    digits = text[1:]
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 6 and 0 < int(digits) <= _HIGHEST_PORT):  # noqa: PLR2004  65535 has five
+    place = values.place_of(f"localhost{text}")
+    if place is None or place[1] is None:
         raise ReferenceMalformed("the address has a port that is none", advice="write a number from 1 to 65535")
-    return "" if int(digits) == DEFAULT_PORTS.get(scheme) else f":{int(digits)}"
+    return "" if place[1] == values.DEFAULT_PORTS.get(scheme) else f":{place[1]}"

@@ -16,6 +16,7 @@ from flowyml_policy.mask.text import mask_text
 from flowyml_policy.records.provenance import SourceKind
 from flowyml_policy.references import stack_parts as parts
 from flowyml_policy.references.arguments import FILE_ENDINGS
+from flowyml_policy.references.url import DEFAULT_PORTS
 
 GitKind: TypeAlias = Literal["github", "gitlab", "git"]
 
@@ -127,7 +128,7 @@ class GitReference:
         address = parts.git_url(self.url)
         host, project = address.host, address.path[1:].removesuffix(".git")
         if not parts.looks_like_host(host):
-            host = f"{host}:{parts.DEFAULT_PORTS['https']}"
+            host = f"{host}:{DEFAULT_PORTS['https']}"
         if host == DEFAULT_HOSTS[self.kind] and not parts.looks_like_host(project.partition("/")[0]):
             return f"{self.kind}://{project}"
         return f"{self.kind}://{host}/{project}"

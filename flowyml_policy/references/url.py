@@ -1,6 +1,10 @@
-"""Values of one line, and the grammar of hosts and web addresses.
+"""Values of one line, and the one grammar of hosts, web addresses and paths.
 
-Rules of this module:
+    host          git.company.com   192.0.2.7   [2001:db8::1]       each may have a port: `host:8443`
+    web address   https://host/path?query                           no user, no password, no '#'
+    path          stacks/prod.yaml                                  from a repository's root, without `..`
+
+Rules:
 - A check raises `BadValue`, which says what is wrong and how to write it; nothing is coerced or repaired.
 - A value that may carry credentials is never repeated in a message.
 - Plain http is for this machine itself, and for the hosts that `policy.sources.plain_http` names.
@@ -9,37 +13,25 @@ Rules of this module:
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-from ipaddress import ip_address
+from collections.abc import Collection, Mapping
+from ipaddress import IPv6Address, ip_address
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from flowyml_policy.records.record import KeyPath
-from flowyml_policy.references.git import meant_by_short_form
 
 PLAIN_HTTP: Final[KeyPath] = ("policy", "sources", "plain_http")
-PORT: Final = 80
-
-
-def may_be_plain(address: SplitResult, named: Collection[str]) -> bool:
-    """Whether plain http may be used to `address`; `named` holds hosts, each for all of its ports, or `host:port`."""
-    host = address.hostname or ""
-    try:
-        place = bracketed(host)
-    except ValueError:
-        return False
-    return is_loopback(host) or not {place, f"{place}:{address.port or PORT}"}.isdisjoint(named)
-
+DEFAULT_PORTS: Final[Mapping[str, int]] = {"https": 443, "http": 80, "ssh": 22}
+HIGHEST_PORT: Final = 65535
 
 MAX_TEXT: Final = 1000
 MAX_SHOWN: Final = 60
-MAX_HOST: Final = 259
-_HOST: Final = re.compile(
-    r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
-    r"(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*)(?::[0-9]{1,5})?",
-    re.ASCII,
-)
-_END_OF_HOST: Final = re.compile(r"[/?#]")
+MAX_HOST: Final = 253
+_LABEL: Final = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
+HOST_PATTERN: Final = rf"(?:\[[0-9A-Fa-f:.]{{2,45}}\]|{_HOST.pattern})(?::[0-9]{{1,5}})?"
+"""What the grammar of a host with or without a port is as an expression alone."""
+_PLACE: Final = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::([0-9]{1,5}))?", re.ASCII)
 
 
 class BadValue(ValueError):
@@ -72,36 +64,76 @@ def text(value: str) -> str:
     return value
 
 
+def host_name(value: str) -> str | None:
+    """A host without its port in its one spelling, None for what is no host.
+
+    That is in small letters, an IPv6 address in brackets and in its shortest form: `[2001:db8::1]`.
+    """
+    if not value.startswith("["):
+        return value.lower() if len(value) <= MAX_HOST and _HOST.fullmatch(value) else None
+    try:
+        return bracketed(IPv6Address(value[1:-1]).compressed) if value.endswith("]") and "%" not in value else None
+    except ValueError:
+        return None
+
+
+def place_of(value: str) -> tuple[str, int | None] | None:
+    """A host in its one spelling, and its port where one is written; None for what is no host."""
+    match = _PLACE.fullmatch(value)
+    name = None if match is None else host_name(match[1])
+    port = None if match is None or match[2] is None else int(match[2])
+    if name is None or (port is not None and not 0 < port <= HIGHEST_PORT):
+        return None
+    return name, port
+
+
+def bracketed(name: str) -> str:
+    """A host without its port as addresses write it: an IPv6 address in brackets."""
+    return f"[{name}]" if ":" in name else name
+
+
 def host(value: str) -> str:
     """A host, with or without a port."""
-    if len(value) > MAX_HOST or _HOST.fullmatch(value) is None:
+    if place_of(value) is None:
         raise BadValue(f"is no host: {shown(value)}", "write a host alone, as registry.example.com or localhost:5000")
     return value
 
 
 def named_host(value: str) -> str:
-    """A host as addresses are compared with it: in small letters, with a port where it is named for that one alone."""
-    try:
-        parts = urlsplit(f"//{host(value)}")
-        name, port = bracketed(parts.hostname or ""), parts.port
-    except BadValue:
-        raise
-    except ValueError:
-        name, port = "", None
-    if not name or port == 0:
+    """A host as addresses are compared with it, with a port where it is named for that one alone."""
+    place = place_of(value)
+    if place is None:
         raise BadValue(f"is no host: {shown(value)}", "write a host alone, or with its port, as files.example.com:8080")
+    name, port = place
     return name if port is None else f"{name}:{port}"
 
 
-def bracketed(name: str) -> str:
-    """A host without its port as addresses write it: an IPv6 address in brackets, in its shortest form."""
-    return f"[{ip_address(name).compressed}]" if ":" in name else name
+def is_loopback(name: str) -> bool:
+    """Whether a host without its port, in brackets or not, is this machine itself."""
+    if name == "localhost":
+        return True
+    try:
+        return ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def may_be_plain(place: str, named: Collection[str] = ()) -> bool:
+    """Whether plain http may be used to a host, with or without its port.
+
+    `named` holds hosts in their one spelling, each for all of its ports, or `host:port`.
+    """
+    read = place_of(place)
+    if read is None:
+        return False
+    name, port = read
+    return is_loopback(name) or not {name, f"{name}:{port or DEFAULT_PORTS['http']}"}.isdisjoint(named)
 
 
 def url(value: str) -> str:
     """An address: https, or plain http to this machine itself."""
     parts = urlsplit(web_address(value))
-    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+    if parts.scheme == "http" and not may_be_plain(parts.netloc):
         raise BadValue(
             f"is a plain http address of {parts.hostname}", "write https; plain http is for this machine alone"
         )
@@ -119,21 +151,13 @@ def web_address(value: str) -> str:
         raise BadValue("is no address", "write it as https://host/path") from error
     if parts.scheme not in {"https", "http"} or not name or " " in value:
         raise BadValue("is no https address", "write it as https://host/path")
-    if parts.username is not None or parts.password is not None:
+    if "@" in parts.netloc:
         raise BadValue("carries credentials in its address", "take them out and name a variable in `token_env`")
+    if place_of(parts.netloc) is None:
+        raise BadValue("names no host", "write it as https://host/path")
     if parts.fragment:
         raise BadValue("has a '#' part", "take it out")
     return value
-
-
-def is_loopback(name: str) -> bool:
-    """Whether a host, without its port, is this machine itself."""
-    if name == "localhost":
-        return True
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def file_path(value: str) -> str:
@@ -145,30 +169,16 @@ def file_path(value: str) -> str:
 
 
 def repository_path(value: str) -> str:
-    """A path inside a repository."""
-    text(value)
-    if value.startswith("/") or ".." in value.split("/") or "\\" in value:
+    """A file's or folder's place in a repository, without `./` at its beginning and `/` at its end."""
+    path = text(value)
+    while path.startswith("./"):
+        path = path[2:]
+    parts = path.rstrip("/").split("/")
+    if path.startswith("/") or ".." in parts or "\\" in path:
         raise BadValue(f"leads out of the repository: {shown(value)}", "write a path from the repository's root")
-    return value
-
-
-def git_ref(value: str) -> str:
-    """A tag, branch or commit."""
-    text(value)
-    if value.startswith(("-", "/")) or value.endswith(("/", ".", ".lock")) or ".." in value or "@{" in value:
-        raise BadValue(f"is no git ref: {shown(value)}", "write a tag, a branch or a commit, as v2.1.0")
-    if any(character in " ~^:?*[\\" for character in value):
-        raise BadValue(f"is no git ref: {shown(value)}", "write a tag, a branch or a commit, as v2.1.0")
-    return value
-
-
-def _may_hold_credentials(value: str) -> bool:
-    """Whether a user with a password stands before the host, or what may be one; a user alone is ssh's own."""
-    scheme, sign, rest = value.partition("://")
-    first = _END_OF_HOST.split(rest if sign else value, maxsplit=1)[0]
-    user, at, _ = first.rpartition("@")
-    if at:
-        has_password = ":" in user or (bool(sign) and "http" in scheme.lower())
-        return has_password and meant_by_short_form(value) is None
-    port = first.rpartition(":")[2] if sign and ":" in first and not first.endswith("]") else "0"
-    return "@" in rest and not port.isdecimal()
+    if path.startswith("-") or not {"", ".", ".git"}.isdisjoint(parts):
+        raise BadValue(
+            f"is no place in a repository: {shown(value)}",
+            "write it from the repository's root, as stacks/prod.yaml",
+        )
+    return "/".join(parts)

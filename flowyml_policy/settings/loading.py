@@ -177,7 +177,7 @@ def refused_addresses(
         if source.source != "http":
             continue
         address = urlsplit(source.url)
-        if address.scheme == "http" and not may_be_plain(address, named):
+        if address.scheme == "http" and not may_be_plain(address.netloc, named):
             path: KeyPath = ("stacks", key, "url")
             where = "" if owner is None else f", which the platform sets ({owner})"
             yield SettingsProblem(

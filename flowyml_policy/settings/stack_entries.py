@@ -1,13 +1,14 @@
 """Where a stack that the project names is kept: the values of `stacks:`, told apart by `source`."""
 
-import re
 from typing import Annotated, Final, Literal, TypeAlias
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
+from flowyml_policy.errors.references import ReferenceMalformed
 from flowyml_policy.references.git import meant_by_short_form
+from flowyml_policy.references.stack_parts import git_url, project
+from flowyml_policy.references.stack_values import HttpReference
 from flowyml_policy.references.url import BadValue, shown, text, url
 from flowyml_policy.settings.types import (
     FilePath,
@@ -22,43 +23,50 @@ from flowyml_policy.settings.types import (
     WhenSet,
 )
 
-_SEGMENTS: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)+", re.ASCII)
-_GITHUB_SEGMENTS: Final = 2
+_HOW: Final = "write its owner and name, as my-org/ml-stacks"
 
 
 def _project_path(value: str) -> str:
-    if _SEGMENTS.fullmatch(value) is None:
+    try:
+        project(value, "gitlab")
+    except ReferenceMalformed as error:
         meant = meant_by_short_form(value)
         other = f", or the address {meant} under `source: git`" if meant else ""
         what = "git's short form of an ssh address" if meant else f"no repository: {shown(value)}"
-        raise BadValue(f"is {what}", f"write its owner and name, as my-org/ml-stacks{other}")
+        raise BadValue(f"is {what}", _HOW + other) from error
     return value
 
 
 def _github_repository(value: str) -> str:
-    if _project_path(value).count("/") + 1 != _GITHUB_SEGMENTS:
-        raise BadValue(f"is no GitHub repository: {shown(value)}", "write its owner and name, as my-org/ml-stacks")
+    if _project_path(value).count("/") > 1:
+        raise BadValue(f"is no GitHub repository: {shown(value)}", _HOW)
     return value
 
 
 def _git_repository(value: str) -> str:
-    """An address that git itself takes, without credentials, or a path on `host`."""
+    """An address of a repository, as references have it, or a path on `host`."""
     meant = meant_by_short_form(text(value))
     if meant:
         raise BadValue("is git's short form of an ssh address", f"write {meant}")
     if "://" not in value:
         return _project_path(value)
-    scheme, _, rest = value.partition("://")
-    if scheme in {"https", "http"}:
-        return url(value)
+    if value.startswith(("https://", "http://")):
+        url(value)
     try:
-        parts = urlsplit(value)
-        has_place = bool(parts.path.strip("/")) and (scheme == "file" or bool(parts.hostname))
-        has_password = parts.password is not None or parts.port == 0
-    except ValueError:
-        has_place, has_password = False, False
-    if scheme not in {"ssh", "file"} or not rest or not has_place or has_password:
-        raise BadValue("is no address of a git repository", "write https://host/path.git or ssh://git@host/path.git")
+        git_url(value)
+    except ReferenceMalformed as error:
+        raise BadValue(
+            "is no address of a git repository", "write https://host/path.git or ssh://git@host/path.git"
+        ) from error
+    return value
+
+
+def _file_address(value: str) -> str:
+    """The address of one file, as references have it."""
+    try:
+        HttpReference(value)
+    except ReferenceMalformed as error:
+        raise BadValue(f"is refused: {error.message}", error.advice) from error
     return value
 
 
@@ -119,7 +127,7 @@ class HttpEntry(Section):
     """One file at an https address."""
 
     source: Literal["http"]
-    url: WebAddress = Field(
+    url: Annotated[WebAddress, AfterValidator(_file_address)] = Field(
         description="Where the file is; https, or http on this machine and on hosts of `policy.sources.plain_http`."
     )
     sha256: Annotated[Pin | None, WhenSet] = Field(default=None, description="SHA-256 that the file must have.")

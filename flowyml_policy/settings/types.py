@@ -24,13 +24,13 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from flowyml_policy.errors.references import ReferenceInvalid
+from flowyml_policy.references.credentials import has_credentials
+from flowyml_policy.references.git import git_ref
 from flowyml_policy.references.image import parse_allowlist_entry
 from flowyml_policy.references.url import (
-    _HOST,
+    HOST_PATTERN,
     BadValue,
-    _may_hold_credentials,
     file_path,
-    git_ref,
     host,
     named_host,
     repository_path,
@@ -125,7 +125,7 @@ def stack_key(value: str) -> str:
 
 def stack_name(value: str) -> str:
     """What names a stack: a name, a path or an address, which is printed and pinned and so holds no credentials."""
-    if _may_hold_credentials(text(value)):
+    if has_credentials(text(value)):
         raise BadValue(
             "carries credentials in its address",
             "take them out; git asks its credential helper, `stacks:` names a variable in `token_env`",
@@ -180,8 +180,8 @@ LabelRequirement: TypeAlias = Annotated[
 AllowedRegistry: TypeAlias = Annotated[
     str, AfterValidator(registry_entry), _written(r"^(\*\.)?[^\s*/@]+(/[^\s*@A-Z]*)?(/\*{0,2})?$", never="://")
 ]
-Host: TypeAlias = Annotated[str, AfterValidator(host), _written(f"^{_HOST.pattern}$")]
-NamedHost: TypeAlias = Annotated[str, AfterValidator(named_host), _written(f"^{_HOST.pattern}$")]
+Host: TypeAlias = Annotated[str, AfterValidator(host), _written(f"^{HOST_PATTERN}$")]
+NamedHost: TypeAlias = Annotated[str, AfterValidator(named_host), _written(f"^{HOST_PATTERN}$")]
 Url: TypeAlias = Annotated[str, AfterValidator(url), _written(r"^https?://[^\s@#]+$")]
 WebAddress: TypeAlias = Annotated[str, AfterValidator(web_address), _written(r"^https?://[^\s@#]+$")]
 VariableName: TypeAlias = Annotated[str, AfterValidator(variable_name), _written(f"^{_VARIABLE.pattern}$")]

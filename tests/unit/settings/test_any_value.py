@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from flowyml_policy.decision.unsupported import unsupported
 from flowyml_policy.errors.settings import SettingsInvalid
-from flowyml_policy.references.url import BadValue, file_path, git_ref, text, url
+from flowyml_policy.references.git import git_ref
+from flowyml_policy.references.url import BadValue, file_path, text, url
 from flowyml_policy.settings.json_schema import settings_json_schema
 from flowyml_policy.settings.loading import load_settings
 from flowyml_policy.settings.settings import Settings

@@ -408,13 +408,32 @@ def test_half_a_login_is_refused(refused: Refused, login: str) -> None:
             "`stacks.a.ref` is no git ref: 'a b': @:46; write a tag, a branch or a commit, as v2.1.0",
         ),
         (
-            "{source: http, url: https://x.io, sha256: abc}",
-            "`stacks.a.sha256` is no SHA-256 digest: 'abc': @:55; write its 64 lower-case hex digits",
+            "{source: http, url: https://x.io/a, sha256: abc}",
+            "`stacks.a.sha256` is no SHA-256 digest: 'abc': @:57; write its 64 lower-case hex digits",
         ),
     ],
 )
 def test_bad_source_is_refused(refused: Refused, source: str, words: str) -> None:
     assert refused(f"stacks: {{a: {source}}}") == words.replace("@:", "flowyml.yaml:1:")
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("github, repo: a/b, ref: '@'", "`stacks.a.ref` is no git ref: '@'"),
+        ("github, repo: a/b, ref: a/.b", "`stacks.a.ref` is no git ref: 'a/.b'"),
+        ("github, repo: a/b, path: .git/config", "`stacks.a.path` is no place in a repository: '.git/config'"),
+        ("github, repo: a/b, path: a//b", "`stacks.a.path` is no place in a repository: 'a//b'"),
+        ("github, repo: a/b, host: 'x.io:0'", "`stacks.a.host` is no host: 'x.io:0'"),
+        ("github, repo: a/b, host: '[:::]'", "`stacks.a.host` is no host: '[:::]'"),
+        ("git, repo: 'https://x_y.io/a'", "`stacks.a.repo` names no host"),
+        ("git, repo: 'https://x.io/a/../b'", "`stacks.a.repo` is no address of a git repository"),
+        ("http, url: 'https://x.io'", "`stacks.a.url` is refused: the address names a server and nothing on it"),
+        ("http, url: 'https://x.io/a%2Fb'", "`stacks.a.url` is refused: the escape %2F hides a character"),
+    ],
+)
+def test_source_is_refused_where_a_reference_is(refused: Refused, source: str, words: str) -> None:
+    assert refused(f"stacks: {{a: {{source: {source}}}}}").startswith(words)
 
 
 @pytest.mark.parametrize(
