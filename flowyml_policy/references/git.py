@@ -1,21 +1,16 @@
-"""The one grammar of git's addresses and refs: checked before git sees them.
+"""The one grammar of git's refs, and of its short form of an ssh address.
 
-    https://host/path.git   ssh://git@host:2222/path.git   file:///folder/repo
-    v2.1.0   feature/x   refs/heads/main   a full commit id
+    v2.1.0   feature/x   refs/heads/main   a full commit id    a ref: what `git check-ref-format` takes
+    git@host:org/repo.git                                      short for ssh://git@host/org/repo.git
 
-An address is https, ssh or file, or http to a host that is named for it. A ref is what `git check-ref-format` takes,
-and neither may begin as an option does.
+Neither may begin as an option does. What an address of a repository may be is in `stack_parts.git_url`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from typing import Final
-from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from flowyml_policy.errors.sources import SourceRefMissing, SourceRefused
-from flowyml_policy.mask.quoted import shown
 from flowyml_policy.mask.text import mask_text
 from flowyml_policy.references import url as values
 
@@ -24,8 +19,6 @@ TRANSPORTS: Final = {"https": "https:ssh", "http": "http", "ssh": "ssh:https", "
 USER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}", re.ASCII)
-_ADVICE: Final = "write https://host/path.git, ssh://git@host/path.git or file:///path"
-_TEXT: Final = re.compile(r"[\x21-\x7e]{1,1000}", re.ASCII)
 _NOT_IN_REFS: Final = frozenset(" ~^:?*[\\")
 
 
@@ -48,53 +41,6 @@ def git_ref(value: str) -> str:
     ):
         raise values.BadValue(f"is no git ref: {values.shown(value)}", "write a tag, a branch or a commit, as v2.1.0")
     return value
-
-
-def checked_ref(ref: str | None) -> str | None:
-    """`ref` if it is one; None, the default branch, is one too. Raises SourceRefMissing."""
-    try:
-        return None if ref is None else git_ref(ref)
-    except values.BadValue as error:
-        raise SourceRefMissing(f"this is no git ref: {shown(ref or '')}", advice=error.fix) from error
-
-
-def checked_address(url: str, plain_http: Collection[str] = ()) -> str:
-    """`url` without its credentials, once it is found safe. Raises SourceRefused.
-
-    Plain http is for this machine itself and for the hosts that `plain_http` names.
-    """
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise SourceRefused("the address of a git repository cannot be read", advice=_ADVICE) from error
-    if "://" not in url or _TEXT.fullmatch(url) is None:
-        raise SourceRefused("this is no address of a git repository", advice=_ADVICE)
-    if parts.scheme not in TRANSPORTS or parts.query or parts.fragment:
-        raise SourceRefused(f"git is not asked for this kind of address: {shown(parts.scheme)}", advice=_ADVICE)
-    if parts.scheme == "file":
-        if parts.netloc or not parts.path.strip("/"):
-            raise SourceRefused("the address names no folder of this machine", advice="write file:///path")
-        return url
-    return urlunsplit((parts.scheme, _place(parts, plain_http), parts.path, "", ""))
-
-
-def _place(parts: SplitResult, plain_http: Collection[str]) -> str:
-    """Host and port of an address on a network, and the user of an ssh one."""
-    named = values.place_of(parts.netloc.rpartition("@")[2])
-    if named is None or not parts.path.strip("/") or parts.path.startswith("/-"):
-        raise SourceRefused("the address names no repository on a host", advice=_ADVICE)
-    host, port = named
-    place = host if port is None else f"{host}:{port}"
-    if parts.password is not None:
-        raise SourceRefused(
-            f"the address carries a password: {parts.scheme}://{place}{parts.path}",
-            advice="take it out, and give it to git's credential helper",
-        )
-    if parts.username is not None and USER.fullmatch(parts.username) is None:
-        raise SourceRefused("the user that the address names is no user", advice=_ADVICE)
-    if parts.scheme == "http" and not values.may_be_plain(place, plain_http):
-        raise SourceRefused(f"plain http is not used to {host}", advice="write https")
-    return f"{parts.username}@{place}" if parts.scheme == "ssh" and parts.username else place
 
 
 _SHORT: Final = re.compile(

@@ -10,7 +10,7 @@ Rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final, NamedTuple
 
 from flowyml_policy.errors.references import ReferenceMalformed
@@ -116,8 +116,8 @@ def project(value: str, kind: str) -> str:
     return value
 
 
-def git_url(value: str) -> Address:
-    """The address of a repository: https, ssh or file, or http on this machine itself."""
+def git_url(value: str, plain_http: Collection[str] = ()) -> Address:
+    """The address of a repository: https, ssh or file, or http to this machine itself or a host of `plain_http`."""
     address = _address(value, _SEGMENT)
     if address.query:
         raise ReferenceMalformed("a repository's address has no '?'", advice="take it out, with what follows")
@@ -125,11 +125,13 @@ def git_url(value: str) -> Address:
         raise ReferenceMalformed(
             f"git+{address.scheme} is no transport that is used here", advice="write git+https, git+ssh or git+file"
         )
-    if address.scheme == "http" and not values.may_be_plain(address.host):
+    if address.scheme == "http" and not values.may_be_plain(address.host, plain_http):
         raise ReferenceMalformed(
             "git over plain http can be read and changed on its way",
             advice="write git+https; git+http is for this machine alone",
         )
+    if address.scheme != "file" and address.path.startswith("/-"):
+        raise ReferenceMalformed("the path begins as an option does", advice="write https://host/path.git")
     return address._replace(path=address.path.rstrip("/"))
 
 

@@ -179,7 +179,7 @@ class Fetcher:
 
     def _pinned_commit(self, reference: GitReference, pin: StackPin) -> str:
         """The commit of a pin, which must be one of what the settings say now: this repository, at this ref."""
-        from flowyml_policy.references.git import checked_address
+        from flowyml_policy.sources.git.address import checked_address
 
         uri = checked_address(reference.url, self._rules.plain_http)
         if pin.commit is None or (pin.uri, pin.ref) != (mask_text(uri)[0], reference.ref):

@@ -16,7 +16,8 @@ from flowyml_policy.documents.canonical import digest
 from flowyml_policy.errors.sources import SourceChanged, SourceMissing, SourceRefused, SourceUnreachable
 from flowyml_policy.records.instant import utc_now
 from flowyml_policy.records.provenance import Provenance
-from flowyml_policy.references.git import checked_address, checked_ref, is_commit
+from flowyml_policy.references.git import is_commit
+from flowyml_policy.sources.git.address import checked_address, checked_ref
 from flowyml_policy.sources.git.repository import FILE_MODES, FOLDER_MODE, LINK_MODE, GitRepository, GitTree, TreeEntry
 from flowyml_policy.sources.source import DefinitionSource, FetchDeadline, FetchRules, Revision
 from flowyml_policy.storage.cache import ContentCache

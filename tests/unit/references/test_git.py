@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowyml_policy.errors.sources import SourceRefMissing, SourceRefused
-from flowyml_policy.references.git import checked_address, checked_ref, is_commit
+from flowyml_policy.references.git import is_commit
+from flowyml_policy.sources.git.address import checked_address, checked_ref
 
 
 @pytest.mark.parametrize(
