@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from flowyml_policy.errors.references import ReferenceMalformed
 from flowyml_policy.references.arguments import is_reference
@@ -423,6 +424,8 @@ def test_is_reference_tells_references_from_paths(
     assert is_reference(text) is expected
 
 
+ENTRIES: TypeAdapter[StackEntry] = TypeAdapter(StackEntry)
+SCHEMES = ["https://", "https://h", "http://", "http://localhost/", "ssh://", "ssh://git@h/", "file://", "file:///"]
 OF_SETTINGS: list[tuple[StackEntry, str]] = [
     (LocalEntry(source="local", path="./stacks/dev.yaml"), "file://./stacks/dev.yaml"),
     (LocalEntry(source="local", path="/srv/stacks"), "file:///srv/stacks"),
@@ -454,6 +457,29 @@ def test_reference_of_an_entry_of_settings_is_the_reference_to_the_same(source: 
 
     assert str(reference) == expected
     assert parse_stack_reference(expected) == reference
+
+
+odd = st.text("ab/.-@:%2eF~[]\\_é ", max_size=12)
+
+
+@given(
+    st.one_of(
+        st.builds(
+            dict, source=st.just("github"), repo=st.just("o/r"), ref=odd | refs, path=odd | paths, host=odd | hosts
+        ),
+        st.builds(dict, source=st.just("gitlab"), repo=odd | st.just("a/b/c.git")),
+        st.builds(dict, source=st.just("git"), repo=odd, host=hosts),
+        st.builds(lambda scheme, rest: {"source": "git", "repo": scheme + rest}, st.sampled_from(SCHEMES), odd),
+        st.builds(lambda scheme, rest: {"source": "http", "url": scheme + rest}, st.sampled_from(SCHEMES), odd),
+    )
+)
+def test_reference_of_any_entry_that_settings_take_is_one(values: dict[str, str]) -> None:
+    try:
+        entry = ENTRIES.validate_python(values)
+    except ValidationError:
+        return
+    reference = reference_of(entry, key="dev")
+    assert parse_stack_reference(str(reference)) == reference
 
 
 def test_reference_of_without_key_names_no_stack() -> None:
