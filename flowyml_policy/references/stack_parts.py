@@ -2,7 +2,7 @@
 
 Rules:
 - A part is checked in its decoded form, so that no percent-escape hides what the grammar refuses.
-- Each check answers the part in its one canonical spelling; whatever has two spellings would be cached twice.
+- Each check answers the part in its one canonical spelling; what has two spellings would be cached twice.
 - What may carry credentials is never repeated in a message.
 - Hosts, git refs and paths have one grammar, in `references.url` and `references.git`; the words for it are here.
 """

@@ -141,7 +141,7 @@ def url(value: str) -> str:
 
 
 def web_address(value: str) -> str:
-    """An address: https, or plain http to whatever host."""
+    """An address: https, or plain http to any host."""
     try:
         parts = urlsplit(text(value))
         name, _ = parts.hostname, parts.port

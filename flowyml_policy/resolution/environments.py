@@ -101,9 +101,12 @@ def _is_meant(settings: Settings, reference: StackReference, definition: StackDe
     if reference.stack not in {None, name}:
         return False
     if not isinstance(provenance, RegisteredProvenance):
-        read = _places_of(definition.source, None if provenance is None else provenance.path)
-        return _is_there(settings, reference, read)
-    read = _places_of(provenance.applied_from, None)
+        path = None if provenance is None else provenance.path
+        return _is_there(settings, reference, _places_of(definition.source, path))
+    try:
+        read = _places_of(provenance.applied_from, None)
+    except ValueError:  # what a registry says may be no address
+        read = []
     if _is_there(settings, reference, read):
         return True
     is_anywhere = all(place.kind == "file" for place in read)
@@ -125,15 +128,12 @@ def _places(settings: Settings, reference: _Address) -> Iterator[_Place]:
 
 
 def _places_of(source: Source, path: str | None) -> list[_Place]:
-    """Where `source` was read; of what a registry says, text that can be no address is no place."""
-    try:
-        if source.kind == "local":
-            return [_file(source.uri)]
-        if source.kind == "http":
-            return list(_at(source.uri))
-        return [_in_repository(source.uri, path)] if source.kind in GIT_KINDS else []
-    except ValueError:
-        return []
+    """Where `source` was read. Raises ValueError for text that can be no address."""
+    if source.kind == "local":
+        return [_file(source.uri)]
+    if source.kind == "http":
+        return list(_at(source.uri))
+    return [_in_repository(source.uri, path)] if source.kind in GIT_KINDS else []
 
 
 def _file(path: str | Path, *, is_open: bool = False) -> _Place:
