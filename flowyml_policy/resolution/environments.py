@@ -1,11 +1,11 @@
-"""Which environments run on a definition, by whatever name or address their settings call it.
+"""Which environments run on a definition, however their settings name it.
 
 A definition belongs to an environment where one of these holds; in doubt it does, and is judged more strictly:
 - The environment's `stack`, or the entry of `stacks:` that it names, says its metadata.name: `gpu`, `gpu@^2.1`,
   `registry://gpu`.
 - flowyml.lock pins what the environment runs on to its name or digest (`ProjectPins.references_to`).
-- Both were read at one place, at whatever revision: one repository, at or below the path that is asked for; one http
-  address, whatever its port and query; one file of this machine, its links followed, or one in that folder.
+- Both were read at one place, at any revision: one repository, at or below the path that is asked for; one http
+  address, with any port and query; one file of this machine, its links followed, or one in that folder.
 - It was registered from no such place (standard input, an object, a file of some machine), so that it may be a copy of
   what the environment runs on: the environment says its name, or its file or folder on this machine holds a definition
   of that name or cannot be read, or one path stands in the other.
@@ -46,7 +46,7 @@ from flowyml_policy.sources.search import StackSearch
 _Address: TypeAlias = FileReference | GitReference | HttpReference
 
 _NAME: Final = 2
-"""How many segments of its path a repository is told by: owner and name."""
+"""How many segments of its path identify a repository: owner and name."""
 
 
 class _Place(NamedTuple):
