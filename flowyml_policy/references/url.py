@@ -27,7 +27,7 @@ HIGHEST_PORT: Final = 65535
 MAX_TEXT: Final = 1000
 MAX_SHOWN: Final = 60
 MAX_HOST: Final = 253
-_LABEL: Final = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_LABEL: Final = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
 HOST_PATTERN: Final = rf"(?:\[[0-9A-Fa-f:.]{{2,45}}\]|{_HOST.pattern})(?::[0-9]{{1,5}})?"
 """What the grammar of a host with or without a port is as an expression alone."""

@@ -426,7 +426,7 @@ def test_bad_source_is_refused(refused: Refused, source: str, words: str) -> Non
         ("github, repo: a/b, path: a//b", "`stacks.a.path` is no place in a repository: 'a//b'"),
         ("github, repo: a/b, host: 'x.io:0'", "`stacks.a.host` is no host: 'x.io:0'"),
         ("github, repo: a/b, host: '[:::]'", "`stacks.a.host` is no host: '[:::]'"),
-        ("git, repo: 'https://x_y.io/a'", "`stacks.a.repo` names no host"),
+        ("git, repo: 'https://x,y.io/a'", "`stacks.a.repo` names no host"),
         ("git, repo: 'https://x.io/a/../b'", "`stacks.a.repo` is no address of a git repository"),
         ("http, url: 'https://x.io'", "`stacks.a.url` is refused: the address names a server and nothing on it"),
         ("http, url: 'https://x.io/a%2Fb'", "`stacks.a.url` is refused: the escape %2F hides a character"),
