@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from flowyml_policy.outputs.blocks import error_lines, finding_lines, in_file_order, led_by, title, word
+from flowyml_policy.outputs.json import print_json
 from flowyml_policy.outputs.terminal import Screen, plural, printable
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _list_table(screen: Screen, decisions: Sequence[StoredDecision], more: bool)
 
 def _list_json(screen: Screen, decisions: Sequence[StoredDecision], more: bool) -> None:  # noqa: FBT001
     rows = [decision.model_dump(mode="json", exclude=_LONG) for decision in decisions]
-    _print_json(screen, {"decisions": rows, "more": more})
+    print_json(screen, {"decisions": rows, "more": more})
 
 
 def _show_table(screen: Screen, decision: StoredDecision, events: Sequence[Event]) -> None:
@@ -92,7 +92,7 @@ def _show_json(screen: Screen, decision: StoredDecision, events: Sequence[Event]
         "decision": decision.model_dump(mode="json"),
         "events": [event.model_dump(mode="json") for event in events],
     }
-    _print_json(screen, shown)
+    print_json(screen, shown)
 
 
 def _verify_table(screen: Screen, verification: Verification, file: Path) -> None:
@@ -117,12 +117,7 @@ def _verify_table(screen: Screen, verification: Verification, file: Path) -> Non
 
 
 def _verify_json(screen: Screen, verification: Verification, file: Path) -> None:
-    _print_json(screen, {"file": str(file), "ok": verification.ok, **verification.model_dump(mode="json")})
-
-
-def _print_json(screen: Screen, value: Mapping[str, object]) -> None:
-    """`value` as the body of a document, version 1; ASCII, so that no locale can spoil it."""
-    screen.line(json.dumps({"version": 1, **value}, indent=2))
+    print_json(screen, {"file": str(file), "ok": verification.ok, **verification.model_dump(mode="json")})
 
 
 LIST: Final[dict[str, Callable[[Screen, Sequence[StoredDecision], bool], None]]] = {

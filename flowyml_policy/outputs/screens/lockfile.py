@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from flowyml_policy.outputs.blocks import error_lines, word
+from flowyml_policy.outputs.json import print_json
 from flowyml_policy.outputs.terminal import Screen, plural, printable
 
 if TYPE_CHECKING:
@@ -92,16 +92,11 @@ def _lines(screen: Screen, lines: Iterator[str]) -> None:
 
 
 def _locked_json(screen: Screen, locked: LockReport) -> None:
-    _print_json(screen, locked.model_dump(mode="json", exclude={"lockfile"}))
+    print_json(screen, locked.model_dump(mode="json", exclude={"lockfile"}))
 
 
 def _verified_json(screen: Screen, verified: Verified) -> None:
-    _print_json(screen, {"ok": verified.exit_code == 0, **verified.model_dump(mode="json")})
-
-
-def _print_json(screen: Screen, value: Mapping[str, object]) -> None:
-    """`value` as the body of a document, version 1; ASCII, so that no locale can spoil it."""
-    screen.line(json.dumps({"version": 1, **value}, indent=2))
+    print_json(screen, {"ok": verified.exit_code == 0, **verified.model_dump(mode="json")})
 
 
 LOCKED: Final[dict[str, Callable[[Screen, LockReport], None]]] = {"table": _locked_table, "json": _locked_json}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from flowyml_policy.outputs.blocks import diff_lines, word
+from flowyml_policy.outputs.json import print_json
 from flowyml_policy.outputs.terminal import Screen, plural, printable
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _retired_table(screen: Screen, retired: Recorded) -> None:
 
 def _retired_json(screen: Screen, retired: Recorded) -> None:
     stack = retired.stack.model_dump(mode="json", exclude={"document"})
-    _print_json(screen, {"changed": retired.changed, "made_good": retired.made_good, "stack": stack})
+    print_json(screen, {"changed": retired.changed, "made_good": retired.made_good, "stack": stack})
 
 
 def _diff_table(screen: Screen, comparison: Comparison) -> None:
@@ -111,12 +111,7 @@ def _diff_table(screen: Screen, comparison: Comparison) -> None:
 
 
 def _diff_json(screen: Screen, comparison: Comparison) -> None:
-    _print_json(screen, {"same": comparison.exit_code == 0, **comparison.model_dump(mode="json")})
-
-
-def _print_json(screen: Screen, value: Mapping[str, object]) -> None:
-    """`value` as the body of a document, version 1; ASCII, so that no locale can spoil it."""
-    screen.line(json.dumps({"version": 1, **value}, indent=2))
+    print_json(screen, {"same": comparison.exit_code == 0, **comparison.model_dump(mode="json")})
 
 
 LIST: Final[dict[str, Callable[[Screen, Sequence[ListedStack], str], None]]] = {
