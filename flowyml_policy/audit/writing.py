@@ -3,8 +3,8 @@
 Rules:
 - Everything but the place in the chain is made here, before the database is locked.
 - A decision's PolicyChecked event carries the digests of its decision row and of its findings.
-- What is handed over is masked already; texts that people and sources wrote are looked at once more.
-- Text that UTF-8 cannot hold (a file name of other bytes) is kept with its odd bytes escaped.
+- What is handed over is masked already. Texts that people and sources wrote are looked at once more, and what the
+  mask would still change is refused: then nothing is written, and the stack is undecided.
 """
 
 from __future__ import annotations
@@ -13,21 +13,16 @@ import json
 import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
-
-from pydantic_core import PydanticSerializationError
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flowyml_policy.audit.chain import GENESIS, Cell, event_hash, rows_digest, text_digest
 from flowyml_policy.audit.schema import DECISION_COLUMNS, EVENT_COLUMNS, FINDING_COLUMNS
 from flowyml_policy.errors.audit import AuditUnwritable
-from flowyml_policy.mask.encodable import encodable, encodable_value
-from flowyml_policy.mask.findings import masked_decision, masked_finding, texts_of
-from flowyml_policy.mask.text import holds_secret, mask_text
+from flowyml_policy.mask.findings import texts_of, texts_of_findings
+from flowyml_policy.mask.text import is_clean
 from flowyml_policy.mask.value import mask_value
-from flowyml_policy.records.decision import Decision
-from flowyml_policy.records.record import Json, Record
-from flowyml_policy.records.result import DecisionRecord, LocatedFinding, Result
+from flowyml_policy.records.record import Json
+from flowyml_policy.records.result import DecisionRecord, LocatedFinding
 
 if TYPE_CHECKING:
     from flowyml_policy.records.events import NewEvent
@@ -38,8 +33,6 @@ _strict: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), all
 _CHECKED: Final = "PolicyChecked"
 _VALIDATED: Final = "StackValidated"
 """Types of events, by the names of the classes that they are read back as."""
-
-_AnyRecord = TypeVar("_AnyRecord", bound=Record)
 
 
 class EventCells(NamedTuple):
@@ -64,50 +57,53 @@ class DecisionRows(NamedTuple):
 
 
 def rows_of(record: DecisionRecord) -> DecisionRows:
-    """The rows of `record`. Raises UnicodeDecodeError for an input that is not UTF-8."""
-    if holds_secret("\n".join(dict.fromkeys(_texts(record.result, record.decision)))):
-        record = _masked(record)
-    try:
-        return _rows(record)
-    except (UnicodeEncodeError, PydanticSerializationError):
-        return _rows(_encodable(record))
+    """Return the rows of `record`.
 
-
-def cells_of(event: NewEvent) -> EventCells:
-    """The columns of an event without a decision, its texts and payload masked.
-
-    Raises AuditUnwritable for one that promises rows it does not bring, and ValueError or TypeError for a payload
-    that is not JSON.
+    Raises AuditUnwritable for one that is not masked, and UnicodeDecodeError for an input that is not UTF-8.
     """
-    if event.type == _CHECKED:
-        raise AuditUnwritable(f"a {event.type} event without its decision was to be recorded")
-    try:
-        payload = _strict(mask_value(event.payload)[0])
-        payload.encode()
-    except UnicodeEncodeError:
-        payload = _strict(encodable_value(mask_value(event.payload)[0]))
-    name, decision_id, actor = (
-        text and text.encode(errors="backslashreplace").decode()
-        for text in (event.stack_name, event.decision_id, event.actor)
-    )
-    return EventCells(
-        id=event.id or str(uuid.uuid4()),
-        at=event.at,
-        type=event.type,
-        stack_name=name and mask_text(name)[0],
-        decision_id=decision_id,
-        actor=mask_text(actor or "")[0],
-        payload=payload,
-    )
-
-
-def _rows(record: DecisionRecord) -> DecisionRows:
+    _require_masked(_texts(record))
     findings = tuple(_finding_cells(position, finding) for position, finding in enumerate(record.result.findings))
     stored_input = None if record.input is None else record.input.decode()
     decision = _decision_cells(record)
     checked = _event(record, _CHECKED, _checked_payload(record, decision, findings))
     others = () if record.operation == "run" else (_event(record, _VALIDATED, _validated_payload(record)),)
     return DecisionRows(checked, others, (*decision, stored_input), findings)
+
+
+def cells_of(event: NewEvent) -> EventCells:
+    """Return the columns of an event without a decision.
+
+    Raises AuditUnwritable for one that is not masked or promises rows it does not bring, and ValueError or TypeError
+    for a payload that is not JSON.
+    """
+    if event.type == _CHECKED:
+        raise AuditUnwritable(f"a {event.type} event without its decision was to be recorded")
+    _require_masked((event.stack_name or "", event.actor))
+    if mask_value(event.payload) != event.payload:
+        raise _unmasked()
+    return EventCells(
+        id=event.id or str(uuid.uuid4()),
+        at=event.at,
+        type=event.type,
+        stack_name=event.stack_name,
+        decision_id=event.decision_id,
+        actor=event.actor,
+        payload=_strict(event.payload),
+    )
+
+
+def _require_masked(texts: Iterable[str]) -> None:
+    """Raise AuditUnwritable where the mask would change one of `texts`; one look at all of them is the rule."""
+    texts = dict.fromkeys(texts)
+    if not is_clean("\n".join(texts)) and not all(map(is_clean, texts)):
+        raise _unmasked()
+
+
+def _unmasked() -> AuditUnwritable:
+    return AuditUnwritable(
+        "a text that is to be recorded was not masked, so nothing was recorded",
+        advice="report this: it is a fault of this program",
+    )
 
 
 def _decision_cells(record: DecisionRecord) -> tuple[Cell, ...]:
@@ -197,47 +193,16 @@ def _validated_payload(record: DecisionRecord) -> dict[str, Json]:
     }
 
 
-def _texts(result: Result, decision: Decision | None) -> Iterator[str]:
+def _texts(record: DecisionRecord) -> Iterator[str]:
     """The texts that a secret could have slipped into on its way here."""
-    yield result.source.uri
-    yield result.source.ref or ""
-    yield result.stack.name or ""
-    yield result.stack.version or ""
+    result = record.result
+    yield from (result.source.uri, result.source.ref or "", result.stack.name or "", result.stack.version or "")
     if result.error is not None:
-        yield result.error.message
-        yield result.error.advice
-    yield from texts_of(result.findings)
+        yield from (result.error.message, result.error.advice)
+    yield from texts_of_findings(result.findings)
     yield from (located.location.file for located in result.findings if located.location is not None)
-    if decision is not None:
-        yield from texts_of(decision.findings)
-
-
-def _masked(record: DecisionRecord) -> DecisionRecord:
-    result, decision = record.result, record.decision
-    changes: dict[str, Json] = {
-        "source": _with_masked(result.source, "uri", "ref"),
-        "stack": _with_masked(result.stack, "name", "version"),
-        "error": None if result.error is None else _with_masked(result.error, "message", "advice"),
-        "findings": tuple(masked_finding(finding) for finding in result.findings),
-    }
-    if decision is not None:
-        decision = masked_decision(decision)
-    return replace(record, result=result.model_copy(update=changes), decision=decision)
-
-
-def _with_masked(value: _AnyRecord, *names: str) -> _AnyRecord:
-    texts = {name: getattr(value, name) for name in names}
-    return value.model_copy(update={name: text and mask_text(text)[0] for name, text in texts.items()})
-
-
-def _encodable(record: DecisionRecord) -> DecisionRecord:
-    decision = record.decision
-    return replace(
-        record,
-        actor=encodable(record.actor),
-        result=Result.model_validate(encodable_value(record.result.model_dump())),
-        decision=None if decision is None else Decision.model_validate(encodable_value(decision.model_dump())),
-    )
+    if record.decision is not None:
+        yield from texts_of(record.decision)
 
 
 DECISION_ROW: Final = ("seq", *DECISION_COLUMNS, "input")

@@ -5,7 +5,6 @@ A check that cannot be made because an earlier one failed is not made: the earli
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
@@ -22,8 +21,9 @@ from typing import TYPE_CHECKING, Final
 
 from flowyml_policy.decision.unsupported import require_images_readable, unsupported
 from flowyml_policy.errors.root import FlowymlPolicyError
-from flowyml_policy.mask.text import mask_text
+from flowyml_policy.mask.text import mask
 from flowyml_policy.outputs.blocks import word
+from flowyml_policy.outputs.json import print_json
 from flowyml_policy.outputs.terminal import Screen, plural
 from flowyml_policy.version import VERSION
 
@@ -52,7 +52,7 @@ class Check:
 
     def __post_init__(self) -> None:
         for name in ("found", "todo"):
-            object.__setattr__(self, name, mask_text(getattr(self, name))[0])
+            object.__setattr__(self, name, mask(getattr(self, name)))
 
     @property
     def ok(self) -> bool:
@@ -314,7 +314,7 @@ def _json(screen: Screen, checks: Iterable[Check]) -> bool:
     made = list(checks)
     all_ok = all(check.ok for check in made)
     shown = [{**asdict(check), "ok": check.ok} for check in made]
-    screen.line(json.dumps({"version": 1, "ok": all_ok, "checks": shown}, indent=2))
+    print_json(screen, {"ok": all_ok, "checks": shown})
     return all_ok
 
 

@@ -16,6 +16,7 @@ from typing import Final
 import click
 
 from flowyml_policy.cli.root import HelpWanted, Session
+from flowyml_policy.cli.stderr import masked, tell, tell_all
 from flowyml_policy.errors.root import FlowymlPolicyError, InternalError
 
 LONGEST_FAULT: Final = 200
@@ -79,19 +80,15 @@ def _exit_code(error: BaseException) -> int:
 def _show_traceback(error: BaseException) -> None:
     from traceback import format_exception
 
-    click.echo(_masked("".join(format_exception(error))), err=True)
+    tell_all("".join(format_exception(error)))
 
 
 def _say(error: BaseException) -> None:
     if isinstance(error, HelpWanted) and error.ctx is not None:
-        click.echo(error.ctx.get_help(), err=True)
+        tell_all(error.ctx.get_help())
         return
-    from flowyml_policy.outputs.terminal import Screen, printable
-
-    colour = Screen.of(sys.stderr).colour
-    for name, line in _lines(error):
-        label = click.style(f"{name}:", fg="red", bold=True) if colour else f"{name}:"
-        click.echo(f"{label} {printable(_masked(line))}", err=True, color=colour)
+    for label, line in _lines(error):
+        tell(label, line, fg="red", bold=True)
 
 
 def _lines(error: BaseException) -> Iterator[tuple[str, str]]:
@@ -100,7 +97,7 @@ def _lines(error: BaseException) -> Iterator[tuple[str, str]]:
         yield "error", _usage(error)
         return
     if not isinstance(error, FlowymlPolicyError):
-        text = f"{type(error).__name__}: {_masked(str(error))}".replace("\n", " ").rstrip(": ")
+        text = f"{type(error).__name__}: {masked(str(error))}".replace("\n", " ").rstrip(": ")
         error = InternalError(f"unexpected {text[:LONGEST_FAULT]}")
     problems = error.message.splitlines()
     if len(problems) > 1:
@@ -109,16 +106,6 @@ def _lines(error: BaseException) -> Iterator[tuple[str, str]]:
             yield "fix", error.advice
     else:
         yield "error", str(error)
-
-
-def _masked(text: str) -> str:
-    """`text` without secrets; nothing of it where the mask itself fails."""
-    try:
-        from flowyml_policy.mask.text import mask_text
-
-        return mask_text(text)[0]
-    except Exception:  # noqa: BLE001  the fault that is to be told must not be lost over another one
-        return "its text cannot be shown, because the mask of secrets failed"
 
 
 def _usage(error: click.ClickException) -> str:

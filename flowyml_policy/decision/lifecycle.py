@@ -28,7 +28,7 @@ from flowyml_policy.errors.audit import AuditError
 from flowyml_policy.errors.locks import LockError
 from flowyml_policy.errors.registry import StackUnknown, VersionRetired, VersionTaken, VersionUnknown
 from flowyml_policy.errors.root import FlowymlPolicyError, UsageError
-from flowyml_policy.mask.text import mask_text
+from flowyml_policy.mask.reports import error_report
 from flowyml_policy.records.instant import utc_now
 from flowyml_policy.records.protocols import StackRegistry
 from flowyml_policy.records.record import Record
@@ -246,7 +246,7 @@ def _not_registered(result: Result, error: FlowymlPolicyError) -> Applied:
         result=result,
         stack=error.registered if isinstance(error, VersionTaken) else None,
         diff=error.diff if isinstance(error, VersionTaken) else "",
-        error=ErrorReport(code=error.code, message=mask_text(error.message)[0], advice=mask_text(error.advice)[0]),
+        error=error_report(error),
     )
 
 

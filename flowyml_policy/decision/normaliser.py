@@ -19,11 +19,11 @@ from typing import Final
 from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.errors.settings import SettingsInvalid
 from flowyml_policy.images.named import images_of
-from flowyml_policy.mask.encodable import encodable, encodable_value
 from flowyml_policy.mask.harmless import MASK_SIGN
-from flowyml_policy.mask.text import mask_text
-from flowyml_policy.mask.value import mask_value
-from flowyml_policy.records.policy_input import Actor, LockFacts, PolicyInput, Project, RunFacts, Source, Stack
+from flowyml_policy.mask.policy_input import masked_project, masked_run, masked_source, masked_stack
+from flowyml_policy.mask.text import mask
+from flowyml_policy.mask.value import mask_value_report
+from flowyml_policy.records.policy_input import Actor, LockFacts, PolicyInput, RunFacts
 from flowyml_policy.records.record import Json, Key, KeyPath, Operation
 from flowyml_policy.settings.settings import Settings
 
@@ -38,7 +38,9 @@ class Normaliser:
     def __init__(self, settings: Settings, actor: Actor) -> None:
         self._settings = settings
         self._actor = actor
-        self._project = _project(settings)
+        require_open_demands(settings)
+        identity = settings.project
+        self._project = masked_project(identity.name, identity.org, settings.policies.for_policy_input())
 
     def policy_input(
         self,
@@ -55,7 +57,7 @@ class Normaliser:
 
         `pinned_as` are the references that flowyml.lock pins to what `definition` is.
         """
-        stack = _stack(definition)
+        stack = masked_stack(definition.set_values(), definition.document, digest=definition.digest)
         return PolicyInput(
             operation=operation,
             evaluated_at=evaluated_at,
@@ -66,7 +68,7 @@ class Normaliser:
             stack=stack,
             source=masked_source(definition.source),
             lock=lock,
-            run=None if run is None else _masked_run(run),
+            run=None if run is None else masked_run(run),
             images=images_of(definition.set_values().get("spec", {}), secrets=bool(stack.suspected_secrets)),
         )
 
@@ -88,23 +90,15 @@ class Normaliser:
             names.update(name for name, one in self._settings.environments.items() if one.stack in pinned_as)
         label = definition.metadata.labels.get(ENVIRONMENT_LABEL)
         if label and label not in self._settings.environments:
-            label, _ = mask_text(label)
+            label = mask(label)
         names.update(name for name in (asked, label) if name)
         return tuple(sorted(names))
-
-
-def masked_source(source: Source) -> Source:
-    """`source` with secrets in its address masked, as text that UTF-8 can hold."""
-    uri, _ = mask_text(encodable(source.uri))
-    ref = None if source.ref is None else mask_text(encodable(source.ref))[0]
-    unchanged = uri == source.uri and ref == source.ref
-    return source if unchanged else source.model_copy(update={"uri": uri, "ref": ref})
 
 
 def require_open_demands(settings: Settings) -> None:
     """Raise SettingsInvalid where the project demands something that is, or looks like, a secret or its mask."""
     demands = settings.policies.for_policy_input()
-    _, suspected = mask_value(demands)
+    suspected = mask_value_report(demands).suspected
     path = suspected[0].path if suspected else _path_of_mask(demands)
     if path is None:
         return
@@ -132,34 +126,3 @@ def _path_of_mask(value: Json) -> KeyPath | None:
                 return (*path, key)
             waiting.append((item, (*path, key)))
     return None
-
-
-def _project(settings: Settings) -> Project:
-    """The project's own say: its name masked, its demands as they are, because none holds a secret."""
-    require_open_demands(settings)
-    identity = settings.project
-    values, _ = mask_value({"name": identity.name, "org": identity.org})
-    return Project.model_validate({**values, "policies": settings.policies.for_policy_input()}, strict=False)
-
-
-def _stack(definition: StackDefinition) -> Stack:
-    values, suspected = mask_value(definition.set_values())
-    written = definition.document
-    document = values if written == definition.set_values() else mask_value(written)[0]
-    metadata = values["metadata"]
-    return Stack(
-        name=metadata["name"],
-        version=metadata.get("version"),
-        labels=metadata.get("labels", {}),
-        description=metadata.get("description"),
-        owner=metadata.get("owner"),
-        tags=tuple(metadata.get("tags", ())),
-        spec=values.get("spec", {}),
-        document=document,
-        definition_digest=definition.digest,
-        suspected_secrets=suspected,
-    )
-
-
-def _masked_run(run: RunFacts) -> RunFacts:
-    return RunFacts.model_validate(mask_value(encodable_value(run.model_dump()))[0], strict=False)

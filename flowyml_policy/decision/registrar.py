@@ -16,8 +16,9 @@ from typing import TypeVar
 from uuid import uuid4
 
 from flowyml_policy.audit.store import AuditStore
-from flowyml_policy.mask.encodable import encodable
-from flowyml_policy.mask.text import mask_text
+from flowyml_policy.mask.events import new_event
+from flowyml_policy.mask.registry import retirement
+from flowyml_policy.mask.text import mask
 from flowyml_policy.records.events import NewEvent, RegistryEvent, StackApplied, StackRetired, StackRetiring
 from flowyml_policy.records.protocols import StackRegistry
 from flowyml_policy.records.record import Record
@@ -125,7 +126,8 @@ class _InTwoPlaces(RecordedRegistry):
         self._audit.append_events([event.model_copy(update={"id": key, "type": StackRetiring.TYPE})])
         stack, changed = self._retire_once(before, by=by, at=at, reason=reason, key=key)
         if changed and stack.retired is not None:
-            self._audit.append_events([event.model_copy(update={"actor": stack.retired.by})])
+            event = _retired(before, self._registry.uri, at=at, by=stack.retired.by, reason=reason)
+            self._audit.append_events([event])
         return Recorded(stack=stack, changed=changed)
 
     def _recover_retirement(self, there: RegisteredStack, *, at: str) -> Recorded:
@@ -151,32 +153,34 @@ class _InTwoPlaces(RecordedRegistry):
         found, is_own = self._registry.retire_once(stack.name, stack.version, by=by, at=at, reason=reason, key=key)
         if is_own is None and found.retired is not None:
             # A server without keys may put its own name for who asked, and its own time, but none before it was asked.
-            kept = found.retired
-            is_own = kept.reason == encodable(mask_text(reason)[0]) and (kept.by == encodable(by) or kept.at >= at)
+            kept, asked = found.retired, retirement(at=at, by=by, reason=reason)
+            is_own = kept.reason == asked.reason and (kept.by == asked.by or kept.at >= at)
         return found, bool(is_own)
 
     def _events_of(self, kind: type[_RegistryEvent], there: RegisteredStack) -> list[_RegistryEvent]:
         """The events of this kind about this version in this registry."""
         events = self._audit.get_events(stack_name=there.name, type=kind.TYPE)
-        wanted = (there.version, self._registry.uri)
+        wanted = (there.version, mask(self._registry.uri))
         return [one for one in events if isinstance(one, kind) and (one.version, one.registry) == wanted]
 
 
 def _applied(stack: NewStack, registry: str, *, at: str, by: str) -> NewEvent:
-    event = _event(StackApplied.TYPE, stack, registry, at=at, by=by)
-    return event.model_copy(update={"decision_id": stack.decision_id})
+    return _event(StackApplied.TYPE, stack, registry, at=at, by=by, decision_id=stack.decision_id)
 
 
 def _retired(stack: NewStack, registry: str, *, at: str, by: str, reason: str) -> NewEvent:
     return _event(StackRetired.TYPE, stack, registry, at=at, by=by, reason=reason)
 
 
-def _event(kind: str, stack: NewStack, registry: str, *, at: str, by: str, **more: str) -> NewEvent:
-    return NewEvent(
-        type=kind,
+def _event(
+    kind: str, stack: NewStack, registry: str, *, at: str, by: str, decision_id: str | None = None, **more: str
+) -> NewEvent:
+    return new_event(
+        kind,
         at=at,
         actor=by,
         stack_name=stack.name,
+        decision_id=decision_id,
         payload={
             "version": stack.version,
             "definition_digest": stack.digest,

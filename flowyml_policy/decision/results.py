@@ -14,13 +14,13 @@ from dataclasses import replace
 from typing import Literal, NamedTuple
 from uuid import uuid4
 
-from flowyml_policy.decision.normaliser import masked_source
 from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.errors.definitions import DefinitionInvalid
 from flowyml_policy.errors.root import FlowymlPolicyError
-from flowyml_policy.mask.encodable import encodable
-from flowyml_policy.mask.findings import masked_decision
-from flowyml_policy.mask.text import holds_secret, mask_text
+from flowyml_policy.mask.findings import hard_denial, masked_decision, masked_location
+from flowyml_policy.mask.policy_input import masked_source
+from flowyml_policy.mask.reports import error_report
+from flowyml_policy.mask.text import encodable, mask
 from flowyml_policy.records.decision import Decision, Finding, Waivers
 from flowyml_policy.records.policy_input import Actor, PolicyInput, Source
 from flowyml_policy.records.record import Location, Operation
@@ -64,24 +64,18 @@ def judged(
 
 def invalid(call: Call, error: DefinitionInvalid, source: Source) -> DecisionRecord:
     """The denial of a document that is no definition, made without OPA."""
-    subject = _masked(error.stack_name or source.uri)
     findings = tuple(
-        LocatedFinding(
-            code=problem.code,
-            severity="deny",
-            enforcement="hard",
-            subject=subject,
-            path=tuple(_masked(key) if isinstance(key, str) else key for key in problem.path),
-            message=_masked(problem.message),
-            fix=_masked(problem.fix),
-            waiver=None,
-            override=None,
-            effective_on=None,
-            location=_masked_location(problem.location),
+        hard_denial(
+            problem.code,
+            subject=error.stack_name or source.uri,
+            message=problem.message,
+            fix=problem.fix,
+            path=problem.path,
+            location=problem.location,
         )
         for problem in error.problems
     )
-    name = StackName(name=_masked_or_none(error.stack_name), version=_masked_or_none(error.stack_version))
+    name = _named(error.stack_name, error.stack_version)
     result = _without_judgement(call, name, source, "deny", findings=findings)
     decision = Decision(
         schema_version=1,
@@ -103,11 +97,8 @@ def undecided(
 ) -> DecisionRecord:
     """No decision, and why. What was to be judged is kept where it came that far."""
     metadata = definition.metadata if definition else None
-    name = StackName(
-        name=_masked_or_none(metadata.name if metadata else None),
-        version=_masked_or_none(metadata.version if metadata else None),
-    )
-    result = _without_judgement(call, name, source, "error", error=_report(error))
+    name = _named(metadata.name, metadata.version) if metadata else _named(None, None)
+    result = _without_judgement(call, name, source, "error", error=error_report(error))
     if document is not None:
         known = {"environments": document.environments, "images": document.images}
         result = result.model_copy(update={**known, "hypothetical": document.hypothetical})
@@ -123,7 +114,7 @@ def unrecorded(record: DecisionRecord, error: FlowymlPolicyError) -> DecisionRec
             "findings": (),
             "bundles": {},
             "evaluator": None,
-            "error": _report(error),
+            "error": error_report(error),
         }
     )
     return replace(record, result=result, decision=None, cause=error)
@@ -169,7 +160,7 @@ def _record(
         decision_id=result.decision_id,
         at=call.evaluated_at,
         operation=call.operation,
-        actor=call.actor.name,
+        actor=encodable(call.actor.name),
         result=result,
         input=_encoded(document) if document else None,
         decision=decision,
@@ -198,7 +189,7 @@ def _located(
     findings = []
     for original, finding in zip(judged.findings, masked.findings, strict=True):
         location = definition.location(original.path)
-        findings.append(_at(finding, _masked_location(location) if hidden else location))
+        findings.append(_at(finding, masked_location(location) if hidden else location))
     return tuple(findings)
 
 
@@ -206,23 +197,9 @@ def _at(finding: Finding, location: Location | None) -> LocatedFinding:
     return LocatedFinding.model_construct(**dict(finding), location=location)
 
 
-def _masked_location(location: Location | None) -> Location | None:
-    if location is None or not holds_secret(location.file):
-        return location
-    return location.model_copy(update={"file": _masked(location.file)})
-
-
-def _report(error: FlowymlPolicyError) -> ErrorReport:
-    return ErrorReport(code=error.code, message=_masked(error.message), advice=_masked(error.advice))
-
-
 def _unlocated(finding: LocatedFinding) -> Finding:
     return Finding(**finding.model_dump(exclude={"location"}))
 
 
-def _masked(text: str) -> str:
-    return mask_text(encodable(text))[0]
-
-
-def _masked_or_none(text: str | None) -> str | None:
-    return None if text is None else _masked(text)
+def _named(name: str | None, version: str | None) -> StackName:
+    return StackName(name=None if name is None else mask(name), version=None if version is None else mask(version))

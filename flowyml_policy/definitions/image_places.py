@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from flowyml_policy.mask.text import mask_text
+from flowyml_policy.mask.text import mask
 from flowyml_policy.records.record import Json, KeyPath
 
 _IMAGE_KEY_ENDS: Final = tuple(
@@ -92,4 +92,4 @@ def _flat_parts(node: dict[str, Json]) -> Iterator[tuple[str, str]]:
 def _called(parts: dict[str, Json]) -> str:
     ref = next((item for item in map(parts.get, _PART_KEYS[:_PART_NAMES]) if item and isinstance(item, str)), "?")
     tag = parts.get("newtag") or parts.get("tag")
-    return mask_text(f"{ref}:{tag}" if tag and isinstance(tag, str | int) else ref)[0]
+    return mask(f"{ref}:{tag}" if tag and isinstance(tag, str | int) else ref)

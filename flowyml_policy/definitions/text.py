@@ -57,7 +57,7 @@ def difference(old: Mapping[str, Json], new: Mapping[str, Json], *, old_name: st
 
 
 def _lines(document: Mapping[str, Json]) -> list[str]:
-    shown = mask_value(dict(document))[0]
+    shown = mask_value(dict(document))
     try:
         return definition_yaml(shown).splitlines()
     except NotCanonical:

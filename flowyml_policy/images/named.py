@@ -12,8 +12,8 @@ from typing import Final
 from flowyml_policy.definitions.image_places import NamedImage, images_in
 from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.errors.references import ReferenceInvalid
-from flowyml_policy.mask.text import mask_text
-from flowyml_policy.mask.value import mask_value
+from flowyml_policy.mask.text import mask_report
+from flowyml_policy.mask.value import mask_value_report
 from flowyml_policy.records.policy_input import ImageFacts
 from flowyml_policy.records.record import Json, KeyPath
 from flowyml_policy.references.image import parse_reference
@@ -54,7 +54,7 @@ def _named_images(spec: dict[str, dict[str, Json]], *, secrets: bool) -> Iterato
     """Every image that `spec` names, masked where it holds secrets."""
     ref = spec.get("runtime", {}).get("docker_image")
     if isinstance(ref, str):
-        masked, detectors = mask_text(ref) if secrets else (ref, ())
+        masked, detectors = mask_report(ref) if secrets else (ref, ())
         yield NamedImage(IMAGE_PATH, masked, _secret(detectors) if detectors else None)
     for told, path in (
         (spec.get("deployment", {}).get("config"), DEPLOYER_PATH),
@@ -68,7 +68,7 @@ def _free_images(told: Json, at: KeyPath, *, secrets: bool) -> Iterator[NamedIma
     """The images in what is free of form and stands at `at`, masked where it holds secrets."""
     detected: dict[KeyPath, list[str]] = {}
     if secrets:
-        told, suspected = mask_value(told)
+        told, suspected = mask_value_report(told)
         for one in suspected:
             detected.setdefault((*at, *one.path), []).append(one.detector)
     for named in images_in(told, at):

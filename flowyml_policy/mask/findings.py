@@ -1,4 +1,4 @@
-"""Secrets in what was found: a rule may quote what it read elsewhere, and a key of a path may be one.
+"""Findings and decisions without secrets: a rule may quote what it read elsewhere, and a key of a path may be one.
 
 One look at all texts together decides whether any of them is taken apart, which is next to never.
 """
@@ -7,13 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from flowyml_policy.mask.text import holds_secret
+from flowyml_policy.mask.text import is_clean, mask
 from flowyml_policy.mask.value import mask_value
 from flowyml_policy.records.decision import Decision, Finding
+from flowyml_policy.records.record import KeyPath, Location
 from flowyml_policy.records.result import LocatedFinding
 
 
-def texts_of(findings: Iterable[Finding]) -> Iterator[str]:
+def texts_of(decision: Decision) -> Iterator[str]:
+    """Every text of `decision` that a rule or an author had a say in."""
+    yield from texts_of_findings(decision.findings)
+    for waived in (*decision.waivers.applied, *decision.waivers.expired):
+        yield from (waived.code, waived.id, waived.subject)
+    yield from decision.rules
+
+
+def texts_of_findings(findings: Iterable[Finding]) -> Iterator[str]:
     """Every text of `findings` that a rule or an author had a say in, but for the name of a file."""
     for finding in findings:
         yield from (finding.code, finding.subject, finding.message, finding.fix)
@@ -24,15 +33,34 @@ def texts_of(findings: Iterable[Finding]) -> Iterator[str]:
             yield from (finding.override.actor, finding.override.reason)
 
 
-def masked_finding(finding: LocatedFinding) -> LocatedFinding:
-    """`finding` without secrets, in its path and the name of its file too."""
-    return LocatedFinding.model_validate(mask_value(finding.model_dump())[0], strict=False)
-
-
 def masked_decision(decision: Decision) -> Decision:
-    """`decision` without secrets: the very same one where there are none."""
-    waived = (*decision.waivers.applied, *decision.waivers.expired)
-    texts = (*texts_of(decision.findings), *(text for one in waived for text in (one.code, one.id, one.subject)))
-    if not holds_secret("\n".join((*texts, *decision.rules))):
+    """Return `decision` without secrets: the very same one where there are none."""
+    if is_clean("\n".join(texts_of(decision))):
         return decision
-    return Decision.model_validate(mask_value(decision.model_dump())[0], strict=False)
+    return Decision.model_validate(mask_value(decision.model_dump()), strict=False)
+
+
+def masked_location(location: Location | None) -> Location | None:
+    """Return `location` without secrets in the name of its file."""
+    if location is None or is_clean(location.file):
+        return location
+    return location.model_copy(update={"file": mask(location.file)})
+
+
+def hard_denial(
+    code: str, *, subject: str, message: str, fix: str, path: KeyPath, location: Location | None
+) -> LocatedFinding:
+    """Return the finding of a fault that no waiver lifts, masked."""
+    return LocatedFinding(
+        code=code,
+        severity="deny",
+        enforcement="hard",
+        subject=mask(subject),
+        path=tuple(mask(key) if isinstance(key, str) else key for key in path),
+        message=mask(message),
+        fix=mask(fix),
+        waiver=None,
+        override=None,
+        effective_on=None,
+        location=masked_location(location),
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from flowyml_policy.mask.detectors import HOST_PATTERNS, PATTERNS, TOKENS, URL_PATTERNS, may_name_a_user
 from flowyml_policy.mask.harmless import DETECTORS, mask_of
@@ -21,21 +21,50 @@ _Found = tuple[int, int, str]
 """Start, end, and the detector."""
 
 
-def mask_text(text: str) -> tuple[str, tuple[str, ...]]:
-    """`text` with its secrets masked, and the names of the detectors that found them, in order of place."""
+class MaskedText(NamedTuple):
+    """A text without secrets, and the names of the detectors that found some, in order of place."""
+
+    text: str
+    detectors: tuple[str, ...]
+
+
+def mask(text: str) -> str:
+    """Return `text` as a record may hold it: its secrets masked, and `encodable`."""
+    return mask_report(text).text
+
+
+def mask_report(text: str) -> MaskedText:
+    """Mask `text`, and say which detectors found something in it."""
+    text = encodable(text)
     names: list[str] = []
     for _ in range(_ROUNDS):
         found = _find(text)
         if not found:
-            return text, tuple(dict.fromkeys(names))
+            return MaskedText(text, tuple(dict.fromkeys(names)))
         names += [detector for _, _, detector in found]
         text = _replaced(text, found)
-    return mask_of("unstable"), tuple(dict.fromkeys(names))
+    return MaskedText(mask_of("unstable"), tuple(dict.fromkeys(names)))
 
 
 def holds_secret(text: str) -> bool:
-    """Whether `mask_text` would change `text`, or any line of it."""
+    """Whether a detector finds something in `text`, or in any line of it."""
     return bool(_find(text))
+
+
+def encodable(text: str) -> str:
+    """Return `text` with the hex of every lone surrogate written out, since UTF-8 cannot hold one.
+
+    A file name or a variable of odd bytes has some. Other text is returned as it is, uncopied.
+    """
+    if text.isascii():
+        return text
+    written = text.encode("utf-8", "backslashreplace").decode()
+    return text if written == text else written
+
+
+def is_clean(text: str) -> bool:
+    """Whether `mask` changes nothing in `text`, nor in any line of it."""
+    return encodable(text) is text and not _find(text)
 
 
 def _find(text: str) -> list[_Found]:

@@ -10,20 +10,32 @@ from typing import Final, NamedTuple
 
 from flowyml_policy.mask.harmless import is_harmless, is_reference, mask_of
 from flowyml_policy.mask.names import NO, NUMBERS_TOO, secrecy
-from flowyml_policy.mask.text import holds_secret, mask_text
+from flowyml_policy.mask.text import is_clean, mask, mask_report
 from flowyml_policy.records.policy_input import SuspectedSecret
 from flowyml_policy.records.record import Json, Key, KeyPath
 
 
-def mask_value(value: Json) -> tuple[Json, tuple[SuspectedSecret, ...]]:
-    """`value` with every secret in it masked, and where they were, in document order.
+class MaskedValue(NamedTuple):
+    """A value without secrets, and where they were, in document order."""
+
+    value: Json
+    suspected: tuple[SuspectedSecret, ...]
+
+
+def mask_value(value: Json) -> Json:
+    """Return `value` as a record may hold it: every text and key in it masked."""
+    return mask_value_report(value).value
+
+
+def mask_value_report(value: Json) -> MaskedValue:
+    """Mask `value`, and say where its secrets were.
 
     Keys are masked like texts. A value under a key that is named like a secret is one, unless it is a mere
-    word (`true`, `none`) or a reference. A value without secrets is returned as it is, uncopied.
+    word (`true`, `none`) or a reference. A value in which nothing changes is returned as it is, uncopied.
     """
     texts: list[str] = []
-    if not _gather(value, texts) and not holds_secret("\n".join(texts)):
-        return value, ()
+    if not _gather(value, texts) and is_clean("\n".join(texts)):
+        return MaskedValue(value, ())
     return _rebuilt(value)
 
 
@@ -31,8 +43,8 @@ _LISTS: Final = (list, tuple)
 
 
 def _looks_plain(key: str) -> bool:
-    """Whether a key is neither a secret nor the name of one."""
-    return not (secrecy(key) or holds_secret(key))
+    """Whether a key stays as it is and is no name of a secret."""
+    return not secrecy(key) and is_clean(key)
 
 
 _is_plain = lru_cache(maxsize=4096)(_looks_plain)
@@ -42,7 +54,7 @@ _LONGEST_CACHED: Final = 64
 
 
 def _gather(value: Json, texts: list[str]) -> bool:
-    """Put every text of `value` into `texts`; True as soon as a key is, or is named like, a secret."""
+    """Put every text of `value` into `texts`; True as soon as a key is masked or is named like a secret."""
     waiting: list[Json] = [value]
     while waiting:
         node = waiting.pop()
@@ -62,7 +74,7 @@ def _gather(value: Json, texts: list[str]) -> bool:
 
 def _secrecy_of_pair(node: dict[str, Json]) -> int:
     """What is secret of `value` in `{name: DB_PASSWORD, value: ...}`."""
-    return max(secrecy(mask_text(name)[0]) if isinstance(name, str) else NO for name in map(node.get, ("name", "key")))
+    return max(secrecy(mask(name)) if isinstance(name, str) else NO for name in map(node.get, ("name", "key")))
 
 
 class _Trail(NamedTuple):
@@ -90,7 +102,7 @@ class _Slot(NamedTuple):
     secret: int
 
 
-def _rebuilt(value: Json) -> tuple[Json, tuple[SuspectedSecret, ...]]:
+def _rebuilt(value: Json) -> MaskedValue:
     suspects: list[SuspectedSecret] = []
     root: list[Json] = [None]
     waiting = [_Slot(value, root, 0, None, NO)]
@@ -107,7 +119,7 @@ def _rebuilt(value: Json) -> tuple[Json, tuple[SuspectedSecret, ...]]:
         else:
             place[slot], names = _masked_leaf(node, secret)
             suspects += [SuspectedSecret(path=_path(trail), detector=name) for name in names]
-    return root[0], tuple(suspects)
+    return MaskedValue(root[0], tuple(suspects))
 
 
 def _items_of(
@@ -117,8 +129,8 @@ def _items_of(
     paired = max(secret, _secrecy_of_pair(node))
     slots: list[_Slot] = []
     for key, item in node.items():
-        masked, names = mask_text(key) if isinstance(key, str) else (key, ())
-        if names:
+        masked, names = mask_report(key) if isinstance(key, str) else (key, ())
+        if masked != key:
             masked = _unused(masked, node, copy)
         copy[masked] = None
         here = _Trail(trail, masked if isinstance(masked, str) else str(masked))
@@ -139,7 +151,7 @@ def _unused(masked: str, node: dict[str, Json], copy: dict[str, Json]) -> str:
 
 def _masked_leaf(leaf: Json, secret: int) -> tuple[Json, tuple[str, ...]]:
     if isinstance(leaf, str):
-        masked, names = mask_text(leaf)
+        masked, names = mask_report(leaf)
         if secret and not is_harmless(masked) and not is_reference(masked):
             return mask_of("named_secret"), ("named_secret",)
         return masked, names

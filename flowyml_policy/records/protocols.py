@@ -14,6 +14,19 @@ if TYPE_CHECKING:
     from flowyml_policy.records.result import DecisionRecord, Evaluation, GlobProblem
 
 
+class ReportableError(Protocol):
+    """An error that can become an ErrorReport: every FlowymlPolicyError."""
+
+    @property
+    def code(self) -> str: ...
+
+    @property
+    def message(self) -> str: ...
+
+    @property
+    def advice(self) -> str: ...
+
+
 class Evaluator(Protocol):
     """Judges a PolicyInput. Every call raises only OpaError, and never answers with a decision it could not check."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from flowyml_policy.mask.text import mask_text
+from flowyml_policy.mask.text import holds_secret
 from flowyml_policy.references import url as values
 
 TRANSPORTS: Final = {"https": "https:ssh", "http": "http", "ssh": "ssh:https", "file": "file"}
@@ -65,4 +65,4 @@ def meant_by_short_form(text: str) -> str | None:
     is_name = match["scheme"] is None and not user and "." not in match["host"]
     may_be_password = "@" in rest and not path.endswith(".git")
     meant = f"ssh://{user}{match['host']}/{path.lstrip('/')}{rest}"
-    return None if is_port or is_name or may_be_password or mask_text(meant)[1] else meant
+    return None if is_port or is_name or may_be_password or holds_secret(meant) else meant

@@ -27,7 +27,7 @@ import re
 from typing import Final
 
 from flowyml_policy.errors.references import ReferenceMalformed
-from flowyml_policy.mask.text import mask_text
+from flowyml_policy.mask.text import mask
 from flowyml_policy.references import stack_parts as parts
 from flowyml_policy.references.credentials import may_have_credentials
 from flowyml_policy.references.git import meant_by_short_form
@@ -66,7 +66,7 @@ def parse_stack_reference(text: str) -> StackReference:
             return _name_reference(text)
         return _with_scheme(scheme, match[2])
     except ReferenceMalformed as error:
-        message = f"the stack reference{_shown(text)} is malformed: {mask_text(error.message)[0]}"
+        message = f"the stack reference{_shown(text)} is malformed: {mask(error.message)}"
         shape = f"its form is {form}"
         raise ReferenceMalformed(message, advice=f"{error.advice}; {shape}" if error.advice else shape) from error
 
@@ -183,12 +183,12 @@ def without_secrets(text: str) -> str:
             parse_stack_reference(text)
         except ReferenceMalformed:
             return "not shown, for credentials may stand in it"
-    return mask_text(text)[0]
+    return mask(text)
 
 
 def _shown(text: str) -> str:
     """The text as a message repeats it: not at all where credentials may stand in it."""
     if not text.strip() or may_have_credentials(text):
         return ""
-    masked = repr(mask_text(text)[0])
+    masked = repr(mask(text))
     return f" {masked if len(masked) <= _SHOWN else masked[: _SHOWN - 4] + '...' + masked[-1]}"

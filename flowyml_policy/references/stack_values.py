@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from flowyml_policy.errors.references import ReferenceMalformed
-from flowyml_policy.mask.text import mask_text
+from flowyml_policy.mask.text import holds_secret
 from flowyml_policy.records.provenance import SourceKind
 from flowyml_policy.references import stack_parts as parts
 from flowyml_policy.references.arguments import FILE_ENDINGS
@@ -152,7 +152,7 @@ class HttpReference:
 
     def __post_init__(self) -> None:
         address = parts.http_url(self.url)
-        if mask_text(self.url)[1]:
+        if holds_secret(self.url):
             raise ReferenceMalformed(
                 "what looks like a secret stands in the address",
                 advice="take it out, and name a variable in `token_env` of an entry of `stacks:`",

@@ -13,7 +13,8 @@ from typing_extensions import Self
 
 from flowyml_policy.errors.registry import RegistryCorrupt, RegistryError, RegistryUnreadable, RegistryUnwritable
 from flowyml_policy.errors.root import FlowymlPolicyError
-from flowyml_policy.mask.text import mask_text
+from flowyml_policy.mask.registry import retirement
+from flowyml_policy.mask.text import encodable
 from flowyml_policy.records.policy_input import Source
 from flowyml_policy.records.protocols import LastDecisions
 from flowyml_policy.records.registry import (
@@ -137,7 +138,7 @@ class LocalRegistry:
     ) -> RegisteredStack:
         """Take a version out of use; see StackRegistry. `along_with` is called only where it was in use."""
         parse_version(version)
-        retired = _retirement(by=by, at=at, reason=reason)
+        retired = retirement(at=at, by=by, reason=reason)
         with self._reading() as connection:
             candidates = [_candidate(row) for row in self._rows_of(connection, name)]
         version = choose(name, version, candidates, self.uri, retired=True)
@@ -161,7 +162,7 @@ class LocalRegistry:
         """As `retire`; see StackRegistry. A file keeps what it was sent, so that it needs no key to tell."""
         del key
         found = self.retire(name, version, by=by, at=at, reason=reason)
-        return found, found.retired == _retirement(by=by, at=at, reason=reason)
+        return found, found.retired == retirement(by=by, at=at, reason=reason)
 
     def _rows_of(self, connection: sqlite3.Connection | None, name: str) -> Sequence[_Row]:
         """All versions of `name`. Raises StackUnknown for none."""
@@ -227,22 +228,13 @@ def _only_registry_errors(leaf: type[RegistryError], path: Path) -> Iterator[Non
         raise leaf(f"the registry file cannot be used: {path}: {error}") from error
 
 
-def _retirement(*, by: str, at: str, reason: str) -> Retirement:
-    return Retirement(at=at, by=_text(by), reason=_text(mask_text(reason)[0]))
-
-
 def _precedence(version: str) -> str:
     return str(parse_version(version).replace(build=None))
 
 
-def _text(value: str) -> str:
-    """What UTF-8 cannot hold, such as a file name of other bytes, is kept with its odd bytes escaped."""
-    return value.encode(errors="backslashreplace").decode()
-
-
 def _cells(stack: NewStack) -> tuple[str | None, ...]:
     """The cells of STACK_COLUMNS."""
-    source = stack.source.model_copy(update={"uri": _text(stack.source.uri)})
+    source = stack.source.model_copy(update={"uri": encodable(stack.source.uri)})
     return (
         stack.name,
         stack.version,
@@ -250,7 +242,7 @@ def _cells(stack: NewStack) -> tuple[str | None, ...]:
         stack.digest,
         json.dumps(stack.labels, ensure_ascii=False),
         source.model_dump_json(),
-        _text(stack.applied_by),
+        encodable(stack.applied_by),
         stack.applied_at,
         stack.decision_id,
         json.dumps(stack.document, ensure_ascii=False, allow_nan=False),

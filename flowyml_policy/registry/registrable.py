@@ -17,8 +17,9 @@ from flowyml_policy.documents.key_path import dotted
 from flowyml_policy.errors.documents import NotCanonical
 from flowyml_policy.errors.references import VersionMalformed
 from flowyml_policy.errors.registry import StackUnregistrable
-from flowyml_policy.mask.text import mask_text
-from flowyml_policy.mask.value import mask_value
+from flowyml_policy.mask.policy_input import masked_source
+from flowyml_policy.mask.text import mask
+from flowyml_policy.mask.value import mask_value_report
 from flowyml_policy.records.registry import NewStack
 from flowyml_policy.references.version import parse_version
 
@@ -44,14 +45,13 @@ def new_stack(
             f"stack {metadata.name!r} has no version to be registered under",
             advice='give it a metadata.version, as "1.0.0"',
         )
-    source = definition.source
     stack = NewStack(
         name=metadata.name,
         version=metadata.version,
         digest=definition.digest,
         document=definition.set_values(),
         labels=dict(metadata.labels),
-        source=source.model_copy(update={"uri": mask_text(source.uri)[0]}),
+        source=masked_source(definition.source),
         applied_by=applied_by,
         applied_at=applied_at,
         decision_id=decision_id,
@@ -87,14 +87,14 @@ def check_registrable(stack: NewStack) -> None:
 
 def _refuse_secrets(stack: NewStack) -> None:
     """Raise StackUnregistrable where the mask finds secrets in the document; it says where, never what."""
-    _, suspected = mask_value(stack.document)
+    suspected = mask_value_report(stack.document).suspected
     if not suspected:
         return
     shown = [f"{dotted(one.path)} ({one.detector})" for one in suspected[:_SHOWN_SECRETS]]
     if len(suspected) > _SHOWN_SECRETS:
         shown.append(f"and {len(suspected) - _SHOWN_SECRETS} more")
     raise StackUnregistrable(
-        f"stack {mask_text(stack.name)[0]!r} holds what looks like a secret: {', '.join(shown)}",
+        f"stack {mask(stack.name)!r} holds what looks like a secret: {', '.join(shown)}",
         advice="name the secret by reference in spec.secrets instead of writing it into the definition",
     )
 

@@ -16,7 +16,8 @@ from urllib.parse import quote, urlencode
 from flowyml_policy.errors.references import VersionMalformed
 from flowyml_policy.errors.registry import RegistryAccessDenied, RegistryAnswerInvalid, RegistryUnreachable
 from flowyml_policy.errors.root import FlowymlPolicyError
-from flowyml_policy.mask.text import mask_text
+from flowyml_policy.mask.registry import retirement
+from flowyml_policy.mask.text import mask
 from flowyml_policy.network.address import AddressRefused, parse_address
 from flowyml_policy.network.deadline import Deadline
 from flowyml_policy.network.failures import FailureReason, HttpFailure
@@ -170,24 +171,24 @@ class RemoteRegistry:
 
     def retire(self, name: str, version: str, *, by: str, at: str, reason: str = "") -> RegisteredStack:
         """Take a version out of use; see StackRegistry. The server says who retired it, and when."""
-        return self._retire(name, version, Retirement(at=at, by=by, reason=mask_text(reason)[0]), None)[0]
+        return self._retire(name, version, retirement(at=at, by=by, reason=reason), None)[0]
 
     def retire_once(
         self, name: str, version: str, *, by: str, at: str, reason: str, key: str
     ) -> tuple[RegisteredStack, bool | None]:
         """As `retire`; see StackRegistry. A server that keeps keys repeats the one by which it retired a version."""
-        found, done_by = self._retire(name, version, Retirement(at=at, by=by, reason=mask_text(reason)[0]), key)
+        found, done_by = self._retire(name, version, retirement(at=at, by=by, reason=reason), key)
         return found, None if done_by is None else done_by == key
 
     def _retire(
-        self, name: str, version: str, retirement: Retirement, key: str | None
+        self, name: str, version: str, asked: Retirement, key: str | None
     ) -> tuple[RegisteredStack, str | None]:
         parse_version(version)
         deadline = Deadline(self._timeout)
         candidates = [_candidate(one) for one in self._versions(name, deadline)]
         version = choose(name, version, candidates, self.uri, retired=True)
         path = _path(name, version)
-        answer = self._send("POST", path + "/retirement", retirement, deadline, key=key)
+        answer = self._send("POST", path + "/retirement", asked, deadline, key=key)
         if answer.status != _OK:
             raise refused(answer, self._url(path), self._token_env)
         found = parsed(RegisteredStack, answer, self._url(path))
@@ -315,7 +316,7 @@ class RemoteRegistry:
 
 
 def _check_address(url: str) -> None:
-    shown = mask_text(ascii(url))[0]
+    shown = mask(ascii(url))
     try:
         address = parse_address(url)
     except AddressRefused as error:

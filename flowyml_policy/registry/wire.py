@@ -16,7 +16,7 @@ from flowyml_policy.errors.registry import (
     VersionRetired,
     VersionUnknown,
 )
-from flowyml_policy.mask.text import mask_text
+from flowyml_policy.mask.text import mask
 from flowyml_policy.records.record import Record
 from flowyml_policy.records.registry import ListedStack, RegisteredStack
 
@@ -117,4 +117,4 @@ def _access_denied(answer: Response, url: str, token_env: str | None) -> Registr
 def _printable(text: str) -> str:
     """A server's text as it may stand in a message."""
     shown = "".join(one if one.isprintable() else " " for one in text[:_LONGEST_MESSAGE])
-    return mask_text(shown.strip())[0]
+    return mask(shown.strip())

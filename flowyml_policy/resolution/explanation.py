@@ -10,7 +10,7 @@ from typing import Final, Literal, TypeAlias, get_args
 
 from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.errors.root import FlowymlPolicyError
-from flowyml_policy.mask.text import mask_text
+from flowyml_policy.mask.text import mask
 from flowyml_policy.records.policy_input import LockFacts
 from flowyml_policy.records.provenance import Provenance, StepName
 from flowyml_policy.references.stack import without_secrets
@@ -81,10 +81,10 @@ class Trail:
 
     def step(self, name: StepName, looked_at: str, found: str | None, *, verdict: Verdict, why: str) -> None:
         shown = None if found is None else without_secrets(found)
-        self.steps.append(Step(name, mask_text(looked_at)[0], shown, verdict, mask_text(why)[0]))
+        self.steps.append(Step(name, mask(looked_at), shown, verdict, mask(why)))
 
     def place(self, where: str, found: str) -> None:
-        self.places.append(Place(mask_text(where)[0], mask_text(found)[0]))
+        self.places.append(Place(mask(where), mask(found)))
 
     def explained(self, resolved: ResolvedStack | None = None, error: FlowymlPolicyError | None = None) -> Explanation:
         """The whole of it; the step that was chosen is broken where nothing could be resolved by it."""
@@ -93,4 +93,5 @@ class Trail:
             last = steps[-1]
             steps[-1] = Step(last.name, last.looked_at, last.found, "broken", "it is set, so no later step is asked")
         steps += [Step(name, "", None, "not asked", "an earlier step decided") for name in STEPS[len(steps) :]]
-        return Explanation(tuple(steps), tuple(self.places), self.environment, resolved, error)
+        demanded = None if self.environment is None else mask(self.environment)
+        return Explanation(tuple(steps), tuple(self.places), demanded, resolved, error)

@@ -22,7 +22,9 @@ from flowyml_policy.errors.opa import OpaError
 from flowyml_policy.errors.root import FlowymlPolicyError
 from flowyml_policy.errors.sources import SourceChanged, SourceRefMissing
 from flowyml_policy.images.named import named_images
-from flowyml_policy.mask.text import mask_text
+from flowyml_policy.mask.pins import masked_pin
+from flowyml_policy.mask.reports import error_report
+from flowyml_policy.mask.text import mask
 from flowyml_policy.records.pins import StackPin
 from flowyml_policy.records.protocols import StackRegistry
 from flowyml_policy.records.provenance import Provenance
@@ -42,7 +44,7 @@ Kind: TypeAlias = Literal["stack", "environment", "bundle"]
 Bundles: TypeAlias = Callable[[], dict[str, str]]
 """Answers the revision of each loaded bundle. Raises OpaError."""
 
-Told: TypeAlias = Annotated[str, AfterValidator(lambda text: mask_text(text)[0])]
+Told: TypeAlias = Annotated[str, AfterValidator(mask)]
 """Text that people and programs are told: a name may be an address, and an address may hold a secret."""
 
 BUNDLES: Final = "bundles"
@@ -179,7 +181,7 @@ class StackPinning:
             and pin.ref == reference.ref
             and is_repository(pin.uri, reference.url)
             for name, pin in pinned.stacks.items()
-            if mask_text(name)[0] == one.name
+            if mask(name) == one.name
             for reference in meant_by(self._settings, name)
         )
 
@@ -224,17 +226,18 @@ class StackPinning:
 
     def _pin(self, found: ResolvedStack) -> StackPin:
         definition, provenance = found.definition, found.provenance
-        return StackPin(
+        pin = StackPin(
             name=definition.metadata.name,
             version=definition.metadata.version,
             definition=definition.digest,
             kind=provenance.kind,
-            uri=mask_text(self._uri(provenance))[0],
+            uri=self._uri(provenance),
             ref=provenance.ref,
             full_ref=provenance.full_ref,
             commit=provenance.commit,
             images={image.ref: image.digest for image in named_images(definition)},
         )
+        return masked_pin(pin)
 
     def _uri(self, provenance: Provenance) -> str:
         """Where a stack was read; what lies in the project by its place there, whatever the working directory."""
@@ -262,18 +265,18 @@ def _without_damage(path: Path) -> Lockfile | None:
 def _without(lockfile: Lockfile, unchecked: tuple[Unchecked, ...]) -> Lockfile:
     """`lockfile` without what could not be resolved now."""
     names = {one.name for one in unchecked}
-    kept = {name: pin for name, pin in lockfile.stacks.items() if mask_text(name)[0] not in names}
+    kept = {name: pin for name, pin in lockfile.stacks.items() if mask(name) not in names}
     return lockfile.model_copy(
         update={
             "stacks": kept,
-            "environments": {name: on for name, on in lockfile.environments.items() if mask_text(on)[0] not in names},
+            "environments": {name: on for name, on in lockfile.environments.items() if mask(on) not in names},
             "bundles": {} if BUNDLES in names else lockfile.bundles,
         }
     )
 
 
 def _pin_of(one: Unchecked, pinned: Lockfile) -> StackPin | None:
-    return next((pin for name, pin in pinned.stacks.items() if mask_text(name)[0] == one.name), None)
+    return next((pin for name, pin in pinned.stacks.items() if mask(name) == one.name), None)
 
 
 def _changes(pinned: Lockfile, now: Lockfile, *, pins: Mapping[str, StackPin]) -> Iterator[Change]:
@@ -316,5 +319,4 @@ def _parts(pin: StackPin) -> dict[str, str | None]:
 
 
 def _unchecked(reference: str, environments: tuple[str, ...], error: FlowymlPolicyError) -> Unchecked:
-    report = ErrorReport(code=error.code, message=mask_text(error.message)[0], advice=mask_text(error.advice)[0])
-    return Unchecked(name=reference, environments=environments, error=report)
+    return Unchecked(name=reference, environments=environments, error=error_report(error))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.errors.lockfile import LockfileForeign, StackDrifted, StackNotPinned
 from flowyml_policy.errors.sources import SourceNotPinned
-from flowyml_policy.mask.text import mask_text
+from flowyml_policy.mask.text import mask
 
 if TYPE_CHECKING:
     from flowyml_policy.records.pins import StackPin
@@ -61,7 +61,7 @@ class ProjectPins:
         from flowyml_policy.resolution.repository import GIT_KINDS, is_repository
 
         lockfile, _ = self._state()
-        place = mask_text(uri)[0]
+        place = mask(uri)
         return (
             ()
             if lockfile is None

@@ -23,7 +23,7 @@ from flowyml_policy.errors.definitions import DefinitionInvalid
 from flowyml_policy.errors.lockfile import StackDrifted
 from flowyml_policy.errors.registry import RegistryCorrupt
 from flowyml_policy.errors.sources import SourceChanged, SourceUnreachable
-from flowyml_policy.mask.text import mask_text
+from flowyml_policy.mask.text import mask
 from flowyml_policy.records.pins import StackPin, StackPins
 from flowyml_policy.records.protocols import StackRegistry
 from flowyml_policy.records.provenance import RegisteredProvenance
@@ -182,7 +182,7 @@ class Fetcher:
         from flowyml_policy.sources.git.address import checked_address
 
         uri = checked_address(reference.url, self._rules.plain_http)
-        if pin.commit is None or (pin.uri, pin.ref) != (mask_text(uri)[0], reference.ref):
+        if pin.commit is None or (pin.uri, pin.ref) != (mask(uri), reference.ref):
             was = f"at {pin.uri}" if pin.commit is None else _at(pin.uri, pin.ref)
             now = _at(uri, reference.ref)
             raise StackDrifted(
@@ -199,7 +199,7 @@ class Fetcher:
         if reference.ref is None:
             return
         pins = [pin for pin in self._pins.pins_at(now.uri) if _is_tag_of(pin, reference, now)]
-        place = mask_text(now.uri)[0]
+        place = mask(now.uri)
         same = [pin for pin in pins if pin.commit and pin.uri == place] or pins
         pinned = {pin.commit for pin in same if pin.commit}
         if pinned and now.commit not in pinned:

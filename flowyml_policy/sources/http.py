@@ -31,7 +31,7 @@ from flowyml_policy.errors.sources import (
     SourceUnreachable,
     SourceUnreadable,
 )
-from flowyml_policy.mask.text import mask_text
+from flowyml_policy.mask.text import mask
 from flowyml_policy.network.address import AddressRefused, parse_address
 from flowyml_policy.network.deadline import Deadline
 from flowyml_policy.network.failures import FailureReason, HttpFailure
@@ -270,7 +270,7 @@ def display_url(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     place, slash, path = rest.partition("/")
     shown = f"{scheme}{separator}{place.rpartition('@')[2]}{slash}{path}"
-    return mask_text("".join(character for character in shown if character.isprintable()))[0]
+    return mask("".join(character for character in shown if character.isprintable()))
 
 
 def check_url(url: str, plain_http: Collection[str]) -> None:

@@ -35,7 +35,8 @@ from pydantic import ValidationError
 
 from flowyml_policy.errors.locks import LockError, LockReentered, LockTimeout
 from flowyml_policy.errors.root import FlowymlPolicyError, UsageError
-from flowyml_policy.records.events import LockHolder, NewEvent, StackLocked, StackUnlocked
+from flowyml_policy.mask.events import new_event
+from flowyml_policy.records.events import LockHolder, StackLocked, StackUnlocked
 from flowyml_policy.records.instant import instant, utc_now
 from flowyml_policy.records.protocols import EventRecorder
 from flowyml_policy.system.actor import current_actor
@@ -134,7 +135,7 @@ class StackLockManager:
         if kind == StackUnlocked.TYPE:
             held = now - datetime.fromisoformat(holder.since.replace("Z", "+00:00"))
             payload["held_ms"] = max(0, int(held.total_seconds() * 1000))
-        event = NewEvent(type=kind, at=instant(now), actor=holder.user, stack_name=holder.stack, payload=dict(payload))
+        event = new_event(kind, at=instant(now), actor=holder.user, stack_name=holder.stack, payload=payload)
         self._recorder.append_events([event])
 
 

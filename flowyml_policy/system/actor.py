@@ -14,8 +14,8 @@ import os
 import pwd
 from collections.abc import Mapping
 
-from flowyml_policy.mask.encodable import encodable
-from flowyml_policy.mask.text import mask_text
+from flowyml_policy.mask.policy_input import masked_actor
+from flowyml_policy.mask.text import encodable
 from flowyml_policy.records.policy_input import Actor
 
 CLAIMS = (
@@ -46,24 +46,23 @@ LONGEST_CLAIM = 256
 def current_actor(environ: Mapping[str, str] | None = None) -> Actor:
     """The user that this process runs as, with its groups sorted, and what CI claims of the run."""
     variables = os.environ if environ is None else environ
-    claims = {name.lower(): encodable(variables[name])[:LONGEST_CLAIM] for name in CLAIMS if variables.get(name)}
-    claimed = {name: mask_text(claim)[0] for name, claim in claims.items()}
-    return Actor(name=_user_name(os.geteuid()), groups=_group_names(), claimed=claimed)
+    claimed = {name.lower(): encodable(variables[name])[:LONGEST_CLAIM] for name in CLAIMS if variables.get(name)}
+    return masked_actor(_user_name(os.geteuid()), _group_names(), claimed)
 
 
 def _user_name(uid: int) -> str:
     try:
-        return encodable(pwd.getpwuid(uid).pw_name)
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"uid:{uid}"
 
 
-def _group_names() -> tuple[str, ...]:
-    return tuple(sorted({_group_name(gid) for gid in {os.getegid(), *os.getgroups()}}))
+def _group_names() -> set[str]:
+    return {_group_name(gid) for gid in {os.getegid(), *os.getgroups()}}
 
 
 def _group_name(gid: int) -> str:
     try:
-        return encodable(grp.getgrgid(gid).gr_name)
+        return grp.getgrgid(gid).gr_name
     except KeyError:
         return f"gid:{gid}"

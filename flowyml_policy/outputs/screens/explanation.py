@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -13,9 +12,10 @@ from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.definitions.text import definition_yaml
 from flowyml_policy.documents.writer import write_yaml
 from flowyml_policy.errors.definitions import DefinitionInvalid, SchemaTooNarrow
-from flowyml_policy.errors.root import FlowymlPolicyError
-from flowyml_policy.mask.text import mask_text
+from flowyml_policy.mask.reports import error_report
+from flowyml_policy.mask.text import mask
 from flowyml_policy.mask.value import mask_value
+from flowyml_policy.outputs.json import print_json
 from flowyml_policy.outputs.terminal import Screen, printable
 from flowyml_policy.records.record import Json
 
@@ -69,7 +69,7 @@ def _table(screen: Screen, shown: Shown) -> None:
     title = f"{metadata.name} {metadata.version}" if metadata.version else metadata.name
     screen.line(screen.style(printable(title), bold=True))
     for name, value in _facts(resolved):
-        for line in screen.wrap(printable(mask_text(value)[0]), first=f"{name:<{_MARGIN}}"):
+        for line in screen.wrap(printable(mask(value)), first=f"{name:<{_MARGIN}}"):
             screen.line(line)
     screen.line()
     for line in _yaml_text(shown.document).splitlines():
@@ -102,10 +102,6 @@ def _instant(at: str | None) -> str | None:
     return None if at is None else f"{at[:10]} {at[11:19]} UTC"
 
 
-def _error(error: FlowymlPolicyError) -> dict[str, str]:
-    return {"code": error.code, "message": mask_text(error.message)[0], "advice": mask_text(error.advice)[0]}
-
-
 def _step_in_words(resolved: ResolvedStack) -> str:
     return {
         "argument": "by the argument",
@@ -129,7 +125,7 @@ def _steps(screen: Screen, told: Explanation) -> Iterator[str]:
     for place in told.places:
         yield from screen.wrap(printable(f"{place.where}: {place.found}"), first="looked in ")
     if told.error is not None:
-        yield from screen.wrap(printable(mask_text(told.error.message)[0]), first="failed    ")
+        yield from screen.wrap(printable(error_report(told.error).message), first="failed    ")
 
 
 def _yaml(screen: Screen, shown: Shown) -> None:
@@ -148,15 +144,15 @@ def _yaml_text(document: Mapping[str, Json]) -> str:
 def _json(screen: Screen, shown: Shown) -> None:
     """One document, version 1; ASCII, so that no locale can spoil it."""
     told, resolved = shown.told, shown.told.resolved
-    value: dict[str, Any] = {"version": 1, "stack": None}
+    value: dict[str, Any] = {"stack": None}
     if resolved is not None:
         metadata = resolved.definition.metadata
         value |= {
             "stack": {"name": metadata.name, "version": metadata.version},
-            "reference": mask_text(resolved.reference)[0],
+            "reference": mask(resolved.reference),
             "step": resolved.step,
             "environment": resolved.environment,
-            "provenance": mask_value(resolved.provenance.model_dump(mode="json"))[0],
+            "provenance": mask_value(resolved.provenance.model_dump(mode="json")),
             "definition_digest": resolved.definition.digest,
             "lock": None if resolved.lock is None else resolved.lock.model_dump(mode="json"),
             "definition": shown.document,
@@ -167,9 +163,9 @@ def _json(screen: Screen, shown: Shown) -> None:
             "steps": [asdict(step) for step in told.steps],
             "places": [asdict(place) for place in told.places],
             "demanded": told.environment,
-            "error": None if error is None else _error(error),
+            "error": None if error is None else error_report(error).model_dump(),
         }
-    screen.line(json.dumps(value, indent=2))
+    print_json(screen, value)
 
 
 SHOW: Final[dict[str, Callable[[Screen, Shown], None]]] = {"table": _table, "yaml": _yaml, "json": _json}

@@ -18,7 +18,7 @@ from flowyml_policy.errors.sources import (
     SourceTooLarge,
     SourceUnreachable,
 )
-from flowyml_policy.mask.text import mask_text
+from flowyml_policy.mask.text import mask
 from flowyml_policy.sources.git.command import GitFailed
 
 _NETWORK: Final = "check the address and the network, and try again"
@@ -148,4 +148,4 @@ def _printable(line: str) -> str:
 
 def without_credentials(text: str) -> str:
     """`text` with the user information of every address taken out, and other secrets masked."""
-    return mask_text(_CREDENTIALS.sub(r"\1", text))[0]
+    return mask(_CREDENTIALS.sub(r"\1", text))

@@ -13,6 +13,7 @@ import pytest
 from flowyml_policy.audit.schema import AUDIT, MIGRATIONS
 from flowyml_policy.audit.store import AuditStore
 from flowyml_policy.errors.audit import AuditTooNew, AuditUnreadable, AuditUnwritable
+from flowyml_policy.mask.events import new_event
 from flowyml_policy.records.events import NewEvent, StackApplied, StackLocked, StackRetired, StackUnlocked
 from flowyml_policy.records.registry import LastDecision
 from flowyml_policy.records.result import DecisionRecord
@@ -28,7 +29,7 @@ BOOKS = Migration("books", ("CREATE TABLE books (title TEXT)", "CREATE INDEX boo
 
 
 def locked(**payload: object) -> NewEvent:
-    return NewEvent(type=StackLocked.TYPE, at=AT, actor="ada", stack_name="prod", payload=payload)
+    return new_event(StackLocked.TYPE, at=AT, actor="ada", stack_name="prod", payload=payload)
 
 
 def titles(path: Path) -> list[str]:

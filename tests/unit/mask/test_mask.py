@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from flowyml_policy.mask.detectors import HOST_PATTERNS, PATTERNS, TOKENS, URL_PATTERNS
 from flowyml_policy.mask.harmless import DETECTORS
 from flowyml_policy.mask.randomness import entropy, looks_random
-from flowyml_policy.mask.text import holds_secret, mask_text
-from flowyml_policy.mask.value import mask_value
+from flowyml_policy.mask.text import holds_secret, is_clean, mask, mask_report
+from flowyml_policy.mask.value import mask_value, mask_value_report
 from flowyml_policy.records.policy_input import SuspectedSecret
 
 BASE62 = string.ascii_letters + string.digits
@@ -170,45 +170,50 @@ PUBLIC = [
 
 @pytest.mark.parametrize(("detector", "secret"), SECRETS.items())
 @pytest.mark.parametrize("around", ["{}", "before {} after", '"{}"', "({})", "x={};", "[{}, 1]", "ü{} ü", "a:{}:b"])
-def test_mask_text_whole_secret_is_masked_alone(detector: str, secret: str, around: str) -> None:
-    assert mask_text(around.format(secret)) == (around.format(f"masked:{detector}"), (detector,))
+def test_mask_whole_secret_is_masked_alone(detector: str, secret: str, around: str) -> None:
+    assert mask_report(around.format(secret)) == (around.format(f"masked:{detector}"), (detector,))
 
 
 @pytest.mark.parametrize(
     ("detector", "text", "secret"),
     [(detector, text, secret) for detector, cases in IN_CONTEXT.items() for text, secret in cases],
 )
-def test_mask_text_secret_in_context_masks_only_the_secret(detector: str, text: str, secret: str) -> None:
-    assert mask_text(text.format(secret)) == (text.format(f"masked:{detector}"), (detector,))
+def test_mask_secret_in_context_masks_only_the_secret(detector: str, text: str, secret: str) -> None:
+    assert mask_report(text.format(secret)) == (text.format(f"masked:{detector}"), (detector,))
 
 
 @pytest.mark.parametrize("text", PUBLIC)
-def test_mask_text_public_text_stays(text: str) -> None:
-    assert (mask_text(text), holds_secret(text)) == ((text, ()), False)
+def test_mask_public_text_stays(text: str) -> None:
+    assert (mask_report(text), holds_secret(text)) == ((text, ()), False)
 
 
-def test_mask_text_two_secrets_are_both_masked_and_named_in_order_of_place() -> None:
+def test_mask_two_secrets_are_both_masked_and_named_in_order_of_place() -> None:
     text = f"{SECRETS['github_token']} postgres://u:hunter2@h/x {SECRETS['github_token']}"
     expected = "masked:github_token postgres://u:masked:url_password@h/x masked:github_token"
-    assert mask_text(text) == (expected, ("github_token", "url_password"))
+    assert mask_report(text) == (expected, ("github_token", "url_password"))
 
 
-def test_mask_text_key_block_without_end_is_masked_to_the_end() -> None:
+def test_mask_key_block_without_end_is_masked_to_the_end() -> None:
     text = "key: " + key_block().rsplit("\n", 1)[0]
-    assert mask_text(text) == ("key: masked:private_key", ("private_key",))
+    assert mask_report(text) == ("key: masked:private_key", ("private_key",))
 
 
-def test_mask_text_key_block_with_escaped_line_ends_is_masked() -> None:
+def test_mask_key_block_with_escaped_line_ends_is_masked() -> None:
     text = json.dumps({"type": "service_account", "private_key": key_block("PRIVATE")})
-    masked, detectors = mask_text(text)
+    masked, detectors = mask_report(text)
     assert (json.loads(masked), detectors) == (
         {"type": "service_account", "private_key": "masked:private_key"},
         ("private_key",),
     )
 
 
-def test_mask_text_lone_surrogates_and_controls_stay() -> None:
-    assert mask_text("a\udc80\x00b password=hunter2\udc80")[0] == "a\udc80\x00b password=masked:assigned_secret"
+def test_mask_writes_surrogates_out_and_leaves_controls() -> None:
+    assert mask("a\udc80\x00b password=hunter2\udc80") == "a\\udc80\x00b password=masked:assigned_secret"
+    assert (is_clean("a\udc80"), holds_secret("a\udc80")) == (False, False)
+
+
+def test_mask_value_writes_surrogates_out_in_texts_and_keys() -> None:
+    assert mask_value_report({"a\udc80": ["\udcff"]}) == ({"a\\udc80": ["\\udcff"]}, ())
 
 
 def test_detectors_every_name_is_listed_once() -> None:
@@ -238,7 +243,7 @@ def test_detectors_every_name_is_listed_once() -> None:
 )
 def test_mask_value_key_named_like_a_secret_masks_its_value(key: str, value: str | int) -> None:
     suspects = (SuspectedSecret(path=("a", key), detector="named_secret"),)
-    assert mask_value({"a": {key: value}}) == ({"a": {key: "masked:named_secret"}}, suspects)
+    assert mask_value_report({"a": {key: value}}) == ({"a": {key: "masked:named_secret"}}, suspects)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +272,7 @@ def test_mask_value_key_named_like_a_secret_masks_its_value(key: str, value: str
     ],
 )
 def test_mask_value_key_that_only_speaks_of_a_secret_keeps_its_value(key: str, value: Any) -> None:
-    assert mask_value({"a": {key: value}}) == ({"a": {key: value}}, ())
+    assert mask_value_report({"a": {key: value}}) == ({"a": {key: value}}, ())
 
 
 def test_mask_value_lists_pairs_and_nested_values_report_their_paths() -> None:
@@ -277,7 +282,7 @@ def test_mask_value_lists_pairs_and_nested_values_report_their_paths() -> None:
         "password": {"value": "hunter2", "length": 7},
         "store": "postgres://u:hunter2@h/x",
     }
-    assert mask_value(value) == (
+    assert mask_value_report(value) == (
         {
             "tokens": ["masked:named_secret", "masked:named_secret"],
             "env": [{"name": "DB_PASSWORD", "value": "masked:named_secret"}, {"name": "HOST", "value": "db"}],
@@ -295,7 +300,7 @@ def test_mask_value_lists_pairs_and_nested_values_report_their_paths() -> None:
 
 
 def test_mask_value_secret_under_a_secret_key_keeps_the_better_name() -> None:
-    assert mask_value({"token": SECRETS["github_token"]}) == (
+    assert mask_value_report({"token": SECRETS["github_token"]}) == (
         {"token": "masked:github_token"},
         (SuspectedSecret(path=("token",), detector="github_token"),),
     )
@@ -303,19 +308,19 @@ def test_mask_value_secret_under_a_secret_key_keeps_the_better_name() -> None:
 
 def test_mask_value_secret_keys_are_masked_kept_apart_and_not_told_in_paths() -> None:
     value = {"ghp_" + chars(BASE62, 36, seed): seed for seed in range(3)}
-    masked, suspects = mask_value(value)
+    masked, suspects = mask_value_report(value)
     assert masked == {"masked:github_token": 0, "masked:github_token#2": 1, "masked:github_token#3": 2}
     assert [suspect.path for suspect in suspects] == [(key,) for key in masked]
 
 
 def test_mask_value_order_of_keys_is_kept() -> None:
     value = {"z": 1, "password": "hunter2", "a": {"y": [1, {"x": 2}], "b": None}}
-    assert json.dumps(mask_value(value)[0]) == json.dumps(value).replace("hunter2", "masked:named_secret")
+    assert json.dumps(mask_value(value)) == json.dumps(value).replace("hunter2", "masked:named_secret")
 
 
 def test_mask_value_without_secrets_is_the_very_same_object() -> None:
     value = {"metadata": {"name": "prod"}, "list": [1, 2.5, None, True, "text"]}
-    assert mask_value(value)[0] is value
+    assert mask_value(value) is value
 
 
 @pytest.mark.parametrize("leaf", ["hunter2", "postgres://u:hunter2@h/x"])
@@ -323,7 +328,7 @@ def test_mask_value_deep_nesting_is_walked_to_the_end(leaf: str) -> None:
     value: Any = {"password": leaf}
     for _ in range(20_000):
         value = [value]
-    masked, suspects = mask_value(value)
+    masked, suspects = mask_value_report(value)
     for _ in range(20_000):
         masked = masked[0]
     assert "hunter2" not in masked["password"]
@@ -354,29 +359,29 @@ texts = st.lists(pieces | st.text(max_size=8), max_size=8).map("".join)
 
 
 @given(texts)
-def test_mask_text_is_idempotent(text: str) -> None:
-    masked, _ = mask_text(text)
-    assert mask_text(masked) == (masked, ())
+def test_mask_is_idempotent(text: str) -> None:
+    masked, _ = mask_report(text)
+    assert mask_report(masked) == (masked, ())
 
 
 @given(texts)
-def test_mask_text_changes_nothing_exactly_when_it_names_nothing(text: str) -> None:
-    masked, detectors = mask_text(text)
+def test_mask_changes_nothing_exactly_when_it_names_nothing(text: str) -> None:
+    masked, detectors = mask_report(text)
     assert (masked == text) == (detectors == ()) == (not holds_secret(text))
 
 
 @given(json_values | st.dictionaries(texts, texts | st.lists(texts)))
 def test_mask_value_is_idempotent_and_keeps_the_shape(value: Any) -> None:
-    masked, suspects = mask_value(value)
-    assert mask_value(masked) == (masked, ())
+    masked, suspects = mask_value_report(value)
+    assert mask_value_report(masked) == (masked, ())
     assert (masked == value) == (suspects == ())
     json.dumps(masked)
 
 
 @settings(max_examples=300)
 @given(st.text(alphabet=BASE62, min_size=40, max_size=80).filter(looks_random), st.sampled_from(["", " ", '"', "a="]))
-def test_mask_text_long_random_text_is_masked(secret: str, before: str) -> None:
-    assert secret not in mask_text(before + secret)[0]
+def test_mask_long_random_text_is_masked(secret: str, before: str) -> None:
+    assert secret not in mask(before + secret)
 
 
 @given(st.lists(texts, max_size=6))
@@ -435,8 +440,8 @@ UNITS = [
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("tail", ["", "a", "@", "\n"])
-def test_mask_text_long_hostile_text_comes_to_an_end(unit: str, tail: str) -> None:
+def test_mask_long_hostile_text_comes_to_an_end(unit: str, tail: str) -> None:
     """A step that looked at the rest of the text for each of its characters would take minutes."""
     text = (unit + tail) * (200_000 // len(unit + tail))
-    masked, _ = mask_text(text)
-    assert mask_text(masked) == (masked, ())
+    masked, _ = mask_report(text)
+    assert mask_report(masked) == (masked, ())

@@ -26,7 +26,7 @@ from flowyml_policy.errors.registry import (
     VersionTaken,
     VersionUnknown,
 )
-from flowyml_policy.mask.value import mask_value
+from flowyml_policy.mask.value import mask_value_report
 from flowyml_policy.records.events import NewEvent, StackApplied
 from flowyml_policy.records.policy_input import Source
 from flowyml_policy.records.protocols import StackRegistry
@@ -122,7 +122,7 @@ def test_put_definition_that_holds_secrets_is_refused_and_shows_none(registry: L
             registry.get("prod-gpu")
     with pytest.raises(StackUnregistrable) as caught:
         registry.put(with_secret(stack(), api_key="hunter22hunter22", note=token))
-    _, suspected = mask_value(with_secret(stack(), api_key="hunter22hunter22", note=token).document)
+    _, suspected = mask_value_report(with_secret(stack(), api_key="hunter22hunter22", note=token).document)
     found = [f"metadata.labels.{one.path[-1]} ({one.detector})" for one in suspected]
     assert len(found) == 2
     assert caught.value.message == f"stack 'prod-gpu' holds what looks like a secret: {', '.join(found)}"
