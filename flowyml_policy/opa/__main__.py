@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from flowyml_policy.errors.root import FlowymlPolicyError
+from flowyml_policy.mask.text import mask
 from flowyml_policy.opa.command import run
 
 
@@ -13,7 +14,7 @@ def main() -> int:
     try:
         return run(sys.argv[1:])
     except FlowymlPolicyError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{mask(str(error))}\n")
         return error.exit_code
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -118,5 +118,10 @@ def _ends_loudly() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        sys.stderr.write(f"Error: flowyml-policy cannot join FlowyML: {error}; {ADVICE}, or uninstall flowyml-policy\n")
+        why = type(error).__name__
+        with suppress(Exception):  # the package itself may be what is broken
+            from flowyml_policy.mask.text import mask
+
+            why = mask(str(error))
+        sys.stderr.write(f"Error: flowyml-policy cannot join FlowyML: {why}; {ADVICE}, or uninstall flowyml-policy\n")
         raise SystemExit(UNDECIDED) from error
