@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from flowyml_policy.documents.key_path import dotted
 from flowyml_policy.errors.settings import FeatureUnavailable
 from flowyml_policy.records.record import KeyPath, Location
-from flowyml_policy.settings.problems import dotted
 
 if TYPE_CHECKING:
     from flowyml_policy.settings.settings import Settings

@@ -20,6 +20,7 @@ from flowyml_policy.documents.characters import Unreadable, decode, hidden_in_va
 from flowyml_policy.documents.document import Document, Mark, Place
 from flowyml_policy.documents.scalars import NumberRefused, resolve
 from flowyml_policy.errors.documents import YamlInvalid, YamlTooLarge
+from flowyml_policy.mask.quoted import clipped, shown
 from flowyml_policy.records.record import Json, Location
 
 _TEXT_PER_NODE: Final = 64
@@ -195,10 +196,12 @@ class _Builder:
             self._refuse("merge keys (`<<`) are not read", mark, "write the merged keys out")
         if key in top.container:
             first = top.places[key][0].line + 1
-            self._refuse(f"the key {_shown(key)} stands twice, first in line {first}", mark, "keep one of the two")
+            self._refuse(
+                f"the key {shown(key, _SHOWN)} stands twice, first in line {first}", mark, "keep one of the two"
+            )
         if not (key.isascii() and key.isprintable()) and (unseen := unseen_in_key(key)):
             self._refuse(
-                f"the key {_shown(key)} holds {named(unseen)}, which does not show", mark, "type the key again"
+                f"the key {shown(key, _SHOWN)} holds {named(unseen)}, which does not show", mark, "type the key again"
             )
         top.key = key
         top.key_mark = mark
@@ -242,7 +245,7 @@ class _Builder:
         self._put(top, done.container, place)
 
     def _alias(self, event: Any) -> None:
-        mark, name = event.start_mark, _clipped(event.anchor)
+        mark, name = event.start_mark, clipped(event.anchor, _SHOWN)
         top = self.open[-1]
         if type(top.container) is dict and top.key is None:
             self._refuse(f"the alias *{name} stands as a key", mark, "write the key out")
@@ -270,7 +273,7 @@ class _Builder:
     def _refuse_key(self, key: Json, written: str, mark: Mark) -> NoReturn:
         if not written:
             self._refuse("a key is missing before the colon", mark, "write the key")
-        self._refuse(f"the key {_clipped(written)} is {_KINDS[type(key)]}, not text", mark, "put it in quotes")
+        self._refuse(f"the key {clipped(written, _SHOWN)} is {_KINDS[type(key)]}, not text", mark, "put it in quotes")
 
     def _refuse_complex_key(self, mark: Mark) -> NoReturn:
         from flowyml_policy.documents.mistakes import placeholder_at
@@ -316,13 +319,5 @@ _KINDS: Final[Mapping[type, str]] = {
 }
 
 
-def _clipped(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-
-
-def _shown(key: str) -> str:
-    return repr(_clipped(key))
-
-
 def _shown_tag(tag: str) -> str:
-    return _clipped(tag.replace("tag:yaml.org,2002:", "!!"))
+    return clipped(tag.replace("tag:yaml.org,2002:", "!!"), _SHOWN)

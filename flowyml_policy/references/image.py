@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple, TypeAlias
 
 from flowyml_policy.errors.references import ReferenceInvalid
+from flowyml_policy.mask.quoted import shown
 
 DOCKER_HUB: Final = "docker.io"
 _DOCKER_HUB_OLD: Final = "index.docker.io"
@@ -165,8 +166,7 @@ def _shown(text: object) -> str:
     if not re.fullmatch(_DIGEST_SHAPE, digest):
         head, at, digest = text, "", ""
     user, separator, rest = head.rpartition("@")
-    shown = f"{f'...@{rest}' if separator and user else head}{at}{digest}"
-    return repr(shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}...")
+    return shown(f"{f'...@{rest}' if separator and user else head}{at}{digest}", _SHOWN)
 
 
 def _not_text(text: object) -> tuple[str, str]:

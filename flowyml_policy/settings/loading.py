@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
 
 from flowyml_policy.documents.document import Document
+from flowyml_policy.documents.key_path import dotted
 from flowyml_policy.errors.settings import SettingsInvalid, SettingsProblem
 from flowyml_policy.records.record import KeyPath, Location
 from flowyml_policy.references.url import PLAIN_HTTP, may_be_plain
 from flowyml_policy.settings.places import ENVIRONMENT_VARIABLE, PLATFORM_FILE
 from flowyml_policy.settings.platform import conflicts, merged
-from flowyml_policy.settings.problems import dotted, in_file_order
+from flowyml_policy.settings.problems import in_file_order
 from flowyml_policy.settings.project_file import PlatformFile, PoliciesSection, ProjectFile, ProjectIdentity
 from flowyml_policy.settings.reading import ReadFile, find_platform_file, find_project, read_settings_file
 from flowyml_policy.settings.settings import Origins, Settings, resolved

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from flowyml_policy.documents.document import Document
+from flowyml_policy.documents.key_path import dotted
 from flowyml_policy.errors.settings import SettingsProblem
 from flowyml_policy.records.record import KeyPath
-from flowyml_policy.settings.problems import dotted
 from flowyml_policy.settings.types import Section
 
 _Section = TypeVar("_Section", bound=Section)

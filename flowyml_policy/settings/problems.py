@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from flowyml_policy.documents.document import Document
+from flowyml_policy.documents.key_path import dotted
 from flowyml_policy.errors.settings import SettingsProblem
 from flowyml_policy.records.record import Json, Key, KeyPath
 from flowyml_policy.references.url import BadValue, shown
@@ -49,18 +50,6 @@ def problems_of(error: ValidationError, document: Document, model: type[Section]
 def in_file_order(problems: Sequence[SettingsProblem]) -> list[SettingsProblem]:
     """`problems` of one file by line and column."""
     return sorted(problems, key=lambda problem: (problem.location.line, problem.location.column))
-
-
-def dotted(path: Sequence[Key]) -> str:
-    """A path as messages write it: `policies.allowed_stacks[0]`."""
-    written = ""
-    for step in path:
-        if isinstance(step, int):
-            written += f"[{step}]"
-        else:
-            plain = step and all(character.isalnum() or character in "_-" for character in step)
-            written += f"[{shown(step)}]" if not plain else f".{step}" if written else step
-    return written
 
 
 def _problem(detail: ErrorDetails, document: Document, model: type[Section]) -> SettingsProblem:

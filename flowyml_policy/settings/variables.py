@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from flowyml_policy.documents.document import Document
+from flowyml_policy.documents.key_path import dotted
 from flowyml_policy.errors.settings import SettingsProblem
 from flowyml_policy.records.record import Json, KeyPath
-from flowyml_policy.settings.problems import dotted
 
 _REFERENCE: Final = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)\})?", re.ASCII)
 

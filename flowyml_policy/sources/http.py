@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
 from flowyml_policy.documents.canonical import digest
+from flowyml_policy.documents.key_path import dotted
 from flowyml_policy.errors.sources import (
     SourceAccessDenied,
     SourceChanged,
@@ -38,7 +39,6 @@ from flowyml_policy.network.failures import FailureReason, HttpFailure
 from flowyml_policy.records.instant import utc_now
 from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.references.url import PLAIN_HTTP
-from flowyml_policy.settings.problems import dotted
 from flowyml_policy.sources.source import DefinitionSource, FetchRules, Revision, too_large
 from flowyml_policy.storage.cache import Cached, ContentCache
 
