@@ -18,9 +18,9 @@ from flowyml_policy.documents.reader import Limits
 from flowyml_policy.errors.definitions import NoStacksFound
 from flowyml_policy.errors.sources import SourceUnreadable
 from flowyml_policy.records.policy_input import Source
+from flowyml_policy.references.arguments import FILE_ENDINGS
 from flowyml_policy.system.files import display_path, is_folder, is_missing
 
-_SUFFIXES: Final = (".yaml", ".yml")
 _SETTINGS_FILE: Final = "flowyml.yaml"
 _NAMED: Final = 3
 
@@ -89,7 +89,7 @@ def _walk(
             if entry.name.startswith("."):
                 continue
             target = _target(entry, real)
-            is_definition = entry.name.lower().endswith(_SUFFIXES) and entry.name != _SETTINGS_FILE
+            is_definition = entry.name.lower().endswith(FILE_ENDINGS) and entry.name != _SETTINGS_FILE
             if not _is_inside(target, root):
                 if is_definition or is_folder(entry):
                     leaving.append(entry.path)

@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from flowyml_policy.errors.references import ReferenceInvalid
+from flowyml_policy.references.arguments import FILE_ENDINGS
 from flowyml_policy.references.credentials import has_credentials
 from flowyml_policy.references.git import git_ref
 from flowyml_policy.references.image import parse_allowlist_entry
@@ -115,7 +116,7 @@ def stack_key(value: str) -> str:
     text(value)
     if value == "local":
         raise BadValue("is reserved for the built-in stack", "give the stack another name")
-    if _STACK_KEY.fullmatch(value) is None or value.endswith((".yaml", ".yml")):
+    if _STACK_KEY.fullmatch(value) is None or value.endswith(FILE_ENDINGS):
         raise BadValue(
             f"would be read as a path or an address: {shown(value)}",
             "write a name without blanks, '/', '@', '#', ':' and ending",

@@ -22,12 +22,12 @@ from flowyml_policy.errors.documents import YamlInvalid
 from flowyml_policy.errors.sources import SourceMissing, SourceUnreadable, StackAmbiguous, StackNotFound
 from flowyml_policy.mask.quoted import shown
 from flowyml_policy.records.provenance import Provenance
+from flowyml_policy.references.arguments import FILE_ENDINGS
 from flowyml_policy.sources.source import SETTINGS_FILE, Revision
 
 STACKS_FOLDER: Final = "stacks"
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
 _NAMED: Final = 5
-_YAML: Final = (".yaml", ".yml")
 
 _Read: TypeAlias = StackDefinition | DefinitionInvalid
 
@@ -133,7 +133,7 @@ class StackSearch:
         revision = self.revision
         if path is not None:
             path = path.rstrip("/")
-            if path.lower().endswith(_YAML) or revision.holds(path) == "file":
+            if path.lower().endswith(FILE_ENDINGS) or revision.holds(path) == "file":
                 return [path]
             found = revision.list_paths(path)
             if not found and revision.holds(path) is None:

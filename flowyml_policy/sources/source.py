@@ -29,12 +29,12 @@ from flowyml_policy.mask.quoted import shown
 from flowyml_policy.network.deadline import Deadline
 from flowyml_policy.network.offline import is_offline
 from flowyml_policy.records.provenance import Provenance, SourceKind
+from flowyml_policy.references.arguments import FILE_ENDINGS
 
 Layout: TypeAlias = Literal["repository", "folder", "file"]
 """Where definitions lie in a source: in a repository's known places, anywhere in a folder, or it is one file."""
 
 _MAX_PATH: Final = 1000
-_SUFFIXES: Final = (".yaml", ".yml")
 SETTINGS_FILE: Final = "flowyml.yaml"
 
 
@@ -248,7 +248,7 @@ def only_source_errors(where: str) -> Iterator[None]:
 def _is_definition(path: str) -> bool:
     parts = path.split("/")
     return (
-        path.lower().endswith(_SUFFIXES)
+        path.lower().endswith(FILE_ENDINGS)
         and parts[-1] != SETTINGS_FILE
         and not any(part.startswith(".") for part in parts)
     )

@@ -16,6 +16,7 @@ from flowyml_policy.documents.canonical import digest
 from flowyml_policy.errors.sources import SourceChanged, SourceMissing, SourceRefused, SourceUnreachable
 from flowyml_policy.records.instant import utc_now
 from flowyml_policy.records.provenance import Provenance
+from flowyml_policy.references.arguments import FILE_ENDINGS
 from flowyml_policy.references.git import is_commit
 from flowyml_policy.sources.git.address import checked_address, checked_ref
 from flowyml_policy.sources.git.repository import FILE_MODES, FOLDER_MODE, LINK_MODE, GitRepository, GitTree, TreeEntry
@@ -142,7 +143,8 @@ class GitRevision(Revision):
             if folder and self._kind(tree.entries([folder]), folder) != "folder":
                 return []
             entries = tree.entries([f"{folder}/"] if folder else [], below=recursive)
-            return [entry.path for entry in entries if entry.mode in FILE_MODES and entry.path.endswith(_ENDINGS)]
+            files = [entry.path for entry in entries if entry.mode in FILE_MODES]
+            return [path for path in files if path.lower().endswith(FILE_ENDINGS)]
 
         return self._remembered(("paths", folder, "below" if recursive else "in it"), work)
 
@@ -185,6 +187,3 @@ class GitRevision(Revision):
             f"{path} is {what}, which is not followed: {self._source.uri} (commit {self.commit})",
             advice="name the file itself",
         )
-
-
-_ENDINGS = (".yaml", ".yml", ".YAML", ".YML")
