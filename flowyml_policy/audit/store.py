@@ -87,8 +87,9 @@ class AuditStore:
     def append_events(self, events: Sequence[NewEvent], *, within: Transaction | None = None) -> None:
         """Append `events`, which have no decision of their own, in order: all durable when this returns, or none.
 
-        Their payloads are masked. With `within`, a transaction that is open on this very file, they become durable
-        with it. Events that promise rows of other tables (PolicyChecked) are refused: `record` writes those.
+        What is not masked is refused; see mask.events. With `within`, a transaction that is open on this very file,
+        they become durable with it. Events that promise rows of other tables (PolicyChecked) are refused: those are
+        written by `record`.
         """
         if not events:
             return

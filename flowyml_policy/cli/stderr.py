@@ -1,4 +1,4 @@
-"""Everything that commands write to stderr: it goes through the mask, and nothing that a terminal acts on is left."""
+"""Everything that commands write to stderr, without secrets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 
 def tell(label: str, text: str, **look: bool | str) -> None:
-    """Write one line, `label: text`; the label in its look where stderr shows colour."""
+    """Write one line, `label: text`, printable; the label in its look where stderr shows colour."""
     from flowyml_policy.outputs.terminal import Screen, printable
 
     colour = Screen.of(sys.stderr).colour

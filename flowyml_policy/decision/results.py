@@ -3,9 +3,9 @@
 Rules:
 - No I/O and no clock. Three ways in, one shape out; an error is never turned into anything but `error`.
 - An invalid definition is denied without asking OPA: its findings are `definition.*`, hard, and not waivable.
-- Findings and errors may quote what an author or a rule wrote. They are masked here, before anybody hears or
-  records them, so that both read the same.
-- What UTF-8 cannot hold never keeps an answer from being told and recorded.
+- Findings and errors may quote what an author or a rule wrote. They are masked as they are made here, so that screens
+  and the audit read the same.
+- What UTF-8 cannot hold is written out with them, and never keeps an answer from being recorded.
 """
 
 from __future__ import annotations

@@ -83,6 +83,12 @@ def test_git_every_kind_of_ref_leads_to_its_commit(
     assert (found.ref, found.full_ref, found.commit) == (ref, full_ref, commit)
 
 
+def test_git_files_are_listed_whatever_the_case(repository: Any, cache: ContentCache) -> None:
+    repository.commit({f"x/{name}": stack("x") for name in ("a.Yaml", "b.YML", "c.yml", "d.yaml.txt")})
+    revision = GitSource(repository.url, "main", cache=cache).fetch()
+    assert revision.list_paths("x") == ["x/a.Yaml", "x/b.YML", "x/c.yml"]
+
+
 def test_git_full_commit_id_is_pinned(repository: Any, commit: str, cache: ContentCache) -> None:
     revision = GitSource(repository.url, commit, cache=cache).fetch()
     data = revision.read("stacks/dev.yaml")

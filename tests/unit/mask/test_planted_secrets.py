@@ -16,7 +16,6 @@ import pytest
 from flowyml_policy import AuditStore, PolicyEngine
 from flowyml_policy.cli.doctor_checks import Check
 from flowyml_policy.cli.errors import ended
-from flowyml_policy.cli.options import tell_hidden
 from flowyml_policy.cli.root import Session
 from flowyml_policy.decision.normaliser import Normaliser
 from flowyml_policy.decision.registrar import recorded_registry
@@ -301,14 +300,6 @@ def test_stderr_line_of_an_error_is_masked(capsys: pytest.CaptureFixture[str], *
     said = capsys.readouterr().err
     assert (SECRET in said, f"ValueError: {MASK}" in said) == (False, debug)
     assert said.endswith(f"error: no {MASK}; name {MASK}\n")
-
-
-def test_stderr_line_of_a_note_is_masked(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (project / "stacks" / "x.yaml").write_text(STACK % SECRET)
-    (project / SECRET).mkdir()
-    tell_hidden([SECRET], load_settings(project=project))
-    said = capsys.readouterr().err
-    assert (SECRET in said, said.startswith(f"note: {MASK} is a folder here and also a stack")) == (False, True)
 
 
 def test_stderr_line_inside_flowyml_is_masked(capsys: pytest.CaptureFixture[str]) -> None:
