@@ -10,7 +10,7 @@ from pydantic import Field, GetCoreSchemaHandler, SerializeAsAny, model_validato
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from typing_extensions import Self
 
-from flowyml_policy.records.record import Part, Record
+from flowyml_policy.records.record import Record
 
 API_VERSION: Final = "flowyml/v1"
 KIND: Final = "StackDefinition"
@@ -37,7 +37,7 @@ Text: TypeAlias = Annotated[str | None, Given(Annotated[str, Field(min_length=1)
 Nodes: TypeAlias = Annotated[int | None, Given(Annotated[int, Field(ge=0, le=MOST_NODES)])]
 
 
-class Metadata(Part):
+class Metadata(Record):
     """What the stack is called and how it is labelled."""
 
     name: str = Field(
@@ -58,7 +58,7 @@ class Metadata(Part):
     )
 
 
-class Compute(Part):
+class Compute(Record):
     """Where the work runs and how large it may grow."""
 
     backend: Text = Field(default=None, description="The kind of backend.", examples=["azureml", "gcp", "local"])
@@ -73,7 +73,7 @@ class Compute(Part):
         return self
 
 
-class Runtime(Part):
+class Runtime(Record):
     """What the work runs in."""
 
     python_version: Text = Field(
@@ -86,21 +86,21 @@ class Runtime(Part):
     )
 
 
-class Storage(Part):
+class Storage(Record):
     """Where artifacts and metadata are kept."""
 
     artifact_store: Text = Field(default=None, description="URI of the artifact store.", examples=["s3://bucket/x"])
     metadata_store: Text = Field(default=None, description="URI of the metadata store.", examples=["sqlite:///m.db"])
 
 
-class Tracking(Part):
+class Tracking(Record):
     """Where experiments are tracked."""
 
     experiment_tracker: Text = Field(default=None, description="The kind of tracker.", examples=["mlflow"])
     mlflow_uri: Text = Field(default=None, description="Where MLflow answers.", examples=["https://mlflow.company.com"])
 
 
-class Secrets(Part):
+class Secrets(Record):
     """Where secrets come from; never the secrets themselves."""
 
     provider: Text = Field(default=None, description="The kind of vault.", examples=["azure_keyvault"])
@@ -109,7 +109,7 @@ class Secrets(Part):
     )
 
 
-class Spec(Part):
+class Spec(Record):
     """The parts of the stack; each may be left out."""
 
     compute: Compute = Field(
@@ -123,7 +123,7 @@ class Spec(Part):
     )
 
 
-class Definition(Part):
+class Definition(Record):
     """The four keys that every definition has."""
 
     api_version: Literal["flowyml/v1"] = Field(alias="apiVersion", description="The schema of this definition.")

@@ -4,8 +4,6 @@ These models take only what was converted by `schema_b`; a schema A document wit
 in `model`, a key that the author left out is None or empty, and none of FlowyML's defaults is filled in.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter_ns
-from typing import ClassVar, Final, Generic, TypeVar, final
+from typing import ClassVar, TypeVar, final
 
 from pydantic import ValidationError
 from typing_extensions import Self
@@ -25,18 +25,21 @@ from flowyml_policy.records.policy_input import PolicyInput
 from flowyml_policy.records.record import Json, Record
 from flowyml_policy.records.result import Evaluation, EvaluatorName, GlobProblem
 
-_Value = TypeVar("_Value", Decision, Json)
 
+class _Answer(Record):
+    """What OPA answers: a value, with the revision of every bundle that was active in that evaluation."""
 
-class _Answer(Record, Generic[_Value]):
-    """A value as OPA answers it, with the revision of every bundle that was active in that evaluation."""
-
-    result: _Value
+    result: Json
     bundles: dict[str, str]
 
 
-_DECIDED: Final = _Answer[Decision]
-_ANSWERED: Final = _Answer[Json]
+class _DecisionAnswer(_Answer):
+    """The answer to the question for a decision."""
+
+    result: Decision
+
+
+_AnyAnswer = TypeVar("_AnyAnswer", bound=_Answer)
 
 
 class OpaEvaluator(ABC):
@@ -51,6 +54,7 @@ class OpaEvaluator(ABC):
         self._bundles = frozenset(bundles)
         self._title = EvaluatorName(name=self.name, version=version)
         self._closed = False
+        _DecisionAnswer.model_rebuild()  # before many threads ask for it
 
     @final
     def judge(self, document: PolicyInput) -> tuple[Decision, Evaluation]:
@@ -62,7 +66,7 @@ class OpaEvaluator(ABC):
             started = perf_counter_ns()
             raw = self._query(None, encoded)
             duration = perf_counter_ns() - started
-            answer = self._checked(_DECIDED, raw)
+            answer = self._checked(_DecisionAnswer, raw)
         except OpaError:
             raise
         except Exception as error:
@@ -79,7 +83,7 @@ class OpaEvaluator(ABC):
         """The value at `path` (`flowyml/main/catalogue`) for `document`. Raises only OpaError."""
         with self._only_opa_errors():
             raw = self._query(path, json.dumps(document, allow_nan=False).encode())
-            return self._checked(_ANSWERED, raw).result
+            return self._checked(_Answer, raw).result
 
     @final
     def check_globs(self, patterns: Sequence[str]) -> tuple[GlobProblem, ...]:
@@ -134,7 +138,7 @@ class OpaEvaluator(ABC):
             advice="run the command again with --debug and report what it prints",
         )
 
-    def _checked(self, shape: type[_Answer[_Value]], raw: bytes) -> _Answer[_Value]:
+    def _checked(self, shape: type[_AnyAnswer], raw: bytes) -> _AnyAnswer:
         try:
             answer = shape.model_validate_json(raw)
         except ValidationError as error:

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from pydantic import model_validator
 from typing_extensions import Self
 
-from flowyml_policy.records.record import KeyPath, Part, Record
+from flowyml_policy.records.record import KeyPath, Record
 
 Severity: TypeAlias = Literal["deny", "warn"]
 """What a finding does to this decision."""
@@ -19,7 +19,7 @@ Enforcement: TypeAlias = Literal["advisory", "soft", "hard", "disabled"]
 """The level of a code: advisory warns, soft can be overridden, hard can only be waived, disabled is off."""
 
 
-class Override(Part):
+class Override(Record):
     """Who let a denial pass. `break_glass` overrides cover hard findings too."""
 
     actor: str
@@ -50,7 +50,7 @@ class Finding(Record):
         return self.severity == "deny"
 
 
-class Waived(Part):
+class Waived(Record):
     """A waiver met by a finding: the code, the waiver's id, and the subject it covers."""
 
     code: str

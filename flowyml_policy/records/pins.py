@@ -1,7 +1,5 @@
 """What flowyml.lock pins of a stack, and how resolving asks for it."""
 
-from __future__ import annotations
-
 from typing import Protocol
 
 from pydantic import Field

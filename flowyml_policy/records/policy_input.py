@@ -6,13 +6,14 @@ meets one shape. New optional keys keep version 1.
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, Final, Literal
 
 from pydantic import Field
 from typing_extensions import Self
 
 from flowyml_policy.records.decision import Enforcement
-from flowyml_policy.records.record import Json, KeyPath, Operation, Part, Record, Sha256
+from flowyml_policy.records.record import Json, KeyPath, Operation, Record, Sha256
 
 SCHEMA_VERSION: Final = 1
 
@@ -25,14 +26,14 @@ class Actor(Record):
     claimed: dict[str, str] = Field(default_factory=dict)
 
 
-class ImagePolicy(Part):
+class ImagePolicy(Record):
     """The project's own demands on images; null means that it says nothing, an empty list that nothing passes."""
 
     allowed_registries: tuple[str, ...] | None = None
     required_labels: tuple[str, ...] | None = None
 
 
-class ProjectPolicies(Part):
+class ProjectPolicies(Record):
     """`policies` of flowyml.yaml. It can only tighten what shipped and company policy demand."""
 
     allowed_stacks: tuple[str, ...] | None = None
@@ -97,7 +98,7 @@ class LockFacts(Record):
     bundles: dict[str, str] = Field(default_factory=dict)
 
 
-class RunFacts(Part):
+class RunFacts(Record):
     """What a pipeline run asks for beside the stack."""
 
     pipeline: str
@@ -160,7 +161,7 @@ class PolicyInput(Record):
     run: RunFacts | None = None
     images: tuple[ImageFacts, ...] = ()
 
-    @property
+    @cached_property
     def encoded(self) -> bytes:
         """This document as compact UTF-8 JSON, keys in schema order: the bytes judged and the bytes recorded.
 
@@ -168,10 +169,7 @@ class PolicyInput(Record):
         another type, as only a document has that was made without validation, or changed below its frozen surface;
         what is null or absent there is not seen.
         """
-        kept: bytes | None = self.__dict__.get("encoded")
-        if kept is None:  # written out: functools.cached_property takes a lock on Pythons before 3.12
-            kept = self.__dict__["encoded"] = self.__pydantic_serializer__.to_json(self, warnings="error")
-        return kept
+        return self.model_dump_json(warnings="error").encode()
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy, which keeps no bytes of the original: it may have other values."""

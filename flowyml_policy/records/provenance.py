@@ -1,7 +1,5 @@
 """Where a definition came from, to the byte, and by which name it was asked for."""
 
-from __future__ import annotations
-
 from typing import Literal, TypeAlias
 
 from pydantic import Field

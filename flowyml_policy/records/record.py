@@ -21,13 +21,12 @@ Sha256: TypeAlias = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
 class Record(BaseModel):
-    """A frozen value. Unknown keys and values of another type are refused, never coerced."""
+    """A frozen value. Unknown keys and values of another type are refused, never coerced.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    Its validator is built when it is first needed: a start needs those of few records.
+    """
 
-
-class Part(Record, defer_build=True):
-    """A record that is only ever read as part of another one: its own validator is built when it is asked for."""
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 class Location(Record):

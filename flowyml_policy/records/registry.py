@@ -1,7 +1,5 @@
 """Registered stacks, as every registry keeps them and as commands show them."""
 
-from __future__ import annotations
-
 from typing import Literal, TypeAlias
 
 from pydantic import Field
