@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from typing_extensions import Self
 
-from flowyml_policy.audit.store import AuditStore
+from flowyml_policy.audit.recorder import AuditRecorder
 from flowyml_policy.decision import results
 from flowyml_policy.decision.candidates import StackDocument, read_named, read_one
 from flowyml_policy.decision.normaliser import Normaliser
@@ -31,7 +31,7 @@ from flowyml_policy.errors.definitions import DefinitionInvalid
 from flowyml_policy.errors.opa import OpaError
 from flowyml_policy.errors.root import FlowymlPolicyError, InternalError, UsageError
 from flowyml_policy.opa.unavailable import UnavailableEvaluator
-from flowyml_policy.records.decision import Decision
+from flowyml_policy.records.decision import CatalogueEntry, Decision
 from flowyml_policy.records.instant import utc_now
 from flowyml_policy.records.policy_input import Actor, PolicyInput
 from flowyml_policy.records.protocols import Evaluator, Recorder
@@ -43,7 +43,6 @@ from flowyml_policy.settings.settings import Settings
 from flowyml_policy.system.actor import current_actor
 
 if TYPE_CHECKING:
-    from flowyml_policy.records.decision import CatalogueEntry
     from flowyml_policy.records.pins import StackPins
     from flowyml_policy.resolution.resolver import StackResolver
 
@@ -108,7 +107,7 @@ class PolicyEngine:
         return cls(
             settings,
             evaluator=_start(settings, [Path(folder) for folder in rules]),
-            recorder=AuditStore(settings.audit_path),
+            recorder=AuditRecorder(settings.audit_path),
             actor=current_actor(environ),
             environ=environ,
         )
