@@ -45,7 +45,7 @@ def list_decisions(output_format: str, stack: str | None, limit: int, project: s
     with _store(project) as store:
         found = store.decisions(stack_name=stack, limit=limit + 1)
     render = audit_screens.LIST[output_format]
-    render(Screen.of(sys.stdout), found[:limit], len(found) > limit)
+    render(Screen.of(sys.stdout), found[:limit], more=len(found) > limit)
 
 
 @audit.command(

@@ -25,7 +25,7 @@ class HelpWanted(click.UsageError):
     """A group was named without a command: its help is the answer, the exit that of a wrong call."""
 
 
-def _switch_debug(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # noqa: FBT001  click calls it so
+def _switch_debug(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value:
         ctx.ensure_object(Session).debug = True
 
@@ -147,7 +147,7 @@ class Root(Group):
             raise click.exceptions.Exit(click.UsageError.exit_code if failed else 0)
 
 
-def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # noqa: FBT001  click calls it so
+def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if not value or ctx.resilient_parsing:
         return
     click.echo(f"flowyml-policy {VERSION}")

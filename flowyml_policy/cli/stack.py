@@ -20,9 +20,6 @@ from flowyml_policy.cli.stack_lifecycle import apply, list_stacks, retire
 from flowyml_policy.cli.stack_lock import lock, verify
 from flowyml_policy.cli.stack_show import diff
 from flowyml_policy.cli.stack_show import show as show_command
-from flowyml_policy.outputs import open_output, show
-from flowyml_policy.outputs.progress import watched
-from flowyml_policy.outputs.terminal import Screen
 
 if TYPE_CHECKING:
     from flowyml_policy.records.result import Result
@@ -74,6 +71,8 @@ def validate(
 
     shipped.start_early()
     from flowyml_policy.decision.engine import PolicyEngine
+    from flowyml_policy.outputs.results import open_output, show
+    from flowyml_policy.outputs.terminal import Screen
 
     fail_on_warn = fail_on == "warn"
     with PolicyEngine.from_project(project, rules=rules) as engine:
@@ -86,6 +85,8 @@ def validate(
 
 def _watched(results: Iterator[Result], output_format: str) -> Iterator[Result]:
     """`results` with their progress, unless they are themselves what runs over the terminal."""
+    from flowyml_policy.outputs.progress import watched
+
     streaming = output_format == "json" and sys.stdout.isatty()
     return results if streaming else watched(results, sys.stderr)
 

@@ -17,7 +17,6 @@ from flowyml_policy.cli.options import (
     standard_input,
 )
 from flowyml_policy.cli.root import Command
-from flowyml_policy.outputs.screens.applied import open_applied_output
 from flowyml_policy.outputs.terminal import Screen
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def apply(
     named: tuple[str, ...],
     output_format: str,
     environment: str | None,
-    dry_run: bool,  # noqa: FBT001  click calls it so
+    dry_run: bool,
     timeout: float,
     project: str | None,
     rules: tuple[str, ...],
@@ -90,6 +89,7 @@ def apply(
 
     shipped.start_early()
     from flowyml_policy.decision.lifecycle import StackLifecycle
+    from flowyml_policy.outputs.screens.applied import open_applied_output
 
     with StackLifecycle.from_project(project, rules=rules) as life:
         notes = closing_notes(ctx, project, life.engine.settings)
@@ -129,9 +129,9 @@ def retire(reference: str, output_format: str, reason: str, timeout: float, proj
     Nothing resolves to it any more, and nothing can be registered in its place. Exit: 0 it is out of use, 2 no exact
     version was named, 3 it is not registered, or could not be retired.
     """
-    from flowyml_policy.decision.candidates import exact_version
     from flowyml_policy.decision.lifecycle import StackLifecycle
     from flowyml_policy.outputs.screens import registry as lifecycle_screens
+    from flowyml_policy.references.stack import exact_version
 
     name, version = exact_version(reference)
     with StackLifecycle.from_project(project) as life:
@@ -153,7 +153,7 @@ def retire(reference: str, output_format: str, reason: str, timeout: float, proj
 @click.option("--all-versions", is_flag=True, help="Every version, retired ones too, instead of the one in use.")
 @click.option("--label", "labels", metavar="KEY=VALUE", multiple=True, help="Only stacks with this label; repeatable.")
 @project_option
-def list_stacks(output_format: str, all_versions: bool, labels: tuple[str, ...], project: str | None) -> None:  # noqa: FBT001  click calls it so
+def list_stacks(output_format: str, all_versions: bool, labels: tuple[str, ...], project: str | None) -> None:
     """List registered stacks: labels, source, digest, last decision, who applied it and when."""
     from flowyml_policy.cli.options import opened_registry
     from flowyml_policy.outputs.screens import registry as lifecycle_screens

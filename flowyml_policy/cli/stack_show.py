@@ -39,7 +39,7 @@ def show(
     named: str | None,
     output_format: str,
     schema: str | None,
-    explain: bool,  # noqa: FBT001  click calls it so
+    explain: bool,
     environment: str | None,
     project: str | None,
 ) -> None:

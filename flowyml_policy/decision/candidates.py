@@ -23,7 +23,6 @@ from flowyml_policy.definitions.stack import StackDefinition, read_definitions
 from flowyml_policy.documents.canonical import digest
 from flowyml_policy.documents.reader import Limits
 from flowyml_policy.errors.definitions import NoStacksFound
-from flowyml_policy.errors.references import ReferenceMalformed
 from flowyml_policy.errors.root import FlowymlPolicyError, UsageError
 from flowyml_policy.errors.settings import EnvironmentUnknown
 from flowyml_policy.errors.sources import SourceError, SourceUnreadable
@@ -33,7 +32,6 @@ from flowyml_policy.sources.local import Boundary
 from flowyml_policy.system.files import is_missing, read_file
 
 if TYPE_CHECKING:
-    from flowyml_policy.records.provenance import SourceKind
     from flowyml_policy.resolution.explanation import Explanation
     from flowyml_policy.resolution.resolver import StackResolver
 
@@ -188,21 +186,6 @@ def read_argument(word: str, *, stdin: bytes | None = None) -> str | Path | Stac
     return content
 
 
-def exact_version(reference: str) -> tuple[str, str]:
-    """The name and the version that `name@version` writes. Raises UsageError, ReferenceMalformed."""
-    from flowyml_policy.references.stack import parse_stack_reference
-    from flowyml_policy.references.stack_values import NameReference, RegistryReference
-
-    parsed = parse_stack_reference(reference)
-    if isinstance(parsed, NameReference | RegistryReference) and parsed.wanted and parsed.wanted[0] not in "^~":
-        return parsed.name, parsed.wanted
-    name = parsed.name if isinstance(parsed, NameReference | RegistryReference) else "NAME"
-    raise UsageError(
-        f"{reference!r} names no one version of a stack",
-        advice=f"write {name}@VERSION; `flowyml-policy stack list --all-versions` shows what is registered",
-    )
-
-
 def _only(path: str, project: Path, stdin: bytes | None = None) -> StackDocument:
     """The one document at `path`. Raises UsageError for more than one."""
     candidates = list(islice(read_candidates([path], project=project, stdin=stdin), 2))
@@ -227,21 +210,4 @@ def _unresolved(resolver: StackResolver, told: Explanation, stack: object) -> So
     if stack is not None and not isinstance(stack, str):
         return Source(kind="object", uri=f"object:{type(stack).__module__}.{type(stack).__name__}")
     named = next((step.found for step in told.steps if step.verdict == "broken"), None) or ""
-    return Source(kind=_kind_of(named, resolver), uri=named if named.strip() else "no name")
-
-
-def _kind_of(named: str, resolver: StackResolver) -> SourceKind:
-    """Where `named` would have come from; the registry is the last place in which a name is looked up."""
-    from flowyml_policy.references.stack import parse_stack_reference
-    from flowyml_policy.references.stack_values import NameReference
-    from flowyml_policy.sources.entries import reference_of
-
-    if looks_like_path(named):
-        return "local"
-    try:
-        reference = parse_stack_reference(named)
-    except ReferenceMalformed:
-        return "registry"
-    if isinstance(reference, NameReference) and reference.name in resolver.settings.stacks:
-        reference = reference_of(resolver.settings.stacks[reference.name], key=reference.name)
-    return reference.source_kind
+    return Source(kind=resolver.source_kind(named), uri=named if named.strip() else "no name")

@@ -11,8 +11,9 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -20,12 +21,10 @@ from flowyml_policy.decision.normaliser import require_open_demands
 from flowyml_policy.errors.opa import OpaAnswerInvalid, PolicyInvalid
 from flowyml_policy.errors.settings import SettingsInvalid
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
+from flowyml_policy.records.decision import CatalogueEntry
 from flowyml_policy.records.protocols import Evaluator
 from flowyml_policy.records.record import Json, KeyPath
 from flowyml_policy.settings.settings import Settings
-
-if TYPE_CHECKING:
-    from flowyml_policy.records.decision import CatalogueEntry
 
 CATALOGUE_PATH = "flowyml/main/catalogue"
 PATTERNS_PATH = "flowyml/main/patterns"
@@ -145,36 +144,26 @@ def read_bundles(evaluator: Evaluator) -> dict[str, str]:
 
 def read_catalogue(evaluator: Evaluator, settings: Settings) -> tuple[CatalogueEntry, ...]:
     """Every code of the loaded policy, sorted, with the level in force for this project. Raises OpaError."""
-    from pydantic import TypeAdapter
-
-    from flowyml_policy.records.decision import CatalogueEntry
-
     question = {"project": {"policies": {"levels": dict(settings.policies.levels)}}}
     answer = evaluator.query(CATALOGUE_PATH, question)
     try:
         return tuple(
-            TypeAdapter(tuple[CatalogueEntry, ...]).validate_python(
-                [{"code": code, **answer[code]} for code in sorted(answer)], strict=False
-            )
+            CatalogueEntry.model_validate({"code": code, **answer[code]}, strict=False) for code in sorted(answer)
         )
     except (ValidationError, TypeError) as error:
         raise OpaAnswerInvalid(f"the policy's catalogue (data.{CATALOGUE_PATH}) has not the agreed shape") from error
 
 
 def _policy_patterns(evaluator: Evaluator) -> tuple[str, ...]:
-    from pydantic import TypeAdapter
-
-    try:
-        return TypeAdapter(tuple[str, ...]).validate_python(evaluator.query(PATTERNS_PATH, {}))
-    except ValidationError as error:
-        raise OpaAnswerInvalid(f"the policy's patterns (data.{PATTERNS_PATH}) are not a set of strings") from error
+    answer = evaluator.query(PATTERNS_PATH, {})
+    if not isinstance(answer, list) or not all(isinstance(pattern, str) for pattern in answer):
+        raise OpaAnswerInvalid(f"the policy's patterns (data.{PATTERNS_PATH}) are not a set of strings")
+    return tuple(answer)
 
 
 def _require_known(settings: Settings, what: str, name: str, known: Collection[str], path: KeyPath) -> None:
     if name in known:
         return
-    from difflib import get_close_matches
-
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else "`flowyml-policy policy list` shows them"
     raise SettingsInvalid(f"no loaded policy has the {what} {name!r}: {settings.location(path)}", advice=hint)

@@ -177,8 +177,6 @@ def _unknown(path: KeyPath, value: Json, document: Document | None) -> Definitio
         level = level[step]
     taken = frozenset(level) if isinstance(level, Mapping) else frozenset()
     message = f"{dotted(path)} is no key of a stack definition"
-    from flowyml_policy.definitions.problems import unknown_key_fix
-
     fix = unknown_key_fix(str(path[-1]), parent, KNOWN_KEYS, taken)
     return DefinitionProblem("definition.unknown_key", message, fix=fix, location=location, path=path)
 

@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from flowyml_policy.definitions.model import API_VERSION, KIND
-from flowyml_policy.definitions.problems import bad_key, other_header
+from flowyml_policy.definitions.problems import bad_key, other_header, unknown_key_fix
 from flowyml_policy.documents.document import Document
 from flowyml_policy.documents.key_path import dotted
 from flowyml_policy.errors.definitions import DefinitionProblem
@@ -121,14 +120,14 @@ def is_schema_b(value: Json) -> bool:
     return isinstance(version, str) and version.startswith(_FAMILY)
 
 
-@dataclass
 class Conversion:
     """A schema B document in schema A's terms, as far as its keys are known; `problems` are the others."""
 
-    written: Mapping[str, Json]
-    document: Document | None
-    value: dict[str, Json] = field(default_factory=dict)
-    problems: list[DefinitionProblem] = field(default_factory=list)
+    def __init__(self, written: Mapping[str, Json], document: Document | None) -> None:
+        self.written = written
+        self.document = document
+        self.value: dict[str, Json] = {}
+        self.problems: list[DefinitionProblem] = []
 
     def run(self) -> Conversion:
         """Convert all of it."""
@@ -193,8 +192,6 @@ def _fix(here: tuple[str, ...], key: str, taken: frozenset[str]) -> str:
     moved = _WRITTEN.get((*here, key))
     if moved is not None and moved[:-1] == here and moved[-1] not in taken:
         return f"write `{moved[-1]}`"
-    from flowyml_policy.definitions.problems import unknown_key_fix
-
     return unknown_key_fix(key, here, LEVELS, taken)
 
 
@@ -222,17 +219,17 @@ def _spelled(written: Any, place: KeyPath) -> Iterator[str | int]:
 
 def to_schema_b(values: Mapping[str, Json]) -> tuple[dict[str, Json], list[KeyPath]]:
     """What was set, in schema A's terms, as a schema B document; and the paths that B has no place for."""
-    writing = _Writing({"apiVersion": API_VERSION_B, "kind": KIND_B})
+    writing = _Writing()
     for part in ("metadata", "spec"):
         if part in values:
             writing.walk((part,), values[part])
     return writing.result, writing.homeless
 
 
-@dataclass
 class _Writing:
-    result: dict[str, Json]
-    homeless: list[KeyPath] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.result: dict[str, Json] = {"apiVersion": API_VERSION_B, "kind": KIND_B}
+        self.homeless: list[KeyPath] = []
 
     def walk(self, path: tuple[str, ...], item: Json) -> None:
         place = _WRITTEN.get(path)

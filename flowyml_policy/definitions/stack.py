@@ -53,7 +53,7 @@ class _Origin(NamedTuple):
     provenance: Provenance | None = None
 
 
-class StackDefinition(Definition, defer_build=False):
+class StackDefinition(Definition):
     """A stack definition, in schema A's terms. Make one with `from_yaml`, `from_file` or `from_dict`.
 
     They take schema A and FlowyML's own (`flowyml.io/v1`), and tell them apart by the document's first keys.
@@ -107,7 +107,7 @@ class StackDefinition(Definition, defer_build=False):
         problems = unencodable(document)
         if problems:
             raise _invalid(problems, document)
-        definition._origin = definition._origin._replace(written=document)  # noqa: SLF001  this class's own
+        definition._origin = definition._origin._replace(written=document)
         definition.__dict__.pop("document")  # what was kept of it before it had those facts
         return definition
 
@@ -126,7 +126,7 @@ class StackDefinition(Definition, defer_build=False):
             definition = cls.model_validate(value)
         except ValidationError as error:
             raise _invalid(explain_validation(error, value, document), value) from error
-        definition._origin = _Origin(source, document)  # noqa: SLF001  this class's own
+        definition._origin = _Origin(source, document)
         return definition
 
     @classmethod
@@ -144,7 +144,7 @@ class StackDefinition(Definition, defer_build=False):
         if parts is None or problems:
             raise _invalid(problems, value)
         definition = cls.model_construct(api_version=API_VERSION, kind=KIND, metadata=parts.metadata, spec=parts.spec)
-        definition._origin = _Origin(source, document, value, conversion.value)  # noqa: SLF001  this class's own
+        definition._origin = _Origin(source, document, value, conversion.value)
         return cast("Self", definition)
 
     @cached_property
@@ -206,7 +206,7 @@ class StackDefinition(Definition, defer_build=False):
         """The same definition, which says that it came from there."""
         found = self.model_copy()
         origin = self._origin._replace(source=provenance.as_source(), provenance=provenance)
-        found._origin = origin  # noqa: SLF001  this class's own
+        found._origin = origin
         return found
 
     @property
@@ -252,7 +252,7 @@ def read_definitions(data: bytes, file: str, source: Source) -> Iterator[StackDe
 
 def _read(document: Document, source: Source) -> StackDefinition | DefinitionInvalid:
     try:
-        return StackDefinition._from_document(document, source)  # noqa: SLF001  this module's own class
+        return StackDefinition._from_document(document, source)
     except DefinitionInvalid as invalid:
         return invalid
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from flowyml_policy.outputs.terminal import Screen, columns, printable
+from flowyml_policy.outputs.terminal import Look, Screen, columns, printable
 
 if TYPE_CHECKING:
     from flowyml_policy.records.policy_input import Source
     from flowyml_policy.records.result import ErrorReport, LocatedFinding, StackName
 
-_LOOKS: Final[dict[str, dict[str, bool | str]]] = {
+_LOOKS: Final[dict[str, Look]] = {
     "UNDECIDED": {"fg": "white", "bg": "red", "bold": True},
     "BROKEN": {"fg": "white", "bg": "red", "bold": True},
     "DENIED": {"fg": "red", "bold": True},
@@ -90,7 +90,7 @@ def error_lines(screen: Screen, error: ErrorReport) -> list[str]:
 
 def diff_lines(screen: Screen, diff: str, *, indent: int = 0) -> list[str]:
     """A unified diff, a line for each of its lines, never wrapped."""
-    looks: dict[str, dict[str, bool | str]] = {"+": {"fg": "green"}, "-": {"fg": "red"}, "@": {"fg": "cyan"}}
+    looks: dict[str, Look] = {"+": {"fg": "green"}, "-": {"fg": "red"}, "@": {"fg": "cyan"}}
     return [
         " " * indent + screen.style(printable(line), **looks.get(line[:1], {})) if line else ""
         for line in diff.splitlines()

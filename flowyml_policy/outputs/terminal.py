@@ -10,13 +10,25 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Final, NamedTuple, TextIO, TypedDict
 
 import click
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 PIPE_WIDTH: Final = 80
 NARROWEST: Final = 40
 WIDEST: Final = 120
+
+
+class Look(TypedDict, total=False):
+    """How a text looks, in the words of `click.style`."""
+
+    fg: str
+    bg: str
+    bold: bool
+    dim: bool
 
 
 class Screen(NamedTuple):
@@ -35,9 +47,9 @@ class Screen(NamedTuple):
         colour = not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
         return cls(stream, width=min(max(_columns(stream), NARROWEST), WIDEST), colour=colour)
 
-    def style(self, text: str, **look: bool | str) -> str:
+    def style(self, text: str, **look: Unpack[Look]) -> str:
         """`text` in the looks of `click.style`, or bare where the screen shows no colour."""
-        return click.style(text, **look) if self.colour else text  # type: ignore[arg-type]  # looks are a mapping here
+        return click.style(text, **look) if self.colour else text
 
     def line(self, text: str = "") -> None:
         """Write one line."""

@@ -27,6 +27,7 @@ import re
 from typing import Final
 
 from flowyml_policy.errors.references import ReferenceMalformed
+from flowyml_policy.errors.root import UsageError
 from flowyml_policy.mask.text import mask
 from flowyml_policy.references import stack_parts as parts
 from flowyml_policy.references.credentials import may_have_credentials
@@ -192,3 +193,15 @@ def _shown(text: str) -> str:
         return ""
     masked = repr(mask(text))
     return f" {masked if len(masked) <= _SHOWN else masked[: _SHOWN - 4] + '...' + masked[-1]}"
+
+
+def exact_version(reference: str) -> tuple[str, str]:
+    """The name and the version that `name@version` writes. Raises UsageError, ReferenceMalformed."""
+    parsed = parse_stack_reference(reference)
+    if isinstance(parsed, NameReference | RegistryReference) and parsed.wanted and parsed.wanted[0] not in "^~":
+        return parsed.name, parsed.wanted
+    name = parsed.name if isinstance(parsed, NameReference | RegistryReference) else "NAME"
+    raise UsageError(
+        f"{reference!r} names no one version of a stack",
+        advice=f"write {name}@VERSION; `flowyml-policy stack list --all-versions` shows what is registered",
+    )

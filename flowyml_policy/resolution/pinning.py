@@ -281,13 +281,14 @@ def _pin_of(one: Unchecked, pinned: Lockfile) -> StackPin | None:
 
 def _changes(pinned: Lockfile, now: Lockfile, *, pins: Mapping[str, StackPin]) -> Iterator[Change]:
     """What differs from `pinned`; each stack with the address and ref that `pins` has it at."""
-    for kind, before, after in (
+    named: tuple[tuple[Literal["environment", "bundle"], dict[str, str], dict[str, str]], ...] = (
         ("environment", pinned.environments, now.environments),
         ("bundle", pinned.bundles, now.bundles),
-    ):
+    )
+    for kind, before, after in named:
         for name in sorted({*before, *after}):
             if before.get(name) != after.get(name):
-                yield Change(kind=kind, name=name, pinned=before.get(name), found=after.get(name))  # type: ignore[arg-type]  # the two literals
+                yield Change(kind=kind, name=name, pinned=before.get(name), found=after.get(name))
     stacks = now.stacks if pinned.version == VERSION else _without_full_refs(now.stacks)
     for name in sorted({*pinned.stacks, *stacks}):
         yield from _changes_of(name, pinned.stacks.get(name), stacks.get(name), pins.get(name))

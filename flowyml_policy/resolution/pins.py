@@ -18,6 +18,7 @@ from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.errors.lockfile import LockfileForeign, StackDrifted, StackNotPinned
 from flowyml_policy.errors.sources import SourceNotPinned
 from flowyml_policy.mask.text import mask
+from flowyml_policy.resolution.repository import GIT_KINDS, is_repository
 
 if TYPE_CHECKING:
     from flowyml_policy.records.pins import StackPin
@@ -58,8 +59,6 @@ class ProjectPins:
 
     def pins_at(self, uri: str) -> tuple[StackPin, ...]:
         """The pins of stacks that were read at `uri`, or in its repository by another spelling; see StackPins."""
-        from flowyml_policy.resolution.repository import GIT_KINDS, is_repository
-
         lockfile, _ = self._state()
         place = mask(uri)
         return (

@@ -19,6 +19,7 @@ from typing import Final
 
 from typing_extensions import Self
 
+from flowyml_policy.definitions.objects import definition_of
 from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.errors.references import ReferenceMalformed
 from flowyml_policy.errors.root import FlowymlPolicyError
@@ -26,7 +27,7 @@ from flowyml_policy.errors.settings import EnvironmentUnknown
 from flowyml_policy.records.pins import StackPin, StackPins
 from flowyml_policy.records.policy_input import LockFacts
 from flowyml_policy.records.protocols import StackRegistry
-from flowyml_policy.records.provenance import Provenance, StepName
+from flowyml_policy.records.provenance import Provenance, SourceKind, StepName
 from flowyml_policy.references.arguments import looks_like_path
 from flowyml_policy.references.stack import parse_stack_reference
 from flowyml_policy.references.stack_values import NameReference
@@ -37,6 +38,7 @@ from flowyml_policy.resolution.names import BUILTIN, Names, place_of
 from flowyml_policy.resolution.pins import ProjectPins, require_pinned
 from flowyml_policy.settings.loading import load_settings
 from flowyml_policy.settings.settings import Settings
+from flowyml_policy.sources.entries import reference_of
 from flowyml_policy.sources.fetcher import Fetcher
 from flowyml_policy.sources.source import FetchRules
 
@@ -106,6 +108,18 @@ class StackResolver:
         """Release the registry's file; closing twice is fine."""
         if isinstance(self._opened, LocalRegistry):
             self._opened.close()
+
+    def source_kind(self, named: str) -> SourceKind:
+        """Where what is called `named` would come from; the registry is the last place in which a name is looked up."""
+        if looks_like_path(named):
+            return "local"
+        try:
+            reference = parse_stack_reference(named)
+        except ReferenceMalformed:
+            return "registry"
+        if isinstance(reference, NameReference) and reference.name in self.settings.stacks:
+            reference = reference_of(self.settings.stacks[reference.name], key=reference.name)
+        return reference.source_kind
 
     def __enter__(self) -> Self:
         return self
@@ -204,8 +218,6 @@ class StackResolver:
         if isinstance(named, Path):
             return self._from_path(named, trail)
         if not isinstance(named, str):
-            from flowyml_policy.definitions.objects import definition_of
-
             definition = definition_of(named)
             trail.place("the object that was given", definition.source.uri)
             return definition, None

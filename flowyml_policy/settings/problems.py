@@ -56,8 +56,6 @@ def _problem(detail: ErrorDetails, document: Document, model: type[Section]) -> 
     path, is_key = _written_path(detail["loc"])
     kind = detail["type"]
     if kind == "extra_forbidden":
-        from flowyml_policy.settings.problems import refused_key
-
         what, fix = refused_key(model, path[:-1], str(path[-1]), document.value)
         return SettingsProblem(f"{what} `{dotted(path)}`", location=document.key_location(path), fix=fix)
     if kind == "missing":
@@ -115,8 +113,6 @@ def _outside(kind: str, value: Json, context: Mapping[str, Any], message: str) -
 
 
 def _choice(value: Json, expected: str) -> tuple[str, str]:
-    from flowyml_policy.settings.problems import hint_for_choice
-
     choices = [choice.strip("' ") for choice in expected.replace(" or ", ", ").split(",")]
     words = f"{', '.join(choices[:-1])} or {choices[-1]}"
     given = shown(value) if isinstance(value, str) else kind_of(value)

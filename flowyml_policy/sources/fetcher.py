@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from flowyml_policy.definitions.schema_b import to_schema_b
 from flowyml_policy.definitions.stack import StackDefinition
@@ -39,6 +39,8 @@ from flowyml_policy.references.version import Wanted
 from flowyml_policy.settings.settings import Settings
 from flowyml_policy.settings.stack_entries import HttpEntry, LocalEntry
 from flowyml_policy.sources.entries import reference_of
+from flowyml_policy.sources.git.address import checked_address
+from flowyml_policy.sources.http import HttpSource
 from flowyml_policy.sources.local import LocalSource
 from flowyml_policy.sources.search import STACKS_FOLDER, FoundStack, StackSearch
 from flowyml_policy.sources.source import FetchRules, Revision, SourceLimits
@@ -136,8 +138,6 @@ class Fetcher:
         return _located(search.find(stack))
 
     def _from_http(self, reference: HttpReference, entry: HttpEntry) -> StackDefinition:
-        from flowyml_policy.sources.http import HttpSource
-
         ca = None if entry.ca is None else self._settings.root / entry.ca
 
         def made() -> HttpSource:
@@ -179,8 +179,6 @@ class Fetcher:
 
     def _pinned_commit(self, reference: GitReference, pin: StackPin) -> str:
         """The commit of a pin, which must be one of what the settings say now: this repository, at this ref."""
-        from flowyml_policy.sources.git.address import checked_address
-
         uri = checked_address(reference.url, self._rules.plain_http)
         if pin.commit is None or (pin.uri, pin.ref) != (mask(uri), reference.ref):
             was = f"at {pin.uri}" if pin.commit is None else _at(pin.uri, pin.ref)
@@ -232,7 +230,7 @@ class Fetcher:
             source = self._sources.get(key)
             if source is None:
                 source = self._sources[key] = made()
-        return source  # type: ignore[return-value]  # what stands under a key was made for it
+        return cast("_Source", source)  # what stands under a key was made for it
 
 
 def registered_definition(

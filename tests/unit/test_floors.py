@@ -5,12 +5,15 @@ What this file enforces:
 - A room imports rooms of lower floors, never a sibling.
 - Nothing imports the package's own `__init__`, whose lazy names would hide a way upwards.
 - The libraries of `IMPORTERS` are imported by that one file or folder; those of `SINGLE` by one file at most.
+- An import inside a function stands in `cli`, `integrations` and the package's `__init__`, and where `LAZY` says; ruff
+  lets it stand in the same files.
 Imports inside functions and under TYPE_CHECKING count like any other.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -46,6 +49,23 @@ IMPORTERS = {
 }
 SINGLE = {"docker", "opa_client"}
 LOADERS = {"import_module", "__import__"}
+MAY_BE_LAZY = ("__init__.py", "cli/", "integrations/")
+LAZY = {
+    # what is loaded late: by which files; why most commands do without
+    "asyncio": ("decision/engine.py",),  # 70 ms, and only `acheck` has an event loop
+    "gzip": ("opa/bundle_files.py",),  # a wheel's bundle is packed already
+    "tarfile": ("opa/bundle_files.py",),  # as gzip
+    "tempfile": ("opa/embedded.py", "opa/shipped.py"),  # as gzip; a policy of the project's own is staged
+    "sqlite_utils": ("storage/migrations.py",),  # 150 ms, and only a file without its tables needs them made
+    f"{PACKAGE}.definitions.schema_b_model": ("definitions/stack.py",),  # a definition in FlowyML's own schema
+    f"{PACKAGE}.documents.mistakes": ("documents/reader.py",),  # a document that is no YAML
+    f"{PACKAGE}.network.http": ("registry/remote.py", "sources/http.py"),  # urllib3, 100 ms: a server is asked
+    f"{PACKAGE}.resolution.environments": ("decision/normaliser.py",),  # an environment runs on a distant stack
+    f"{PACKAGE}.resolution.lockfile": ("resolution/pins.py",),  # the project has a lockfile
+    f"{PACKAGE}.resolution.resolver": ("decision/engine.py",),  # a stack is named by a reference, not by its path
+    f"{PACKAGE}.sources.git.source": ("sources/fetcher.py",),  # a reference leads into a repository
+}
+"""Each module that is not loaded at the top, and the files that load it when they first need it."""
 
 
 def imported_names(tree: ast.AST, module: str, *, is_package: bool) -> Iterator[tuple[int, str]]:
@@ -101,8 +121,63 @@ def _upwards(room: str, other: str, rooms: set[str], places: dict[str, int]) -> 
             yield f"{room} imports its sibling {other} (floor {places[room]})"
 
 
+def lazy_imports(root: Path) -> dict[str, set[str]]:
+    """Return what the files under `root` import inside functions, and which files do, but for MAY_BE_LAZY."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in sorted(root.rglob("*.py")):
+        file = path.relative_to(root).as_posix()
+        if file.startswith(MAY_BE_LAZY):
+            continue
+        module = ".".join([PACKAGE, *path.relative_to(root).with_suffix("").parts])
+        for function in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                for _, name in imported_names(function, module, is_package=path.name == "__init__.py"):
+                    found[_module_of(name, root)].add(file)
+    return dict(found)
+
+
+def _module_of(name: str, root: Path) -> str:
+    """Return the module of this package that `name` is or is in; of another package, its first part."""
+    head, *parts = name.split(".")
+    if head != PACKAGE:
+        return head
+    return name if root.joinpath(*parts).with_suffix(".py").is_file() else name.rpartition(".")[0]
+
+
+def files_without(rule: str) -> set[str]:
+    """Return the files of the package in which pyproject.toml switches a rule of ruff off."""
+    text = (ROOT.parent / "pyproject.toml").read_text("utf-8")
+    globs = re.findall(rf'^"{PACKAGE}/([^"]+)" = \[[^]]*"{rule}"', text, re.MULTILINE)
+    alternatives = [re.fullmatch(r"([^{]*)\{([^}]*)\}(.*)", glob) for glob in globs]
+    return {
+        name
+        for glob, parts in zip(globs, alternatives, strict=True)
+        for name in ([f"{parts[1]}{one}{parts[3]}" for one in parts[2].split(",")] if parts else [glob])
+    }
+
+
 def test_package_imports_only_point_downwards() -> None:
     assert violations(ROOT) == []
+
+
+def test_lazy_imports_are_those_of_the_table() -> None:
+    assert lazy_imports(ROOT) == {name: set(files) for name, files in LAZY.items()}
+    named = {file for files in LAZY.values() for file in files}
+    assert files_without("PLC0415") == named | {"__init__.py", "cli/**", "integrations/**"}
+
+
+def test_lazy_imports_synthetic_tree_are_found(tmp_path: Path) -> None:
+    (tmp_path / "audit").mkdir()
+    (tmp_path / "cli").mkdir()
+    (tmp_path / "cli" / "root.py").write_text("def run():\n    import yaml\n", "utf-8")
+    (tmp_path / "audit" / "chain.py").write_text(
+        "import json\n"
+        "def one():\n    from .rows import Row\n    import docker.errors\n"
+        "def two():\n    from flowyml_policy.audit import rows\n",
+        "utf-8",
+    )
+    (tmp_path / "audit" / "rows.py").write_text("", "utf-8")
+    assert lazy_imports(tmp_path) == {"flowyml_policy.audit.rows": {"audit/chain.py"}, "docker": {"audit/chain.py"}}
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final, Protocol, TextIO
 from flowyml_policy.outputs.blocks import diff_lines, error_lines, title, title_row, word
 from flowyml_policy.outputs.formats.table import LONGEST, TableOutput
 from flowyml_policy.outputs.terminal import Screen, printable
+from flowyml_policy.records.result import Summary
 
 if TYPE_CHECKING:
     from flowyml_policy.decision.lifecycle import Applied
-    from flowyml_policy.records.result import Summary
 
 STATUSES: Final = ("registered", "unchanged", "would_register", "denied", "refused", "undecided")
 _WORDS: Final = {"registered": "registered", "unchanged": "unchanged", "would_register": "would register"}
@@ -39,8 +39,6 @@ class AppliedTable:
     """For people: what was not registered, and why; the warnings; then a line for each stack that is registered."""
 
     def __init__(self, screen: Screen, *, notes: Iterable[str]) -> None:
-        from flowyml_policy.records.result import Summary
-
         self._table = _Table(screen, notes=notes)
         self._summary = Summary()
 

@@ -22,7 +22,7 @@ _LONG: Final = {"input", "decision"}
 """What only `audit show` prints."""
 
 
-def _list_table(screen: Screen, decisions: Sequence[StoredDecision], more: bool) -> None:  # noqa: FBT001
+def _list_table(screen: Screen, decisions: Sequence[StoredDecision], *, more: bool) -> None:
     """A heading for each day; the time, the outcome, the id and the stack of each decision."""
     for day, of_day in groupby(decisions, key=lambda decision: decision.at[:10]):
         screen.line(screen.style(f"{day} (UTC)", bold=True))
@@ -46,7 +46,7 @@ def _list_table(screen: Screen, decisions: Sequence[StoredDecision], more: bool)
         screen.line(plural(len(decisions), "decision"))
 
 
-def _list_json(screen: Screen, decisions: Sequence[StoredDecision], more: bool) -> None:  # noqa: FBT001
+def _list_json(screen: Screen, decisions: Sequence[StoredDecision], *, more: bool) -> None:
     rows = [decision.model_dump(mode="json", exclude=_LONG) for decision in decisions]
     print_json(screen, {"decisions": rows, "more": more})
 
@@ -120,7 +120,7 @@ def _verify_json(screen: Screen, verification: Verification, file: Path) -> None
     print_json(screen, {"file": str(file), "ok": verification.ok, **verification.model_dump(mode="json")})
 
 
-LIST: Final[dict[str, Callable[[Screen, Sequence[StoredDecision], bool], None]]] = {
+LIST: Final = {
     "table": _list_table,
     "json": _list_json,
 }

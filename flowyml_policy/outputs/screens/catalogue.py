@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
-from flowyml_policy.outputs.terminal import Screen, columns, pad, plural, printable
+from flowyml_policy.outputs.terminal import Look, Screen, columns, pad, plural, printable
 
 if TYPE_CHECKING:
     from flowyml_policy.records.decision import CatalogueEntry
 
-_LOOKS: Final[dict[str, dict[str, bool | str]]] = {
+_LOOKS: Final[dict[str, Look]] = {
     "hard": {"fg": "red"},
     "soft": {"fg": "magenta"},
     "advisory": {"fg": "yellow"},

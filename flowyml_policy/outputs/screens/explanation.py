@@ -16,13 +16,13 @@ from flowyml_policy.mask.reports import error_report
 from flowyml_policy.mask.text import mask
 from flowyml_policy.mask.value import mask_value
 from flowyml_policy.outputs.json import print_json
-from flowyml_policy.outputs.terminal import Screen, printable
+from flowyml_policy.outputs.terminal import Look, Screen, printable
 from flowyml_policy.records.record import Json
 
 if TYPE_CHECKING:
     from flowyml_policy.resolution.explanation import Explanation, ResolvedStack
 
-_LOOKS: Final[dict[str, dict[str, bool | str]]] = {
+_LOOKS: Final[dict[str, Look]] = {
     "chosen": {"fg": "green", "bold": True},
     "broken": {"fg": "red", "bold": True},
     "not set": {"dim": True},

@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
+from filelock import FileLock, Timeout
+
 from flowyml_policy.errors.sources import SourceRefMissing, SourceTooLarge, SourceUnreachable, SourceUnreadable
 from flowyml_policy.mask.quoted import shown
 from flowyml_policy.records.instant import utc_now
@@ -172,8 +174,6 @@ class GitRepository:
     @contextmanager
     def _held(self, deadline: FetchDeadline) -> Iterator[Path]:
         """The copy's folder, locked against every other process and thread; made if it is missing."""
-        from filelock import FileLock, Timeout
-
         folder = self._cache.private_folder("git")
         copy = folder / f"{self.identity}.git"
         try:
@@ -301,8 +301,6 @@ def _size(copy: Path) -> int:
 
 def _remove_oldest(folder: Path) -> None:
     """Keep the copies that were used last, and none that was left half made; one in use is let be."""
-    from filelock import FileLock, Timeout
-
     used: list[tuple[float, Path]] = []
     for found in folder.iterdir():
         with suppress(OSError):

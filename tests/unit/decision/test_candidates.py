@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 
 from flowyml_policy import StackResolver
-from flowyml_policy.decision.candidates import exact_version, read_argument, read_one
+from flowyml_policy.decision.candidates import read_argument, read_one
 from flowyml_policy.errors.definitions import DefinitionInvalid
 from flowyml_policy.errors.root import FlowymlPolicyError, UsageError
 from flowyml_policy.records.policy_input import Source
-
-if TYPE_CHECKING:
-    pass
+from flowyml_policy.references.stack import exact_version
 
 pytestmark = pytest.mark.usefixtures("project")
 

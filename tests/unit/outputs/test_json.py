@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flowyml_policy.errors.audit import AuditUnwritable
-from flowyml_policy.outputs import open_output, show
+from flowyml_policy.outputs.results import open_output, show
 from flowyml_policy.outputs.terminal import Screen
 from flowyml_policy.records.result import ErrorReport, Result, Summary
 
