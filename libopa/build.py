@@ -35,6 +35,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+if sys.platform != "win32":  # where find_target says what to do
+    import fcntl
+
 # The Go that compiles, whatever Go is at hand; go.mod says the same for a `go` that is run there by hand. A newer
 # release that the caller's GOTOOLCHAIN names comes before it: up to go1.27.3 a request can crash a server of net/http,
 # and `opa run --server` is one.
@@ -359,8 +362,6 @@ def _advice(said: str) -> str:
 
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    import fcntl  # noqa: PLC0415  absent on Windows, where find_target has said what to do
-
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / ".lock").open("w")

@@ -103,17 +103,17 @@ class _Walk:
         self.decisions = _Rows(
             connection,
             "decisions",
-            f"SELECT seq, {_names(DECISION_COLUMNS)}, input FROM decisions ORDER BY seq",  # noqa: S608  our names
+            f"SELECT seq, {_names(DECISION_COLUMNS)}, input FROM decisions ORDER BY seq",
         )
         self.findings = _Rows(
             connection,
             "findings",
-            f"SELECT seq, {_names(FINDING_COLUMNS)} FROM findings ORDER BY seq, position",  # noqa: S608  our names
+            f"SELECT seq, {_names(FINDING_COLUMNS)} FROM findings ORDER BY seq, position",
         )
 
     def run(self, progress: Progress | None) -> None:
         total = self.connection.execute("SELECT count(*) FROM events").fetchone()[0] if progress else 0
-        query = f"SELECT {_names(EVENT_COLUMNS)} FROM events ORDER BY seq"  # noqa: S608  our names
+        query = f"SELECT {_names(EVENT_COLUMNS)} FROM events ORDER BY seq"
         for row in self.connection.execute(query):
             self._event(row)
             if progress and self.events % _PROGRESS_STEP == 0:

@@ -215,7 +215,7 @@ def columns(names: Sequence[str]) -> str:
 
 
 def _insert(table: str, names: Sequence[str]) -> str:
-    return f"INSERT INTO {table} ({columns(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608  our names
+    return f"INSERT INTO {table} ({columns(names)}) VALUES ({', '.join('?' * len(names))})"
 
 
 _INSERT_EVENT: Final = _insert("events", EVENT_COLUMNS)

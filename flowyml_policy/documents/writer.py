@@ -36,11 +36,13 @@ def write_yaml(value: Json) -> str:
 class _Dumper(yaml.SafeDumper):
     """PyYAML's safe dumper, without aliases, and with the quotes that YAML 1.2 needs besides those of 1.1."""
 
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002  PyYAML's name, by which it calls
+    def ignore_aliases(self, data: object) -> bool:
+        del data
         return True
 
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002  PyYAML's signature
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: FBT001, FBT002  PyYAML's signature
         """Items of a list stand further right than its key."""
+        del indentless
         super().increase_indent(flow, indentless=False)
 
     def write_text(self, text: str) -> yaml.ScalarNode:

@@ -32,9 +32,7 @@ def run_child(
     """
     command = [sys.executable, "-m", "flowyml_policy.opa", *argv]
     try:
-        return subprocess.run(  # noqa: S603  this program itself
-            command, input=stdin, capture_output=True, check=False, cwd=folder, timeout=timeout
-        )
+        return subprocess.run(command, input=stdin, capture_output=True, check=False, cwd=folder, timeout=timeout)
     except subprocess.TimeoutExpired as error:
         raise OpaDeadlineExceeded(f"`opa {' '.join(argv[:1])}` took longer than {timeout} s") from error
     except OSError as error:

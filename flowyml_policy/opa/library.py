@@ -149,7 +149,7 @@ def _open(file: Path) -> ctypes.CDLL:
         raise OpaUnavailable("the OPA library needs glibc, this system has musl", advice=SIDECAR_ADVICE)
     if not file.is_file():
         raise OpaUnavailable(f"the OPA library is missing: {file}")
-    global _process  # noqa: PLW0603  there is one Go runtime in a process, and it belongs to that process
+    global _process  # there is one Go runtime in a process, and it belongs to that process
     try:
         functions = ctypes.CDLL(str(file))
         _process = os.getpid()
@@ -215,7 +215,7 @@ def load(file: Path = LIBRARY_FILE) -> Library:
 
 
 def _renew_lock() -> None:
-    global _lock  # noqa: PLW0603  a lock held by another thread at the fork is held for ever in the child
+    global _lock  # one that another thread holds at the fork is held for ever in the child
     _lock = threading.Lock()
 
 

@@ -109,7 +109,7 @@ _early: _EarlyStart | None = None
 
 def start_early() -> None:
     """Begin to start OPA on the shipped policy. Raises nothing; call `take` or `discard` later."""
-    global _early  # noqa: PLW0603  one guess for a process
+    global _early
     if _early is None:
         _early = _EarlyStart()
         atexit.register(discard)

@@ -35,6 +35,7 @@ _UNRESERVED: Final = re.compile(rb"[A-Za-z0-9._~-]")
 _HIDDEN: Final = frozenset(b'/\\"')
 _LOWEST_PRINTABLE: Final = 0x20
 _DELETE: Final = 0x7F
+_OWNER_AND_NAME: Final = 2
 
 
 class Address(NamedTuple):
@@ -108,7 +109,7 @@ def project(value: str, kind: str) -> str:
     if value.endswith(".git") and not value.endswith("/.git"):
         value = value.removesuffix(".git")
     parts = value.split("/")
-    right_length = len(parts) == 2 if kind == "github" else len(parts) > 1  # noqa: PLR2004  owner and name
+    right_length = len(parts) == _OWNER_AND_NAME if kind == "github" else len(parts) > 1
     if not right_length or not all(_PROJECT.fullmatch(part) and part.strip(".") for part in parts):
         what = "owner and name" if kind == "github" else "group and name"
         shown = values.shown(value) if value else "nothing"

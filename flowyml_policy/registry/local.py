@@ -48,7 +48,7 @@ AlongWith: TypeAlias = Callable[[Transaction], None]
 """Called inside the transaction that changes the registry; what it writes there is durable with the change, and what
 it raises undoes both."""
 
-_INSERT: Final = f"INSERT INTO stacks ({', '.join(STACK_COLUMNS)}) VALUES ({', '.join('?' * len(STACK_COLUMNS))})"  # noqa: S608  our names
+_INSERT: Final = f"INSERT INTO stacks ({', '.join(STACK_COLUMNS)}) VALUES ({', '.join('?' * len(STACK_COLUMNS))})"
 _LISTED: Final = (
     "SELECT name, version, at, by, reason, digest, labels, source, applied_by, applied_at, decision_id"
     " FROM stacks LEFT JOIN stack_retirements USING (number)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from pydantic import Field, ValidationError
@@ -76,7 +77,7 @@ def refused(answer: Response, url: str, token_env: str | None) -> RegistryError:
     status = answer.status
     if status in {401, 403}:
         return _access_denied(answer, url, token_env)
-    if status == 429 or status in _SERVER_ERRORS:  # noqa: PLR2004  too many requests
+    if status == HTTPStatus.TOO_MANY_REQUESTS or status in _SERVER_ERRORS:
         return RegistryUnreachable(f"the server answered {status}: {url}", advice="try again later, or tell its owner")
     if status in _REDIRECTS:
         return RegistryAnswerInvalid(
@@ -106,7 +107,7 @@ def refused(answer: Response, url: str, token_env: str | None) -> RegistryError:
 
 def _access_denied(answer: Response, url: str, token_env: str | None) -> RegistryAccessDenied:
     given = f"the token in {token_env}" if token_env else "no token"
-    if answer.status == 401:  # noqa: PLR2004  not authenticated
+    if answer.status == HTTPStatus.UNAUTHORIZED:
         advice = None if token_env else "name the variable that holds a token in policy.registry.token_env"
         return RegistryAccessDenied(f"the server does not know {given}: {url}", advice=advice)
     return RegistryAccessDenied(

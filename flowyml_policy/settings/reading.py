@@ -133,7 +133,7 @@ def _place(root: Path, shown: Path) -> ProjectPlace:
 def _folder(folder: Path) -> Path:
     """`folder`, absolute; it must be one."""
     try:
-        absolute = Path(os.path.abspath(folder))  # noqa: PTH100  resolve() would follow links out of the project
+        absolute = Path(os.path.abspath(folder))  # resolve() would follow links out of the project
     except OSError as error:
         raise UsageError(
             f"the folder {str(folder)!r} cannot be found: the working directory is gone",

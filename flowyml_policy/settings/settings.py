@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -58,7 +59,7 @@ class Settings(Section):
     def made_from(cls, origins: Origins, **values: Any) -> Settings:
         """The settings of `values`, which remember where each of them was written."""
         settings = cls.model_construct(**values)
-        settings._origins = origins  # noqa: SLF001  pydantic sets a private part only once its model is made
+        settings._origins = origins
         return settings
 
     @property
@@ -90,8 +91,6 @@ class Settings(Section):
         found = self.environments.get(name)
         if found is not None:
             return found
-        from difflib import get_close_matches
-
         near = get_close_matches(name, self.environments, n=1)
         if near:
             advice = f"did you mean {near[0]}?"

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
@@ -51,8 +52,6 @@ _ACCEPT: Final = "application/yaml, text/yaml, text/plain;q=0.9, */*;q=0.5"
 _WEB_PAGES: Final = frozenset({"text/html", "application/xhtml+xml"})
 _MOST_REDIRECTS: Final = 5
 _LONGEST_WAIT: Final = 86_400
-_OK: Final = 200
-_NOT_MODIFIED: Final = 304
 _SERVER_ERRORS: Final = range(500, 600)
 _LEAVES: Final[Mapping[FailureReason, type[SourceError]]] = {
     "certificates": SourceUnreadable,
@@ -146,7 +145,7 @@ class HttpSource(DefinitionSource):
             response = client.send(replace(request, etag=etag), deadline)
             if known is not None and response.not_modified:
                 return self._kept(response, known.data, etag)
-            if response.status == _NOT_MODIFIED and etag is not None:
+            if response.status == HTTPStatus.NOT_MODIFIED and etag is not None:
                 # It speaks of something else than was asked about: ask for the whole.
                 response = client.send(request, deadline)
         self._check(response)
@@ -177,21 +176,21 @@ class HttpSource(DefinitionSource):
 
     def _check_status(self, response: Response) -> None:
         status = response.status
-        if status == _OK:
+        if status == HTTPStatus.OK:
             return
         named = "with the token that was given" if self._token_env else "without a token"
-        if status == 401:  # noqa: PLR2004  the number is its name
+        if status == HTTPStatus.UNAUTHORIZED:
             raise SourceAccessDenied(
                 f"the server wants other credentials (401, {named}): {self.uri}",
                 advice="name the variable that holds a valid token in `token_env`",
             )
-        if status == 403:  # noqa: PLR2004
+        if status == HTTPStatus.FORBIDDEN:
             raise SourceAccessDenied(
                 f"the server gives no access (403, {named}): {self.uri}", advice="ask its owner for read access"
             )
         if status in {404, 410}:
             raise SourceMissing(f"the server has no such file ({status}): {self.uri}", advice="correct the address")
-        if status == 429:  # noqa: PLR2004
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
             raise SourceUnreachable(
                 f"the server takes no more requests now (429): {self.uri}",
                 advice=f"try again {_later(response.retry_after)}",
@@ -249,7 +248,8 @@ class HttpRevision(Revision):
             fetched_at=self._content.notes.get("fetched_at"),
         )
 
-    def file_name(self, path: str) -> str:  # noqa: ARG002  it is one file
+    def file_name(self, path: str) -> str:
+        del path  # it is one file
         return self._source.uri
 
     def _read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
@@ -258,7 +258,8 @@ class HttpRevision(Revision):
                 raise SourceMissing(f"an http source is one file, and it is not {path}: {self._source.uri}")
         return dict.fromkeys(paths, self._content.data)
 
-    def _list_paths(self, folder: str, *, recursive: bool) -> list[str]:  # noqa: ARG002  one file has no folders
+    def _list_paths(self, folder: str, *, recursive: bool) -> list[str]:
+        del recursive  # one file has no folders
         return [] if folder or self.only_file is None else [self.only_file]
 
     def _holds(self, path: str) -> Literal["file", "folder"] | None:

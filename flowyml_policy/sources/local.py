@@ -151,13 +151,13 @@ class Boundary:
 
 def _folder_of(named: Path) -> str:
     real = os.path.realpath(named)
-    return real if is_folder(real) else os.path.dirname(real)  # noqa: PTH120  a text stays a text
+    return real if is_folder(real) else os.path.dirname(real)
 
 
 def _lies_in(named: Path, project: Path) -> bool:
-    written, real = os.path.abspath(project), os.path.realpath(project)  # noqa: PTH100  Path.absolute keeps `..`
+    written, real = os.path.abspath(project), os.path.realpath(project)  # Path.absolute would keep `..`
     for step in _steps(named):
-        place = Path(os.path.abspath(step))  # noqa: PTH100  as above
+        place = Path(os.path.abspath(step))
         if place.is_relative_to(written):
             return True
         if any(Path(os.path.realpath(folder)).is_relative_to(real) for folder in place.parents):
@@ -172,8 +172,8 @@ def _steps(named: Path) -> Iterator[str]:
     while step not in passed:
         yield step
         passed.add(step)
-        if os.path.islink(step):  # noqa: PTH114  Path.is_symlink raises for some
-            step = os.path.join(os.path.dirname(step), os.readlink(step))  # noqa: PTH115, PTH118, PTH120  `..` stays
+        if os.path.islink(step):  # Path.is_symlink raises for some
+            step = os.path.join(os.path.dirname(step), os.readlink(step))  # `..` stays
 
 
 def _unfollowed(path: Path, error: OSError) -> SourceUnreadable:

@@ -150,7 +150,7 @@ class ContentCache:
                 for name in names:
                     path = f"{folder}{os.sep}{name}"
                     with suppress(OSError):
-                        found = os.stat(path)  # noqa: PTH116  for thousands of files, and only their names are at hand
+                        found = os.stat(path)  # for thousands of files, and only their names are at hand
                         files.append((found.st_mtime, found.st_size, path))
         total, number = sum(size for _, size, _ in files), len(files)
         if total <= self.max_bytes and number <= _NUMBER_OF_FILES:

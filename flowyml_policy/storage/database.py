@@ -167,7 +167,7 @@ def is_same_file(one: Path, other: Path) -> bool:
 
 def _identity(path: Path) -> _Identity | None:
     try:
-        found = os.stat(path)  # noqa: PTH116  once a batch, and Path.stat costs twice as much
+        found = os.stat(path)  # once a batch, and Path.stat costs twice as much
     except (OSError, ValueError):
         return None
     return found.st_dev, found.st_ino

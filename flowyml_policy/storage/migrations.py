@@ -83,7 +83,7 @@ def refusals(table: str, same_row: str, what: str) -> dict[str, str]:
     changes = {
         "update": f"BEFORE UPDATE ON {table}",
         "delete": f"BEFORE DELETE ON {table}",
-        "replace": f"BEFORE INSERT ON {table} WHEN EXISTS (SELECT 1 FROM {table} WHERE {same_row})",  # noqa: S608  our names
+        "replace": f"BEFORE INSERT ON {table} WHEN EXISTS (SELECT 1 FROM {table} WHERE {same_row})",
     }
     return {
         f"{table}_refuse_{name}": (

@@ -114,7 +114,7 @@ def _check_is_file(path: Path, purpose: Purpose, tables: Tables) -> bool:
         raise leaf(f"the {tables.what} must be a file that lasts, not {str(path)!r}")
     with reported(path, purpose, tables):
         try:
-            mode = os.stat(path).st_mode  # noqa: PTH116  a path of Path.stat's errors is the same, its cost is not
+            mode = os.stat(path).st_mode
         except FileNotFoundError:
             return False
         except ValueError as error:
@@ -152,9 +152,9 @@ def _make_private(path: Path) -> None:
     real = os.path.realpath(path)
     for file in (real, f"{real}-wal", f"{real}-shm"):
         with suppress(OSError):
-            found = os.stat(file)  # noqa: PTH116  as above
+            found = os.stat(file)
             if found.st_uid == os.geteuid() and found.st_mode & stat.S_IRWXO:
-                os.chmod(file, stat.S_IMODE(found.st_mode) & ~_OTHERS)  # noqa: PTH101  as above
+                os.chmod(file, stat.S_IMODE(found.st_mode) & ~_OTHERS)
 
 
 def _connect(path: Path, parameters: str, timeout: float) -> sqlite3.Connection:

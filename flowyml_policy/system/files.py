@@ -59,7 +59,7 @@ def is_missing(path: str | Path) -> bool:
 
 def is_folder(path: str | Path | os.DirEntry[str]) -> bool:
     """Whether it is a folder. A link that leads nowhere, or in circles, is none, and nothing is raised."""
-    return os.path.isdir(path)  # noqa: PTH112  Path.is_dir raises for some of them
+    return os.path.isdir(path)  # Path.is_dir raises for some of them
 
 
 def replace_file(path: Path, data: bytes, *, mode: int = 0o666, durable: bool = True) -> None:
