@@ -28,7 +28,7 @@ from flowyml_policy.errors.settings import EnvironmentUnknown
 from flowyml_policy.errors.sources import SourceError, SourceUnreadable
 from flowyml_policy.records.policy_input import Source
 from flowyml_policy.references.arguments import STDIN, is_reference, looks_like_path, other_than_path
-from flowyml_policy.sources.local import Boundary
+from flowyml_policy.sources.boundary import Boundary
 from flowyml_policy.system.files import is_missing, read_file
 
 if TYPE_CHECKING:

@@ -28,7 +28,8 @@ from flowyml_policy.errors.sources import (
 from flowyml_policy.mask.quoted import shown
 from flowyml_policy.network.deadline import Deadline
 from flowyml_policy.network.offline import is_offline
-from flowyml_policy.records.provenance import Provenance, SourceKind
+from flowyml_policy.records.provenance import Provenance
+from flowyml_policy.records.record import SourceKind
 from flowyml_policy.references.arguments import FILE_ENDINGS
 
 Layout: TypeAlias = Literal["repository", "folder", "file"]

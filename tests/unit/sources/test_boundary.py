@@ -11,7 +11,8 @@ from flowyml_policy.decision.candidates import read_candidates, read_one
 from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.errors.root import FlowymlPolicyError
 from flowyml_policy.errors.sources import SourceRefused, SourceUnreadable
-from flowyml_policy.sources.local import Boundary, LocalSource
+from flowyml_policy.sources.boundary import Boundary
+from flowyml_policy.sources.local import LocalSource
 
 STACK = "apiVersion: flowyml/v1\nkind: StackDefinition\nmetadata: {name: prod}\nspec: {}\n"
 SETTINGS = """\
