@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from typing_extensions import Self
 
@@ -33,10 +33,10 @@ from flowyml_policy.errors.root import FlowymlPolicyError, InternalError, UsageE
 from flowyml_policy.opa.unavailable import UnavailableEvaluator
 from flowyml_policy.records.decision import CatalogueEntry, Decision
 from flowyml_policy.records.instant import utc_now
-from flowyml_policy.records.policy_input import Actor, PolicyInput
+from flowyml_policy.records.policy_input import Actor, ImageFacts, PolicyInput, Source, Stack
 from flowyml_policy.records.protocols import Evaluator, Recorder
-from flowyml_policy.records.record import Operation
-from flowyml_policy.records.result import DecisionRecord, Evaluation, Result
+from flowyml_policy.records.record import Location, Operation
+from flowyml_policy.records.result import DecisionRecord, ErrorReport, Evaluation, Result, StackName
 from flowyml_policy.resolution.pins import ProjectPins, require_pinned
 from flowyml_policy.settings.loading import load_settings
 from flowyml_policy.settings.settings import Settings
@@ -51,6 +51,10 @@ CHECKS = ("validate", "run")
 
 BATCH = 64
 """How many decisions share one commit of the audit. None of them is told before it."""
+
+
+_OF_EVERY_DECISION: Final = (Location, Source, Stack, ImageFacts, PolicyInput, StackName, ErrorReport, Result)
+"""Records that every decision, or every failure, is made of."""
 
 
 class _Ready(NamedTuple):
@@ -85,6 +89,8 @@ class PolicyEngine:
         self._pins = ProjectPins.of(settings) if pins is None else pins
         self._normaliser = Normaliser(settings, actor)
         self._supported: set[tuple[str, tuple[str, ...]]] = set()
+        for record in _OF_EVERY_DECISION:
+            record.model_rebuild()  # here, and not by several threads at once
 
     @classmethod
     def from_project(

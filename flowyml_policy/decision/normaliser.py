@@ -41,7 +41,6 @@ class Normaliser:
         require_open_demands(settings)
         identity = settings.project
         self._project = masked_project(identity.name, identity.org, settings.policies.for_policy_input())
-        PolicyInput.model_rebuild()  # before many threads ask for it
 
     def policy_input(
         self,

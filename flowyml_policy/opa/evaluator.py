@@ -54,7 +54,7 @@ class OpaEvaluator(ABC):
         self._bundles = frozenset(bundles)
         self._title = EvaluatorName(name=self.name, version=version)
         self._closed = False
-        _DecisionAnswer.model_rebuild()  # before many threads ask for it
+        _DecisionAnswer.model_rebuild()  # here, and not by several threads at once
 
     @final
     def judge(self, document: PolicyInput) -> tuple[Decision, Evaluation]:
