@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
 
 from flowyml_policy.audit.schema import DECISION_COLUMNS, EVENT_COLUMNS, FINDING_COLUMNS
 from flowyml_policy.errors.audit import AuditCorrupt
 from flowyml_policy.records.decision import Decision, Override
 from flowyml_policy.records.events import Event, typed_event
 from flowyml_policy.records.policy_input import ImageFacts, Source
-from flowyml_policy.records.record import Json, Location, Operation, Record
+from flowyml_policy.records.record import Authority, Json, Location, Operation, Record
 from flowyml_policy.records.result import ErrorReport, EvaluatorName, LocatedFinding, Outcome, Result, StackName
 
 
@@ -31,7 +30,7 @@ class StoredDecision(Record):
     outcome: Outcome
     stack: StackName
     source: Source
-    authority: Literal["project", "platform"]
+    authority: Authority
     environments: tuple[str, ...]
     hypothetical: bool
     bundles: dict[str, str]

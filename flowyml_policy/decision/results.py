@@ -10,7 +10,6 @@ Rules:
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal, NamedTuple
 from uuid import uuid4
 
@@ -23,7 +22,7 @@ from flowyml_policy.mask.reports import error_report
 from flowyml_policy.mask.text import encodable, mask
 from flowyml_policy.records.decision import Decision, Finding, Waivers
 from flowyml_policy.records.policy_input import Actor, PolicyInput, Source
-from flowyml_policy.records.record import Location, Operation
+from flowyml_policy.records.record import Authority, Location, Operation
 from flowyml_policy.records.result import DecisionRecord, ErrorReport, Evaluation, LocatedFinding, Result, StackName
 
 DEFINITION_RULE = "definition"
@@ -36,7 +35,7 @@ class Call(NamedTuple):
     operation: Operation
     evaluated_at: str
     actor: Actor
-    authority: Literal["project", "platform"]
+    authority: Authority
     environment: str | None = None
 
 
@@ -117,7 +116,7 @@ def unrecorded(record: DecisionRecord, error: FlowymlPolicyError) -> DecisionRec
             "error": error_report(error),
         }
     )
-    return replace(record, result=result, decision=None, cause=error)
+    return record._replace(result=result, decision=None, cause=error)
 
 
 def _without_judgement(

@@ -17,7 +17,6 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,13 +34,13 @@ class BundleFilesInvalid(Exception):
     """A folder cannot be made into a bundle; the message says which file is why."""
 
 
-@dataclass
 class BundleFiles:
     """What goes into an archive: Rego files by their names in it, where each was read from, and the merged data."""
 
-    files: dict[str, bytes] = field(default_factory=dict)
-    data: dict[str, Any] = field(default_factory=dict)
-    origins: dict[str, Path] = field(default_factory=dict)
+    def __init__(self, files: Mapping[str, bytes] | None = None) -> None:
+        self.files: dict[str, bytes] = dict(files or {})
+        self.data: dict[str, Any] = {}
+        self.origins: dict[str, Path] = {}
 
 
 def collect(folders: Sequence[Path], *, only: Sequence[str] = (), titled: bool = False) -> BundleFiles:

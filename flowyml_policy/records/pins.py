@@ -5,8 +5,7 @@ from typing import Protocol
 from pydantic import Field
 
 from flowyml_policy.records.policy_input import LockFacts
-from flowyml_policy.records.provenance import SourceKind
-from flowyml_policy.records.record import Record, Sha256
+from flowyml_policy.records.record import Record, Sha256, SourceKind
 
 
 class StackPin(Record):

@@ -13,7 +13,7 @@ from pydantic import Field
 from typing_extensions import Self
 
 from flowyml_policy.records.decision import Enforcement
-from flowyml_policy.records.record import Json, KeyPath, Operation, Record, Sha256
+from flowyml_policy.records.record import Authority, Json, KeyPath, Operation, Record, Sha256, SourceKind
 
 SCHEMA_VERSION: Final = 1
 
@@ -81,7 +81,7 @@ class Stack(Record):
 class Source(Record):
     """Where a definition came from. `digest` is that of the bytes read; `pinned` says it could not have moved."""
 
-    kind: Literal["builtin", "object", "local", "stdin", "git", "github", "gitlab", "http", "registry"]
+    kind: SourceKind
     uri: str
     ref: str | None = None
     commit: str | None = None
@@ -151,7 +151,7 @@ class PolicyInput(Record):
     operation: Operation
     evaluated_at: str
     hypothetical: bool = False
-    authority: Literal["project", "platform"]
+    authority: Authority
     environments: tuple[str, ...] = ()
     actor: Actor
     project: Project

@@ -5,9 +5,7 @@ from typing import Literal, TypeAlias
 from pydantic import Field
 
 from flowyml_policy.records.policy_input import Source
-from flowyml_policy.records.record import Record, Sha256
-
-SourceKind: TypeAlias = Literal["builtin", "object", "local", "stdin", "git", "github", "gitlab", "http", "registry"]
+from flowyml_policy.records.record import Record, Sha256, SourceKind
 
 StepName: TypeAlias = Literal["argument", "env", "FLOWYML_STACK", "active_stack", "defaults.stack", "builtin"]
 """The steps by which a stack is named, in the order in which they are asked."""

@@ -16,6 +16,12 @@ Json: TypeAlias = Any
 Operation: TypeAlias = Literal["validate", "apply", "run"]
 """What is asked for a stack: whether it may be used, registered, or run."""
 
+Authority: TypeAlias = Literal["project", "platform"]
+"""Who owns the settings."""
+
+SourceKind: TypeAlias = Literal["builtin", "object", "local", "stdin", "git", "github", "gitlab", "http", "registry"]
+"""What a definition was read from."""
+
 Sha256: TypeAlias = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 """A digest as `sha256:` and 64 lower-case hex digits."""
 

@@ -1,12 +1,11 @@
 """What one judged stack came to: the shape of `--format json`, and what the audit records of it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 from flowyml_policy.records.decision import Decision, Finding
 from flowyml_policy.records.policy_input import ImageFacts, Source
-from flowyml_policy.records.record import Location, Operation, Record, Sha256
+from flowyml_policy.records.record import Authority, Location, Operation, Record, Sha256
 
 Outcome: TypeAlias = Literal["allow", "deny", "error"]
 
@@ -54,7 +53,7 @@ class Result(Record):
     source: Source
     outcome: Outcome
     decision_id: str | None
-    authority: Literal["project", "platform"]
+    authority: Authority
     environments: tuple[str, ...]
     hypothetical: bool
     bundles: dict[str, str]
@@ -112,8 +111,7 @@ class Summary(Record):
         return EXIT_ALLOWED
 
 
-@dataclass(frozen=True)
-class DecisionRecord:
+class DecisionRecord(NamedTuple):
     """One answer as it goes through the engine, and what the audit keeps of it. Everything in it is masked already.
 
     `at` is an RFC 3339 instant in UTC. `input` is PolicyInput's `encoded`, null for what never came that far.

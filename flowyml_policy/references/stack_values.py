@@ -13,7 +13,7 @@ from typing import Final, Literal, TypeAlias
 
 from flowyml_policy.errors.references import ReferenceMalformed
 from flowyml_policy.mask.text import holds_secret
-from flowyml_policy.records.provenance import SourceKind
+from flowyml_policy.records.record import SourceKind
 from flowyml_policy.references import stack_parts as parts
 from flowyml_policy.references.arguments import FILE_ENDINGS
 from flowyml_policy.references.url import DEFAULT_PORTS

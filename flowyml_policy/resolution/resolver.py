@@ -27,7 +27,8 @@ from flowyml_policy.errors.settings import EnvironmentUnknown
 from flowyml_policy.records.pins import StackPin, StackPins
 from flowyml_policy.records.policy_input import LockFacts
 from flowyml_policy.records.protocols import StackRegistry
-from flowyml_policy.records.provenance import Provenance, SourceKind, StepName
+from flowyml_policy.records.provenance import Provenance, StepName
+from flowyml_policy.records.record import SourceKind
 from flowyml_policy.references.arguments import looks_like_path
 from flowyml_policy.references.stack import parse_stack_reference
 from flowyml_policy.references.stack_values import NameReference

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import PrivateAttr
 
 from flowyml_policy.documents.document import Document
 from flowyml_policy.errors.settings import EnvironmentUnknown
-from flowyml_policy.records.record import Json, Key, KeyPath, Location
+from flowyml_policy.records.record import Authority, Json, Key, KeyPath, Location
 from flowyml_policy.settings.places import ENVIRONMENT_VARIABLE, LOCKFILE
 from flowyml_policy.settings.policy_section import Enforce, PolicySection
 from flowyml_policy.settings.project_file import EnvironmentSettings, PoliciesSection, ProjectIdentity
@@ -63,7 +63,7 @@ class Settings(Section):
         return settings
 
     @property
-    def authority(self) -> Literal["project", "platform"]:
+    def authority(self) -> Authority:
         """Who owns the settings."""
         return "project" if self.platform_file is None else "platform"
 

@@ -8,7 +8,6 @@ import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -78,16 +77,16 @@ os.register_at_fork(
 )
 
 
-@dataclass(frozen=True)
 class Transaction:
     """A write transaction that is open on a file: what several parts put into it becomes durable together, or not.
 
     Use it only inside the call that handed it over.
     """
 
-    connection: sqlite3.Connection
-    path: Path
-    _file: _Identity | None
+    def __init__(self, connection: sqlite3.Connection, path: Path, file: _Identity | None) -> None:
+        self.connection = connection
+        self.path = path
+        self._file = file
 
     def is_on(self, path: Path) -> bool:
         """Whether the file at `path` is the one that it writes."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from flowyml_policy.storage.schema import Purpose, Tables
 from flowyml_policy.version import VERSION
@@ -19,8 +18,7 @@ _MIGRATIONS_TABLE: Final = """CREATE TABLE migrations (
   number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, applied_at TEXT NOT NULL, applied_by TEXT NOT NULL)"""
 
 
-@dataclass(frozen=True)
-class Migration:
+class Migration(NamedTuple):
     """One step of a part's schema: a name that never changes, and the SQL statements that make it.
 
     `only_speeds_up` is said of an index: a reader can do without, and leaves it to the next writer.

@@ -5,17 +5,15 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from flowyml_policy.errors.root import FlowymlPolicyError
 
 Purpose = Literal["read", "write"]
 
 
-@dataclass(frozen=True)
-class Tables:
+class Tables(NamedTuple):
     """The tables that one part of the program keeps in a file: what people call the file, and its leaves of `errors`.
 
     `prefix` stands before the names of its migrations where they are recorded, so that several parts can share a file.

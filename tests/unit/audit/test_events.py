@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -193,9 +192,9 @@ def test_last_decisions_newest_that_is_not_hypothetical_counts(
     first, second, third = record(1, outcome="deny"), record(2, outcome="allow"), record(3, outcome="deny")
     digest = first.definition_digest
     assert digest is not None
-    guess = replace(third, definition_digest=digest, result=third.result.model_copy(update={"hypothetical": True}))
+    guess = third._replace(definition_digest=digest, result=third.result.model_copy(update={"hypothetical": True}))
     assert store.last_decisions([digest]) == {}
-    store.record([first, replace(second, definition_digest=digest, at=AT), guess])
+    store.record([first, second._replace(definition_digest=digest, at=AT), guess])
     assert store.last_decisions([digest, DIGEST]) == {
         digest: LastDecision(outcome="allow", at=AT, decision_id=second.decision_id)
     }

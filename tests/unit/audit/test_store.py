@@ -7,7 +7,6 @@ import sqlite3
 import stat
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +207,7 @@ def test_decision_comes_back_as_it_was_recorded(store: AuditStore, record: Make,
 def test_decision_never_judged_has_no_input_and_no_evaluator(store: AuditStore, record: Make) -> None:
     made = record(outcome="deny")
     result = made.result.model_copy(update={"evaluator": None})
-    made = replace(made, result=result, input=None, decision=None, definition_digest=None)
+    made = made._replace(result=result, input=None, decision=None, definition_digest=None)
     with store:
         store.record([made])
         stored = store.decision(made.decision_id)
@@ -218,7 +217,7 @@ def test_decision_never_judged_has_no_input_and_no_evaluator(store: AuditStore, 
 
 def test_decision_images_of_the_result_come_from_the_input(store: AuditStore, record: Make) -> None:
     image = {"ref": "ubuntu", "registry": "docker.io", "repository": "library/ubuntu", "paths": [["spec", 0]]}
-    made = replace(record(), input=json.dumps({"images": [image]}).encode())
+    made = record()._replace(input=json.dumps({"images": [image]}).encode())
     with store:
         store.record([made])
         stored = store.decision(made.decision_id)
@@ -289,7 +288,7 @@ def test_record_masked_text_is_kept_as_it_is(store: AuditStore, record: Make) ->
 
 def test_record_input_that_is_no_text_fails_closed(store: AuditStore, path: Path, record: Make) -> None:
     with store, pytest.raises(AuditUnwritable, match="could not be recorded"):
-        store.record([record(1), replace(record(2), input=b"\xff")])
+        store.record([record(1), record(2)._replace(input=b"\xff")])
     assert not path.exists()
 
 

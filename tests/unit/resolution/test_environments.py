@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from flowyml_policy import StackDefinition
 from flowyml_policy.records.policy_input import Source
-from flowyml_policy.records.provenance import Provenance, RegisteredProvenance, SourceKind
+from flowyml_policy.records.provenance import Provenance, RegisteredProvenance
+from flowyml_policy.records.record import SourceKind
 from flowyml_policy.resolution.environments import environments_of
 from flowyml_policy.settings.loading import load_settings
 
