@@ -6,7 +6,6 @@ import ast
 import json
 import string
 from collections.abc import Sequence
-from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -318,7 +317,7 @@ class Leaky:
         self._audit = audit
 
     def record(self, records: Sequence[DecisionRecord]) -> None:
-        self._audit.record([replace(record, result=self._leaking(record)) for record in records])
+        self._audit.record([record._replace(result=self._leaking(record)) for record in records])
 
     def _leaking(self, record: DecisionRecord) -> Result:
         source = record.result.source.model_copy(update={"uri": SECRET})
