@@ -335,7 +335,7 @@ class PolicyEngine:
 
     def _require_supported(self, operation: str, document: PolicyInput) -> None:
         """Raise FeatureUnavailable where a setting asks, for this stack, for what this version cannot do."""
-        require_images_readable(self.settings, [image.ref for image in document.images])
+        require_images_readable(self.settings, [image.ref for image in document.images if image.certainty == "named"])
         asked = (operation, document.environments)
         if asked not in self._supported:
             require_supported(self.settings, operation, document.environments)

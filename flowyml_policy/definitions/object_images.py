@@ -15,7 +15,14 @@ from pathlib import PurePath
 from types import FunctionType, MemberDescriptorType
 from typing import Any, Final
 
-from flowyml_policy.definitions.image_places import images_in, names_image, names_part
+from flowyml_policy.definitions.image_places import (
+    images_in,
+    is_flag,
+    names_image,
+    names_part,
+    paired_key,
+    tells_of_image,
+)
 from flowyml_policy.errors.references import ReferenceInvalid
 from flowyml_policy.errors.root import UsageError
 from flowyml_policy.records.record import Json
@@ -46,8 +53,8 @@ def naming_images_in(said: object) -> Json:
 
 
 def references_in(said: Json) -> set[str]:
-    """The images that are found in `said` where a definition holds it."""
-    return {named.ref for named in images_in(said, ())}
+    """The images that are found in `said` where a definition holds it, but for guesses."""
+    return {named.ref for named in images_in(said, ()) if not named.is_guessed}
 
 
 class _Search:
@@ -65,7 +72,7 @@ class _Search:
         if value is None or isinstance(value, bool | float | bytes | type) or inspect.isroutine(value):
             return None
         if isinstance(value, str | int | PurePath):
-            return _scalar(value) if is_image else None
+            return _scalar(value) if is_image or (isinstance(value, str) and tells_of_image(value)) else None
         if id(value) in self._within:
             return None
         self._looked_at += 1
@@ -85,7 +92,11 @@ class _Search:
         if isinstance(value, Mapping):
             return self._mapping({str(key): item for key, item in value.items()}, depth, is_image=is_image)
         if isinstance(value, list | tuple | set | frozenset):
-            items = [self.branch(item, depth + 1, is_image=is_image) for item in value]
+            items = []
+            before: object = None
+            for item in value:
+                items.append(self.branch(item, depth + 1, is_image=is_image or is_flag(before)))
+                before = item
             return [item for item in items if item is not None] or None
         if not is_image and not _is_configuration(value):
             return None
@@ -94,11 +105,12 @@ class _Search:
 
     def _mapping(self, said: Mapping[str, object], depth: int, *, is_image: bool) -> Json:
         is_named = bool(said.get("image"))
+        named = paired_key(said)
         found: dict[str, Json] = {}
         for key, item in said.items():
             if key == _BASE and is_named:
                 continue
-            below = is_image or names_image(key) or names_part(key)
+            below = is_image or key == named or names_image(key) or names_part(key)
             branch = self.branch(item, depth + 1, is_image=below)
             if key == _ENVIRONMENT and isinstance(item, str) and _has_registry(item):
                 branch = {"image": item}

@@ -41,12 +41,12 @@ def images_of(spec: dict[str, dict[str, Json]], *, secrets: bool) -> tuple[Image
 
     `secrets`: the definition holds some, so that every reference is looked at.
     """
-    places: dict[tuple[str, str | None], list[KeyPath]] = {}
-    for path, ref, problem in _named_images(spec, secrets=secrets):
-        places.setdefault((ref, problem), []).append(path)
+    places: dict[tuple[str, str | None, bool], list[KeyPath]] = {}
+    for path, ref, problem, is_guessed in _named_images(spec, secrets=secrets):
+        places.setdefault((ref, problem, is_guessed), []).append(path)
     return tuple(
-        _image(ref, paths) if problem is None else _unreadable(ref, paths, problem)
-        for (ref, problem), paths in places.items()
+        _image(ref, paths, is_guessed=is_guessed) if problem is None else _unreadable(ref, paths, problem)
+        for (ref, problem, is_guessed), paths in places.items()
     )
 
 
@@ -80,7 +80,7 @@ def _secret(detectors: Sequence[str]) -> str:
     return f"it holds what looks like a secret ({', '.join(detectors)})"
 
 
-def _image(ref: str, paths: Sequence[KeyPath]) -> ImageFacts:
+def _image(ref: str, paths: Sequence[KeyPath], *, is_guessed: bool) -> ImageFacts:
     try:
         reference = parse_reference(ref)
     except ReferenceInvalid as error:
@@ -93,6 +93,7 @@ def _image(ref: str, paths: Sequence[KeyPath]) -> ImageFacts:
         digest=reference.digest,
         paths=tuple(paths),
         via="off",
+        certainty="guessed" if is_guessed else "named",
     )
 
 

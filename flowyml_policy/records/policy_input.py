@@ -125,7 +125,8 @@ class ImageFacts(Record):
 
     `paths` leads to every place of the definition that names it. `registry` and `repository` are null for a
     reference that Docker would refuse; `error` then says why, as it does for a failed inspection. `via` is
-    how it was inspected, "off" where the settings switch inspection off.
+    how it was inspected, "off" where the settings switch inspection off. `certainty` is `guessed` where nothing but
+    its look says that the text is an image.
     """
 
     ref: str
@@ -138,6 +139,7 @@ class ImageFacts(Record):
     via: Literal["daemon", "registry", "off"] | None = None
     error: str | None = None
     platforms: tuple[PlatformFacts, ...] = ()
+    certainty: Literal["named", "guessed"] = "named"
 
 
 class PolicyInput(Record):

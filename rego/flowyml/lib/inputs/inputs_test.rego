@@ -59,6 +59,7 @@ image := {
 	"paths": [["spec", "runtime", "docker_image"]],
 	"inspected": true,
 	"via": "registry",
+	"certainty": "named",
 	"error": null,
 	"platforms": [],
 }

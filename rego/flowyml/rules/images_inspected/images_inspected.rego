@@ -22,6 +22,7 @@ findings contains finding if {
 	some image in input.images
 	image.via == "off"
 	image.registry != null
+	not _guessed(image)
 
 	# Where no place is known, the one path is []: asked for an empty path, object.get gives the object itself.
 	some path in object.get({0: []}, image.paths, image.paths)
@@ -49,6 +50,7 @@ findings contains finding if {
 	image.via != "off"
 	image.registry != null
 	image.inspected != true
+	not _guessed(image)
 	some path in object.get({0: []}, image.paths, image.paths)
 	finding := {
 		"code": "images_inspected.failed",
@@ -83,6 +85,7 @@ findings contains finding if {
 	some image in input.images
 	image.registry != null
 	image.inspected != true
+	not _guessed(image)
 	some path in object.get({0: []}, image.paths, image.paths)
 	finding := {
 		"code": "images_inspected.required",
@@ -117,6 +120,9 @@ findings contains finding if {
 		"fix": problem.fix,
 	}
 }
+
+# What only looks like an image may be none, and no registry is asked about it.
+_guessed(image) if image.certainty == "guessed"
 
 default _reason(_) := "no reason is known"
 

@@ -127,3 +127,12 @@ test_deny_rule_data_that_cannot_be_read if {
 		"fix": "let data.org.rule_data.images_inspected.required_labels be a list of labels, each as `key` or as `key=value`",
 	}} with input as inputs.plain with data.org.rule_data as {"images_inspected": {"required_labels": [""]}}
 }
+
+test_allow_what_only_looks_like_an_image if {
+	every state in [_off, _failed] {
+		findings == set() with input as inputs.changed(object.union(state, {
+			"images/0/certainty": "guessed",
+			"project/policies/image_policy/required_labels": ["maintainer"],
+		}))
+	}
+}

@@ -42,6 +42,12 @@ findings contains finding if {
 #   (rule_data.images_registry.allowed_registries) and the project's (policies.image_policy.allowed_registries). An entry
 #   is a host or host/path; it allows that path and what lies below it. `*.` before a host stands for exactly one label.
 #   An image without a registry is Docker Hub's, `docker.io/library/...`. An empty list allows no image.
+#
+#   In what a deployer or a live object is told (spec.deployment.config, spec.instance) an image is looked for by its key,
+#   read by its letters alone (`image`, `Image URI`, `image.uri`, `image_1`), by the name of a pair (`name: IMAGE`), a flag
+#   (`--image`) or what stands before `=`. A word of any other text counts as an image where it reads as a reference with a
+#   host and a tag or digest; where it is none, rule_data.images_registry.not_images takes its place out (the company's, or
+#   the project's where no platform settings exist). Nothing else is found.
 # related_resources:
 #   - ref: https://csrc.nist.gov/pubs/sp/800/190/final
 #     description: NIST SP 800-190 on registries of container images
@@ -62,18 +68,20 @@ findings contains finding if {
 	image.registry != null
 	not _in(image, entries)
 	some path in object.get({0: []}, image.paths, image.paths)
+	not _taken_out(image, path)
 	finding := {
 		"code": "images_registry.not_allowed",
 		"subject": image.ref,
 		"path": path,
-		"message": sprintf("the image %q comes from %s/%s, but %s allows %s", [
+		"message": sprintf("%s %q comes from %s/%s, but %s allows %s", [
+			_what(image),
 			image.ref,
 			image.registry,
 			image.repository,
 			_owners[place],
 			text.listing(entries),
 		]),
-		"fix": _advice(image, entries),
+		"fix": concat("", [_advice(image, entries), _doubt(image, path)]),
 	}
 }
 
@@ -88,10 +96,16 @@ findings contains finding if {
 #   enforcement: hard
 #   why: Data that cannot be read is a demand that cannot be checked.
 findings contains finding if {
-	some problem in rule_data.problems(rule_data.given.images_registry, {"allowed_registries": {
-		"pattern": _entry,
-		"wanted": "a list of registries, each as `host` or `host/path` without scheme, tag or digest",
-	}})
+	some problem in rule_data.problems(rule_data.given.images_registry, {
+		"allowed_registries": {
+			"pattern": _entry,
+			"wanted": "a list of registries, each as `host` or `host/path` without scheme, tag or digest",
+		},
+		"not_images": {
+			"pattern": `^spec\..+$`,
+			"wanted": "a list of places of a stack, each as `spec.deployment.config.args.0`",
+		},
+	})
 	finding := {
 		"code": "images_registry.rule_data",
 		"subject": problem.subject,
@@ -126,6 +140,33 @@ _in(image, entries) if strings.any_prefix_match(
 	],
 	{regex.replace(entry, `(/\*{0,2})?$`, "/") | some entry in entries; is_string(entry)},
 )
+
+# What nothing but its look says is an image may be something else.
+_guessed(image) if image.certainty == "guessed"
+
+default _what(_) := "the image"
+
+_what(image) := "what looks like an image," if _guessed(image)
+
+default _doubt(_, _) := ""
+
+_doubt(image, path) := sprintf("; if it is none, name its place %q in rule_data.images_registry.not_images", [_dotted(path)]) if {
+	_guessed(image)
+}
+
+# The project may take out what is only guessed, where nobody else gives the rules.
+_taken_out(image, path) if {
+	_guessed(image)
+	_dotted(path) in [
+		object.get(rule_data.company, ["images_registry", "not_images"], []),
+		[place |
+			input.authority == "project"
+			some place in object.get(input.project.policies.rule_data, ["images_registry", "not_images"], [])
+		],
+	][_]
+}
+
+_dotted(path) := concat(".", [sprintf("%v", [key]) | some key in path])
 
 default _reason(_) := ""
 

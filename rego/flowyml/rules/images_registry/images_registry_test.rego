@@ -255,3 +255,57 @@ test_deny_lists_with_entries_that_are_no_text if {
 		"use an image from an allowed registry, for example `gcr.io/train:1.4.0`, or have its registry added to the list",
 	]}
 }
+
+_guess := {
+	"images/0/certainty": "guessed",
+	"images/0/paths": [["spec", "deployment", "config", "args", 0]],
+	"project/policies/image_policy/allowed_registries": ["gcr.io"],
+}
+
+test_deny_what_looks_like_an_image_says_so if {
+	findings == {{
+		"code": "images_registry.not_allowed",
+		"subject": "myregistry.azurecr.io/team/train:1.4.0",
+		"path": ["spec", "deployment", "config", "args", 0],
+		"message": concat("", [
+			`what looks like an image, "myregistry.azurecr.io/team/train:1.4.0" comes from `,
+			`myregistry.azurecr.io/team/train, but the project (policies.image_policy.allowed_registries) allows "gcr.io"`,
+		]),
+		"fix": concat("", [
+			"use an image from an allowed registry, for example `gcr.io/train:1.4.0`, or have its registry added to the list; ",
+			`if it is none, name its place "spec.deployment.config.args.0" in rule_data.images_registry.not_images`,
+		]),
+	}} with input as inputs.changed(_guess)
+}
+
+_taking_out := {"images_registry": {"not_images": ["spec.deployment.config.args.0"]}}
+
+test_allow_guess_that_the_company_takes_out if {
+	findings == set() with input as inputs.changed(_guess) with data.org.rule_data as _taking_out
+}
+
+test_allow_guess_that_the_project_takes_out if {
+	findings == set() with input as inputs.changed(object.union(_guess, {
+		"authority": "project",
+		"project/policies/rule_data": _taking_out,
+	}))
+}
+
+test_deny_guess_that_a_project_below_a_platform_takes_out if {
+	found := findings with input as inputs.changed(object.union(_guess, {
+		"authority": "platform",
+		"project/policies/rule_data": _taking_out,
+	}))
+	{finding.code | some finding in found} == {"images_registry.not_allowed"}
+}
+
+test_deny_named_image_that_is_taken_out if {
+	named := object.union(_guess, {"images/0/certainty": "named", "authority": "project"})
+	found := findings with input as inputs.changed(object.union(named, {"project/policies/rule_data": _taking_out}))
+	{finding.code | some finding in found} == {"images_registry.not_allowed"}
+}
+
+test_deny_not_images_that_are_no_places if {
+	found := findings with data.org.rule_data as {"images_registry": {"not_images": ["args"]}} with input as inputs.plain
+	{finding.code | some finding in found} == {"images_registry.rule_data"}
+}
