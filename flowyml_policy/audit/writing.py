@@ -19,7 +19,7 @@ from flowyml_policy.audit.chain import GENESIS, Cell, event_hash, rows_digest, t
 from flowyml_policy.audit.schema import DECISION_COLUMNS, EVENT_COLUMNS, FINDING_COLUMNS
 from flowyml_policy.errors.audit import AuditUnwritable
 from flowyml_policy.mask.findings import texts_of, texts_of_findings
-from flowyml_policy.mask.text import is_clean
+from flowyml_policy.mask.text import are_clean, is_clean
 from flowyml_policy.mask.value import mask_value
 from flowyml_policy.records.record import Json
 from flowyml_policy.records.result import DecisionRecord, LocatedFinding
@@ -95,12 +95,16 @@ def cells_of(event: NewEvent) -> EventCells:
 def _require_masked(texts: Iterable[str]) -> None:
     """Raise AuditUnwritable where the mask would change one of `texts`; one look at all of them is the rule."""
     texts = dict.fromkeys(texts)
-    if not is_clean("\n".join(texts)) and not all(map(is_clean, texts)):
+    if not are_clean(texts) and not all(map(is_clean, texts)):
         raise _unmasked()
 
 
-def _unmasked() -> AuditUnwritable:
-    return AuditUnwritable(
+class NotMasked(AuditUnwritable):
+    """A record that holds a secret: the fault of one stack, which must not keep others from being recorded."""
+
+
+def _unmasked() -> NotMasked:
+    return NotMasked(
         "a text that is to be recorded was not masked, so nothing was recorded",
         advice="report this: it is a fault of this program",
     )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from typing_extensions import Self
 
 from flowyml_policy.audit.recorder import AuditRecorder
+from flowyml_policy.audit.writing import NotMasked
 from flowyml_policy.decision import results
 from flowyml_policy.decision.candidates import StackDocument, read_named, read_one
 from flowyml_policy.decision.normaliser import Normaliser
@@ -190,7 +191,7 @@ class PolicyEngine:
             skip=[self.settings.waivers_path],
         )
 
-    def decide(
+    def answer(
         self,
         candidate: StackDocument,
         *,
@@ -265,6 +266,10 @@ class PolicyEngine:
         """`batch`, once it is durable; what cannot be recorded comes out as undecided."""
         try:
             self._recorder.record(batch)
+        except NotMasked as error:
+            if len(batch) == 1:
+                return [results.unrecorded(batch[0], error)]
+            return [kept for record in batch for kept in self._record([record])]
         except AuditError as error:
             return [results.unrecorded(record, error) for record in batch]
         return batch

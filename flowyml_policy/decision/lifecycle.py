@@ -178,7 +178,7 @@ class StackLifecycle:
         try:
             return self._locked(definition.metadata.name, timeout, registered)
         except (AuditError, LockError, UsageError) as error:
-            result = self.engine.decide(candidate, environment=environment, operation="apply", failure=error)
+            result = self.engine.answer(candidate, environment=environment, operation="apply", failure=error)
             return Applied(status="undecided", result=result)
 
     def _tried(self, candidate: StackDocument, environment: str | None, _timeout: float) -> Applied:
@@ -192,7 +192,7 @@ class StackLifecycle:
             return _not_registered(judged.result, error)
 
     def _judged(self, candidate: StackDocument, environment: str | None) -> Applied:
-        result = self.engine.decide(candidate, environment=environment, operation="apply")
+        result = self.engine.answer(candidate, environment=environment, operation="apply")
         return Applied(status="denied" if result.outcome == "deny" else "undecided", result=result)
 
     def _registered(self, judged: Applied, definition: StackDefinition) -> Applied:

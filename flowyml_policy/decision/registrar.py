@@ -112,7 +112,11 @@ class _InTwoPlaces(RecordedRegistry):
         if there.decision_id is None:
             return False
         allow = self._audit.decision(there.decision_id)
-        if allow is None or self._audit.get_events(decision_id=there.decision_id, type=StackApplied.TYPE, limit=1):
+        # The registry names the decision, and may name any.
+        told = None if allow is None else (allow.operation, allow.outcome, allow.definition_digest)
+        if allow is None or told != ("apply", "allow", there.digest):
+            return False
+        if self._audit.get_events(decision_id=there.decision_id, type=StackApplied.TYPE, limit=1):
             return False
         self._audit.append_events([_applied(there, self._registry.uri, at=at, by=allow.actor)])
         return True
@@ -124,7 +128,12 @@ class _InTwoPlaces(RecordedRegistry):
         key = str(uuid4())
         event = _retired(before, self._registry.uri, at=at, by=by, reason=reason)
         self._audit.append_events([event.model_copy(update={"id": key, "type": StackRetiring.TYPE})])
-        stack, changed = self._retire_once(before, by=by, at=at, reason=reason, key=key)
+        stack, is_own = self._registry.retire_once(name, before.version, by=by, at=at, reason=reason, key=key)
+        if is_own is None and stack.retired is not None:
+            # A server without keys may put its own name for who asked, and its own time, but none before it was asked.
+            kept, asked = stack.retired, retirement(at=at, by=by, reason=reason)
+            is_own = kept.reason == asked.reason and (kept.by == asked.by or kept.at >= at)
+        changed = bool(is_own)
         if changed and stack.retired is not None:
             event = _retired(before, self._registry.uri, at=at, by=stack.retired.by, reason=reason)
             self._audit.append_events([event])
@@ -133,29 +142,21 @@ class _InTwoPlaces(RecordedRegistry):
     def _recover_retirement(self, there: RegisteredStack, *, at: str) -> Recorded:
         """Record the retirement that this project began, where a crash came before its event.
 
-        The registry is asked again with the key of what was begun, and says whether it was that.
+        The registry is asked again with the key of what was begun, and says whether it was that. Of a server without
+        keys the same reason is believed: it may call the one who began by a name of its own.
         """
         unchanged = Recorded(stack=there, changed=False)
         if there.retired is None or not self._audit.path.exists() or self._events_of(StackRetired, there):
             return unchanged
         for begun in self._events_of(StackRetiring, there):
-            _, is_own = self._retire_once(there, by=begun.actor, at=begun.at, reason=begun.reason or "", key=begun.id)
-            if is_own:
-                by, reason = there.retired.by, there.retired.reason
+            by, reason = there.retired.by, there.retired.reason
+            _, is_own = self._registry.retire_once(
+                there.name, there.version, by=begun.actor, at=begun.at, reason=begun.reason or "", key=begun.id
+            )
+            if is_own or (is_own is None and reason == (begun.reason or "")):
                 self._audit.append_events([_retired(there, self._registry.uri, at=at, by=by, reason=reason)])
                 return Recorded(stack=there, changed=False, made_good=True)
         return unchanged
-
-    def _retire_once(
-        self, stack: RegisteredStack, *, by: str, at: str, reason: str, key: str
-    ) -> tuple[RegisteredStack, bool]:
-        """Ask the registry, and say whether it was this request, or the same one before, that retired it."""
-        found, is_own = self._registry.retire_once(stack.name, stack.version, by=by, at=at, reason=reason, key=key)
-        if is_own is None and found.retired is not None:
-            # A server without keys may put its own name for who asked, and its own time, but none before it was asked.
-            kept, asked = found.retired, retirement(at=at, by=by, reason=reason)
-            is_own = kept.reason == asked.reason and (kept.by == asked.by or kept.at >= at)
-        return found, bool(is_own)
 
     def _events_of(self, kind: type[_RegistryEvent], there: RegisteredStack) -> list[_RegistryEvent]:
         """The events of this kind about this version in this registry."""

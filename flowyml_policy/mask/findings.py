@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from flowyml_policy.mask.text import is_clean, mask
+from flowyml_policy.mask.text import are_clean, is_clean, mask
 from flowyml_policy.mask.value import mask_value
 from flowyml_policy.records.decision import Decision, Finding
 from flowyml_policy.records.record import KeyPath, Location
@@ -35,7 +35,7 @@ def texts_of_findings(findings: Iterable[Finding]) -> Iterator[str]:
 
 def masked_decision(decision: Decision) -> Decision:
     """Return `decision` without secrets: the very same one where there are none."""
-    if is_clean("\n".join(texts_of(decision))):
+    if are_clean(texts_of(decision)):
         return decision
     return Decision.model_validate(mask_value(decision.model_dump()), strict=False)
 

@@ -10,6 +10,7 @@ from flowyml_policy.mask.harmless import DETECTORS, mask_of
 from flowyml_policy.mask.names import ASSIGNMENTS, assigned
 from flowyml_policy.mask.randomness import aws_secrets, random_runs, token_shape
 
+_PEM: Final = "-----BEGIN "
 _ROUNDS: Final = 8
 """A masked text is looked at again until nothing more is found; two rounds are the rule."""
 
@@ -65,6 +66,17 @@ def encodable(text: str) -> str:
 def is_clean(text: str) -> bool:
     """Whether `mask` changes nothing in `text`, nor in any line of it."""
     return encodable(text) is text and not _find(text)
+
+
+def are_clean(texts: Iterable[str]) -> bool:
+    """Whether `mask` changes none of `texts`. They are looked at as one, which costs less.
+
+    Not where one of them begins a block of PEM: what is public up to its end would hide the others.
+    """
+    distinct = dict.fromkeys(texts)
+    if any(_PEM in text for text in distinct):
+        return all(map(is_clean, distinct))
+    return is_clean("\n".join(distinct))
 
 
 def _find(text: str) -> list[_Found]:

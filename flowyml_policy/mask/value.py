@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from flowyml_policy.mask.harmless import is_harmless, is_reference, mask_of
 from flowyml_policy.mask.names import NO, NUMBERS_TOO, secrecy
-from flowyml_policy.mask.text import is_clean, mask, mask_report
+from flowyml_policy.mask.text import are_clean, is_clean, mask, mask_report
 from flowyml_policy.records.policy_input import SuspectedSecret
 from flowyml_policy.records.record import Json, Key, KeyPath
 
@@ -34,7 +34,7 @@ def mask_value_report(value: Json) -> MaskedValue:
     word (`true`, `none`) or a reference. A value in which nothing changes is returned as it is, uncopied.
     """
     texts: list[str] = []
-    if not _gather(value, texts) and is_clean("\n".join(texts)):
+    if not _gather(value, texts) and are_clean(texts):
         return MaskedValue(value, ())
     return _rebuilt(value)
 

@@ -107,7 +107,8 @@ class Response:
     def is_delimited(self) -> bool:
         """Whether the server said where the body ends, so that a part of it does not pass for the whole."""
         length = self.headers.get("content-length", "").strip()
-        return (length.isascii() and length.isdecimal()) or "chunked" in self.headers.get("transfer-encoding", "")
+        is_chunked = self.headers.get("transfer-encoding", "").strip().lower() == "chunked"
+        return is_chunked or (length.isascii() and length.isdecimal())
 
     @property
     def retry_after(self) -> float | None:
@@ -235,10 +236,11 @@ class Client:
             return PLAIN
         ca = _of_host(self._ca, address) if isinstance(self._ca, Mapping) else self._ca
         key = ca, _of_host(self._certificates, address)
-        with self._lock:
-            if key not in self._tls:
-                self._tls[key] = load_tls(*key)
-            return self._tls[key]
+        if key not in self._tls:
+            loaded = load_tls(*key)  # outside the lock, which a fork in the meantime would never give back
+            with self._lock:
+                self._tls.setdefault(key, loaded)
+        return self._tls[key]
 
     def _pool(self, address: Address, tls: Tls) -> HTTPConnectionPool:
         key = os.getpid(), tls, proxy_of(address, self._environ)  # no child of a fork speaks over its parent's

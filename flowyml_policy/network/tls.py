@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import secrets
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +47,20 @@ def load_tls(ca: Path | None, certificate: tuple[Path, Path] | None) -> Tls:
             context.load_cert_chain(*certificate, password="")  # else OpenSSL asks the terminal for one
         except (OSError, ValueError) as error:
             raise _unusable(certificate[0], "client certificate", "it does not fit its key") from error
-    return Tls(context, "system" if given is None else _digest(given), shown)
+    return Tls(context, _system() if given is None else _digest(given), shown)
+
+
+def _system() -> str:
+    """What stands for the system's certificates, which OpenSSL takes from elsewhere where a variable says so."""
+    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    said = [None if file is None else _digest(_read(Path(file), "CA certificates of SSL_CERT_FILE"))]
+    try:
+        for place in (folder or "").split(os.pathsep) if folder is not None else ():
+            with os.scandir(place) as found:
+                said += [place, *sorted(f"{one.name} {one.stat().st_mtime_ns} {one.stat().st_size}" for one in found)]
+    except OSError:
+        said.append(secrets.token_hex())  # nothing is known of it, so that nothing is believed for its sake
+    return "system" if said == [None] else _digest(json.dumps(said).encode())
 
 
 def trust(address: Address, tls: Tls, authorization: str | None, mirror: str | None) -> str:

@@ -129,6 +129,8 @@ def _places(settings: Settings, reference: _Address) -> Iterator[_Place]:
 
 def _places_of(source: Source, path: str | None) -> list[_Place]:
     """Where `source` was read. Raises ValueError for text that can be no address."""
+    if "\0" in unquote(source.uri):
+        raise ValueError("an address holds no NUL")
     if source.kind == "local":
         return [_file(source.uri)]
     if source.kind == "http":
@@ -143,7 +145,10 @@ def _file(path: str | Path, *, is_open: bool = False) -> _Place:
 def _in_repository(url: str, path: str | None) -> _Place:
     address = urlsplit(url)
     if address.scheme == "file":
-        return _file(Path(folder_of(address.path), path or ""), is_open=path is None)
+        # A commit holds its files under their own names, whatever links the working tree has now: both are one place.
+        inside = Path(folder_of(address.path), path or "")
+        place = _file(inside, is_open=path is None)
+        return place._replace(paths=[*place.paths, list(inside.parts)])
     return _Place("repository", host_of(address), _name(path_of(address.path)), [_segments(path or "")], path is None)
 
 

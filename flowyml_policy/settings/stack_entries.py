@@ -56,7 +56,8 @@ def _git_repository(value: str) -> str:
         git_url(value)
     except ReferenceMalformed as error:
         raise BadValue(
-            "is no address of a git repository", "write https://host/path.git or ssh://git@host/path.git"
+            f"is no address of a git repository: {error.message}",
+            "write https://host/path.git or ssh://git@host/path.git",
         ) from error
     return value
 

@@ -72,7 +72,7 @@ class HttpSource(DefinitionSource):
     """The file at `url`, which must have the digest `sha256` (`sha256:` and 64 hex digits) where one is given.
 
     `token_env` names the variable of `environ` that holds a bearer token, `ca` a PEM file whose certificates alone
-    are trusted. Offline what is not pinned is SourceUnreachable, unless `rules` allow what it last was.
+    are trusted. Offline what is not pinned is SourceUnreachable.
     """
 
     kind = "http"

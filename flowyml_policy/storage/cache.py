@@ -23,7 +23,7 @@ from typing import Final
 from flowyml_policy.documents.canonical import digest
 from flowyml_policy.errors.sources import SourceRefused, SourceUnreadable
 from flowyml_policy.system.directories import cache_directory
-from flowyml_policy.system.files import replace_file
+from flowyml_policy.system.files import replace_private
 
 _FRESH: Final = 3600.0
 """Seconds for which an entry's last use is not written down again."""
@@ -134,7 +134,7 @@ class ContentCache:
 
     def _write(self, path: Path, data: bytes) -> None:
         self._make(path.parent)
-        replace_file(path, data, mode=0o600, durable=False)
+        replace_private(path, data)
 
     @staticmethod
     def _dropped(*paths: Path) -> None:

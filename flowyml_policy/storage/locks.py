@@ -41,7 +41,7 @@ from flowyml_policy.records.instant import instant, utc_now
 from flowyml_policy.records.protocols import EventRecorder
 from flowyml_policy.system.actor import current_actor
 from flowyml_policy.system.directories import state_directory
-from flowyml_policy.system.files import replace_file
+from flowyml_policy.system.files import replace_private
 
 DEFAULT_TIMEOUT: Final = 30.0
 POLL: Final = 0.02
@@ -221,7 +221,7 @@ class _StackLock:
     def _tell(self, holder: LockHolder) -> None:
         """Write who holds the lock."""
         try:
-            replace_file(self.told, holder.model_dump_json().encode(), mode=0o600, durable=False)
+            replace_private(self.told, holder.model_dump_json().encode())
         except OSError as error:
             raise _unusable(self.told, error) from error
 

@@ -62,18 +62,30 @@ def is_folder(path: str | Path | os.DirEntry[str]) -> bool:
     return os.path.isdir(path)  # Path.is_dir raises for some of them
 
 
-def replace_file(path: Path, data: bytes, *, mode: int = 0o666, durable: bool = True) -> None:
-    """Put `data` at `path`, whole or not at all: a reader finds the old file or the new one. Raises OSError.
+def replace_private(path: Path, data: bytes) -> None:
+    """Put `data` at `path` for this user alone; it need not survive a power cut.
 
-    A link is followed, so that what it leads to is replaced, and stays a link. The mode of what is replaced is kept;
-    a new file has `mode`, less the umask. What is `durable` survives a power cut.
+    A link there is replaced: somebody else may have put it there. Raises OSError.
+    """
+    _replace(path, data, mode=0o600, durable=False)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Put `data` at `path`, and on the disk. A link is followed and stays one; the mode of what is replaced is kept.
+
+    Raises OSError.
     """
     target = Path(os.path.realpath(path))
+    _replace(target, data, mode=stat.S_IMODE(target.stat().st_mode) if target.exists() else None, durable=True)
+
+
+def _replace(target: Path, data: bytes, *, mode: int | None, durable: bool) -> None:
+    """Whole or not at all: a reader finds the old file or the new one. Without `mode` it is that of any new file."""
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            if target.exists():
-                os.fchmod(file.fileno(), target.stat().st_mode & 0o777)
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode or 0o666), "wb") as file:
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
             file.write(data)
             if durable:
                 file.flush()

@@ -149,3 +149,20 @@ def test_cache_entry_of_the_old_form_is_not_read(server: Server, source: Make, c
     with pytest.raises(Exception, match="no such file"):
         read(source(server.url(), sha256=pin))
     assert asked_with(server) == [None, None]
+
+
+def test_file_is_not_reused_when_the_systems_cas_change(
+    server: Server, source: Make, authority: Authority, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """OpenSSL takes them from where SSL_CERT_FILE says."""
+    other = tmp_path / "other.pem"
+    other.write_bytes(authority.file.read_bytes() + b"# another store\n")
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    for file in (authority.file, authority.file, other):
+        monkeypatch.setenv("SSL_CERT_FILE", str(file))
+        assert read(source(server.url(), ca=None)) == STACK
+    assert asked_with(server) == [None, ETAG, None]
+    for folder in (tmp_path, tmp_path, tmp_path / "none"):
+        monkeypatch.setenv("SSL_CERT_DIR", str(folder))
+        assert read(source(server.url(), ca=None)) == STACK
+    assert asked_with(server)[3:] == [None, ETAG, None]

@@ -308,5 +308,5 @@ def test_paths_alone_load_nothing_that_fetches(project: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [
         "['allow']",
-        "['flowyml_policy.sources', 'flowyml_policy.sources.local', 'flowyml_policy.sources.source']",
+        "['flowyml_policy.sources', 'flowyml_policy.sources.boundary']",
     ]

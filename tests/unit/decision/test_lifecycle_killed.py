@@ -5,8 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -61,9 +63,9 @@ def reached(name):
 
 
 class Engine(PolicyEngine):
-    def decide(self, *args, **kwargs):
+    def answer(self, *args, **kwargs):
         reached("locked")
-        result = super().decide(*args, **kwargs)
+        result = super().answer(*args, **kwargs)
         reached("recorded")
         return result
 
@@ -222,6 +224,25 @@ def test_apply_that_is_made_good_is_told_of_whoever_was_allowed_to(write_stack: 
         (event,) = audit.get_events(type="StackApplied")
     assert (again.status, event.actor, event.decision_id) == ("unchanged", before.actor, before.decision_id)
     assert (again.made_good, once_more.status, once_more.made_good) == (True, "unchanged", False)
+
+
+def test_registration_by_a_decision_that_denied_is_not_told(write_stack: WriteStack) -> None:
+    """A registry that says it has a stack already names the decision, and may name any of this audit."""
+    with StackLifecycle.from_project(".") as life:
+        (denied,) = life.apply([write_stack("prod-gpu-b", image="docker.io/evil/x:1")])
+    with StackLifecycle.from_project(".") as elsewhere:
+        elsewhere.registry = LocalRegistry(COMPANY)
+        path = write_stack("prod-gpu-a")
+        list(elsewhere.apply([path]))
+    with closing(sqlite3.connect(COMPANY)) as registry:
+        registry.execute("DROP TRIGGER stacks_refuse_update")
+        registry.execute("UPDATE stacks SET decision_id = ?", [denied.result.decision_id])
+        registry.commit()
+    before = events(StackApplied)
+    with StackLifecycle.from_project(".") as life:
+        life.registry = LocalRegistry(COMPANY)
+        (again,) = life.apply([path])
+    assert (denied.result.outcome, again.made_good, events(StackApplied)) == ("deny", False, before)
 
 
 # Retire

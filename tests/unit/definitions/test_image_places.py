@@ -101,7 +101,6 @@ HARMLESS = [
     "Standard_NC6s_v3",
     "images are kept elsewhere",
     "image",
-
 ]
 
 

@@ -354,3 +354,24 @@ def test_event_that_slipped_through_is_refused(project: Path, slipped: dict[str,
     with AuditStore(project / "audit" / "a.db") as audit, pytest.raises(AuditUnwritable, match="was not masked"):
         audit.append_events([event])
     assert not (project / "audit").exists()
+
+
+@pytest.mark.parametrize("name", ["prod-gpu-b", "q7Xk2Lm9Zp4Rt8Vb3Nc6Wd1Ys5"])
+def test_begin_of_a_certificate_hides_no_secret(project: Path, write_stack: WriteStack, name: str) -> None:
+    """What is public up to its end would hide the texts that follow, and one stack's fault is no other's."""
+    token = "q7Xk2Lm9Zp4Rt8Vb3Nc6Wd1Ys5"
+    labels = {"a": "-----BEGIN CERTIFICATE-----", "b": token, "team": "x", "approved": "true"}
+    text = json.dumps(
+        {
+            "apiVersion": "flowyml/v1",
+            "kind": "StackDefinition",
+            "metadata": {"name": name, "version": "1.0.0", "labels": labels},
+            "spec": {},
+        }
+    )
+    paths = [write_stack("prod-gpu-a"), write_stack("odd", text=text), write_stack("prod-gpu-c")]
+    with PolicyEngine.from_project(project) as engine:
+        outcomes = [result.outcome for result in engine.validate(paths)]
+    assert (outcomes[0], outcomes[2]) == ("allow", "allow")
+    recorded = b"".join(file.read_bytes() for file in (project / ".flowyml").iterdir())
+    assert token.encode() not in recorded

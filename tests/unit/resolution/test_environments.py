@@ -322,6 +322,16 @@ def test_environments_of_a_file_of_a_repository_of_this_machine_are_those_of_its
     assert _is_in_environment(tmp_path, named, git(f"file://{tmp_path}/{address}")) is expected
 
 
+def test_link_in_a_working_tree_takes_no_file_of_a_commit_out(tmp_path: Path) -> None:
+    """What was read is the commit's, where the path is a path, whatever lies in the folder by now."""
+    for folder in ("repository/stacks", "repository/other"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "repository" / "stacks" / "gpu.yaml").symlink_to("../other/gpu.yaml")
+    address = f"file://{tmp_path}/repository"
+    assert _is_in_environment(tmp_path, f"git+{address}@v1#stacks/gpu.yaml", git(address))
+    assert _is_in_environment(tmp_path, "file://./repository/stacks#any", git(address))
+
+
 def registered(kind: SourceKind, uri: str) -> RegisteredProvenance:
     """Where a definition came from that was read at `uri`, registered, and read from the registry."""
     return RegisteredProvenance(

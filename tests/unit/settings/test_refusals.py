@@ -356,21 +356,21 @@ def test_half_a_login_is_refused(refused: Refused, login: str) -> None:
         (
             "{source: git, repo: 'ext::sh://x'}",
             (
-                "`stacks.a.repo` is no address of a git repository: @:33; "
+                "`stacks.a.repo` is no address of a git repository: it is no address: @:33; "
                 "write https://host/path.git or ssh://git@host/path.git"
             ),
         ),
         (
             "{source: git, repo: 'ssh://u:pw@h/x'}",
             (
-                "`stacks.a.repo` is no address of a git repository: @:33; "
+                "`stacks.a.repo` is no address of a git repository: credentials stand in the address: @:33; "
                 "write https://host/path.git or ssh://git@host/path.git"
             ),
         ),
         (
             "{source: git, repo: 'ssh://[x/y'}",
             (
-                "`stacks.a.repo` is no address of a git repository: @:33; "
+                "`stacks.a.repo` is no address of a git repository: the address names no host: @:33; "
                 "write https://host/path.git or ssh://git@host/path.git"
             ),
         ),
@@ -385,7 +385,7 @@ def test_half_a_login_is_refused(refused: Refused, login: str) -> None:
         (
             "{source: git, repo: 'ssh://git@h:99999/x'}",
             (
-                "`stacks.a.repo` is no address of a git repository: @:33; "
+                "`stacks.a.repo` is no address of a git repository: the address has a port that is none: @:33; "
                 "write https://host/path.git or ssh://git@host/path.git"
             ),
         ),
