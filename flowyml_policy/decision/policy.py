@@ -1,8 +1,8 @@
 """The policy that the settings name, loaded and fit to judge by: what must hold before anything is judged.
 
 Rules:
-- A glob that OPA refuses would be undefined in a rule, so a name would pass or fail by accident: every pattern, of
-  the settings and of a configured policy's data, is compiled here once; what ships holds none.
+- A glob that OPA refuses would be undefined in a rule, so a name would pass or fail by accident: every pattern of a
+  configured policy's data is compiled here once; what ships holds none, and settings took none that OPA refuses.
 - A level or rule data for a code or rule that no loaded policy has would tighten nothing: it is an error with a hint.
 - Rule data that a shipped rule cannot read is an error in the settings, not a denial of every stack: the rule says why.
 - A demand of the project that looks like a secret is refused: the mask would make it equal to other values.
@@ -23,7 +23,7 @@ from flowyml_policy.errors.settings import SettingsInvalid
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
 from flowyml_policy.records.decision import CatalogueEntry
 from flowyml_policy.records.protocols import Evaluator
-from flowyml_policy.records.record import Json, KeyPath
+from flowyml_policy.records.record import KeyPath
 from flowyml_policy.settings.settings import Settings
 
 CATALOGUE_PATH = "flowyml/main/catalogue"
@@ -67,39 +67,11 @@ def check_settings(evaluator: Evaluator, settings: Settings) -> None:
         entries = read_catalogue(evaluator, settings)
         _check_names(entries, settings)
         _check_rule_data(evaluator, entries, settings)
-    patterns = _project_patterns(settings)
-    for problem in evaluator.check_globs(list(patterns)):
-        where = settings.location(patterns[problem.pattern])
-        raise SettingsInvalid(
-            f"OPA cannot read the pattern {problem.pattern!r} ({problem.reason}): {where}",
-            advice="write a glob such as prod-*, dev-[ab]* or {prod,staging}-gpu",
-        )
     if settings.policy.opa.config is not None:
         for problem in evaluator.check_globs(_policy_patterns(evaluator)):
             raise PolicyInvalid(
                 f"the policy's data holds a pattern that OPA cannot read: {problem.pattern!r}: {problem.reason}"
             )
-
-
-def _project_patterns(settings: Settings) -> dict[str, KeyPath]:
-    """Every glob of the project's settings, with its place: `allowed_stacks`, and rule data called so.
-
-    In rule data globs stand in lists whose key is `stacks` or ends in `_stacks` (rego/flowyml/lib/rule_data).
-    """
-    lists: list[tuple[KeyPath, Json]] = [(("policies", "allowed_stacks"), settings.policies.allowed_stacks)]
-    for rule, data in settings.policies.rule_data.items():
-        lists += [
-            (("policies", "rule_data", rule, key), value)
-            for key, value in data.items()
-            if key == "stacks" or key.endswith("_stacks")
-        ]
-    return {
-        pattern: (*path, index)
-        for path, values in lists
-        if isinstance(values, (list, tuple))
-        for index, pattern in enumerate(values)
-        if isinstance(pattern, str)
-    }
 
 
 def _check_names(entries: Sequence[CatalogueEntry], settings: Settings) -> None:

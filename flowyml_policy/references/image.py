@@ -19,6 +19,10 @@ from flowyml_policy.mask.quoted import shown
 
 DOCKER_HUB: Final = "docker.io"
 _DOCKER_HUB_OLD: Final = "index.docker.io"
+_DOCKER_HUB_OTHER: Final = re.compile(
+    r"(?:\*\.)?(?:[a-z0-9-]+\.)*docker\.(?:com|io)(?::[0-9]+)?|docker-?hub(?:\.(?:com|io))?"
+)
+"""What Docker Hub is called in other places, and no image's host: its website, its API, its servers, its patterns."""
 _OFFICIAL: Final = "library/"
 _LOCALHOST: Final = "localhost"
 _DEFAULT_TAG: Final = "latest"
@@ -97,6 +101,9 @@ def parse_allowlist_entry(text: str) -> str:
     host, slash, path = _without_open_end(text).partition("/")
     if host == _DOCKER_HUB_OLD:
         host = DOCKER_HUB
+    if host != DOCKER_HUB and _DOCKER_HUB_OTHER.fullmatch(host):
+        fix = f"write {DOCKER_HUB}, or {DOCKER_HUB}/ and the account"
+        raise _refused_entry(text, "Docker Hub is docker.io, and this matches no image of it", fix)
     is_host = re.fullmatch(_HOST_BELOW, host[2:]) if host.startswith("*.") else _HOST.fullmatch(host) and _is_host(host)
     if not is_host or (slash and not re.fullmatch(_PATH, path)):
         raise _refused_entry(text, *next(_why_no_entry(text, host, path)))

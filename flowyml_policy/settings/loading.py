@@ -18,6 +18,7 @@ from flowyml_policy.documents.key_path import dotted
 from flowyml_policy.errors.settings import SettingsInvalid, SettingsProblem
 from flowyml_policy.records.record import KeyPath, Location
 from flowyml_policy.references.url import PLAIN_HTTP, may_be_plain
+from flowyml_policy.settings.demands import refused_demands
 from flowyml_policy.settings.places import ENVIRONMENT_VARIABLE, PLATFORM_FILE
 from flowyml_policy.settings.platform import conflicts, merged
 from flowyml_policy.settings.problems import in_file_order
@@ -61,6 +62,7 @@ def load_settings(
     gathered.raise_any()
     if own is not None:
         gathered.found += _both_policies(own.document, own.values)
+        gathered.found += _demands(own.document, own.values)
         if platform is not None:
             twice = conflicts(platform.values.policy, platform.document, own.values.policy, own.document)
             gathered.found += in_file_order(twice)
@@ -117,6 +119,15 @@ def _both_policies(document: Document, values: ProjectFile) -> list[SettingsProb
             f"`policies` stands twice, here and at {first}", location=second, fix="keep one: `policies` at the top"
         )
     ]
+
+
+def _demands(document: Document, values: ProjectFile) -> list[SettingsProblem]:
+    """What is wrong with the project's policies, wherever they stand."""
+    policies = values.policies or values.project.policies
+    if policies is None:
+        return []
+    under: KeyPath = ("policies",) if values.policies else ("project", "policies")
+    return in_file_order(list(refused_demands(policies, under, document)))
 
 
 def _plain_addresses(own: ReadFile[ProjectFile], platform: ReadFile[PlatformFile] | None) -> list[SettingsProblem]:

@@ -13,6 +13,7 @@ from flowyml_policy.settings.types import (
     Duration,
     FilePath,
     Host,
+    ImageGlob,
     Listing,
     NamedHost,
     Section,
@@ -101,7 +102,9 @@ class ImagesSettings(Section):
 
     inspect: InspectMode = Field(default="auto", description="Ask the local daemon, the registry, both, or nobody.")
     insecure: Listing[Host] = Field(default=(), description="Registries that are spoken to without TLS.")
-    allow_local: Listing[Text] = Field(default=(), description="Globs of images that may exist in the daemon alone.")
+    allow_local: Listing[ImageGlob] = Field(
+        default=(), description="Globs of images that may exist in the daemon alone."
+    )
     credentials: dict[Host, RegistryCredential] = Field(default={}, description="Logins by registry host.")
     mirrors: dict[Host, Listing[AllowedRegistry]] = Field(default={}, description="Mirrors by registry host, in order.")
     ca: FilePath | None = Field(default=None, description="CA certificates, a PEM file.")

@@ -16,6 +16,7 @@ from flowyml_policy.settings.types import (
     LabelRequirement,
     Listing,
     Section,
+    StackGlob,
     StackKey,
     StackName,
     Text,
@@ -40,8 +41,10 @@ class ImagePolicySection(Section):
 class PoliciesSection(Section):
     """What the project asks of stacks. It can only tighten what shipped and company policy demand."""
 
-    allowed_stacks: Annotated[Listing[Text] | None, WhenSet] = Field(
-        default=None, description="Globs of which a stack's name must match one; an empty list allows none."
+    allowed_stacks: Annotated[Listing[StackGlob] | None, WhenSet] = Field(
+        default=None,
+        description="Globs (`*`, `?`, `[abc]`, `[a-z]`, `{a,b}`) of which a stack's name must match one; an empty list "
+        "allows none.",
     )
     required_labels: Annotated[Listing[LabelRequirement] | None, WhenSet] = Field(
         default=None, description="Labels that every stack must have: `name`, or `name=value`."

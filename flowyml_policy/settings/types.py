@@ -27,7 +27,9 @@ from flowyml_policy.errors.references import ReferenceInvalid
 from flowyml_policy.references.arguments import FILE_ENDINGS
 from flowyml_policy.references.credentials import has_credentials
 from flowyml_policy.references.git import git_ref
+from flowyml_policy.references.glob import IMAGE_NAMES, STACK_NAMES
 from flowyml_policy.references.image import parse_allowlist_entry
+from flowyml_policy.references.label_demand import label_demand
 from flowyml_policy.references.url import (
     HOST_PATTERN,
     BadValue,
@@ -64,21 +66,6 @@ def duration(value: Any) -> float:
 def _some_time(value: float) -> float:
     if value <= 0:
         raise BadValue("is no time at all", "write a duration longer than zero")
-    return value
-
-
-def label_requirement(value: str) -> str:
-    """`name` asks for a label that is not blank, `name=value` for that value."""
-    text(value)
-    name, equals, wanted = value.partition("=")
-    if name != name.strip() or wanted != wanted.strip():
-        raise BadValue(f"has blanks around '=': {shown(value)}", f"write {name.strip()}={wanted.strip()}")
-    if not name:
-        raise BadValue(f"names no label: {shown(value)}", "write the label's name, as `team`, or `approved=true`")
-    if equals and not wanted:
-        raise BadValue(
-            f"asks for no value: {shown(value)}", f"write {name} alone, which asks for any value, or {name}=value"
-        )
     return value
 
 
@@ -175,8 +162,17 @@ StackName: TypeAlias = Annotated[
     AfterValidator(stack_name),
     _written(_VISIBLE, never=r"^([^/:]*[Hh][Tt][Tt][Pp][^/:]*://[^/?#]*@|[^/]*://[^/?#]*:[^/?#]*@)"),
 ]
+_NO_GLOB: Final = r"\*\*|(^|[-_\]])\.[*?]"
+StackGlob: TypeAlias = Annotated[
+    str, AfterValidator(STACK_NAMES.checked), _written(STACK_NAMES.pattern, never=_NO_GLOB)
+]
+ImageGlob: TypeAlias = Annotated[
+    str, AfterValidator(IMAGE_NAMES.checked), _written(IMAGE_NAMES.pattern, never=_NO_GLOB)
+]
 LabelRequirement: TypeAlias = Annotated[
-    str, AfterValidator(label_requirement), _written(r"^[^\s=]([^=]*[^\s=])?(=\S.*)?$")
+    str,
+    AfterValidator(label_demand),
+    _written(r"""^[^\s=!<>~^$*?(){}\[\]|&;"'`\\:,]+(=[^\s=!<>~^"'(\[{*|\\,]([^*|\\,]*[^\s*|\\,$"')\]}])?)?$"""),
 ]
 AllowedRegistry: TypeAlias = Annotated[
     str, AfterValidator(registry_entry), _written(r"^(\*\.)?[^\s*/@]+(/[^\s*@A-Z]*)?(/\*{0,2})?$", never="://")

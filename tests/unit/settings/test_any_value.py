@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from flowyml_policy.decision.unsupported import unsupported
 from flowyml_policy.errors.settings import SettingsInvalid
 from flowyml_policy.references.git import git_ref
+from flowyml_policy.references.label_demand import label_demand
 from flowyml_policy.references.url import BadValue, file_path, text, url
 from flowyml_policy.settings.json_schema import settings_json_schema
 from flowyml_policy.settings.loading import load_settings
 from flowyml_policy.settings.settings import Settings
-from flowyml_policy.settings.types import duration, label_requirement
+from flowyml_policy.settings.types import duration
 
 SCALARS = (
     st.none()
@@ -97,7 +98,7 @@ def test_any_text_is_read_or_refused(content: str) -> None:
     _read(content)
 
 
-@given(value=st.text(), read=st.sampled_from([text, label_requirement, url, file_path, git_ref]))
+@given(value=st.text(), read=st.sampled_from([text, label_demand, url, file_path, git_ref]))
 def test_every_scalar_is_taken_whole_or_refused(value: str, read: Callable[[str], str]) -> None:
     with suppress(BadValue):
         assert read(value) == value

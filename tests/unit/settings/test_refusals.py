@@ -189,6 +189,42 @@ def test_odd_allowlist_entry_is_refused(refused: Refused, entry: str, words: str
     assert ": flowyml.yaml:1:56; " in said
 
 
+def test_pattern_that_keeps_nothing_out_is_refused(refused: Refused) -> None:
+    assert refused("policies: {allowed_stacks: ['*', '!prod-*']}") == (
+        "`policies.allowed_stacks[1]` begins with `!`, which keeps nothing out here: '!prod-*': "
+        "flowyml.yaml:1:34; list what is allowed, and leave this entry out"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "column"),
+    [
+        ("policies: {rule_data: {mine: {prod_stacks: ['a**']}}}", 45),
+        ("policies: {rule_data: {mine: {stacks: [a, '[!b]']}}}", 43),
+        ("project: {policies: {allowed_stacks: ['^a$']}}", 39),
+        ("policy: {images: {allow_local: ['!a']}}", 33),
+    ],
+)
+def test_pattern_is_checked_wherever_globs_stand(refused: Refused, content: str, column: int) -> None:
+    assert f": flowyml.yaml:1:{column}; " in refused(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "first", "second"),
+    [
+        ("policies: {required_labels: [a=x, a=y]}", 30, 35),
+        ("project: {policies: {required_labels: [a=x, b, a=y]}}", 40, 48),
+        ("policies: {image_policy: {required_labels: [a=x, a=y]}}", 45, 50),
+        ("policies: {required_labels: [a=x], rule_data: {labels: {required: [a=y]}}}", 30, 68),
+    ],
+)
+def test_two_values_for_one_label_are_refused(refused: Refused, content: str, first: int, second: int) -> None:
+    said = refused(content)
+    assert (
+        f"asks for 'a=y', and 'a=x' is asked for at flowyml.yaml:1:{first}: flowyml.yaml:1:{second}; keep one" in said
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
