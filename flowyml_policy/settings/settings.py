@@ -15,6 +15,7 @@ from flowyml_policy.documents.document import Document
 from flowyml_policy.errors.settings import EnvironmentUnknown
 from flowyml_policy.records.record import Authority, Json, Key, KeyPath, Location
 from flowyml_policy.settings.places import ENVIRONMENT_VARIABLE, LOCKFILE
+from flowyml_policy.settings.platform import TIGHTENED
 from flowyml_policy.settings.policy_section import Enforce, PolicySection
 from flowyml_policy.settings.project_file import EnvironmentSettings, PoliciesSection, ProjectIdentity
 from flowyml_policy.settings.stack_entries import StackEntry
@@ -80,7 +81,8 @@ class Settings(Section):
 
     def location(self, path: KeyPath) -> Location | None:
         """Where the value at `path` (`("policy", "opa", "mode")`) is written; null where no file sets it."""
-        for document in (self._origins.platform, self._origins.project):
+        documents = (self._origins.platform, self._origins.project)
+        for document in reversed(documents) if path in TIGHTENED else documents:
             written = None if document is None else _written(document.value, self._in_file(path))
             if document is not None and written is not None:
                 return document.location(written)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,9 @@ import pytest
 from flowyml_policy.errors.settings import SettingsInvalid
 from flowyml_policy.records.record import Location
 from flowyml_policy.settings.loading import load_settings
+from flowyml_policy.settings.policy_section import PolicySection
 from flowyml_policy.settings.settings import Settings
+from flowyml_policy.settings.types import Section
 from flowyml_policy.system.directories import state_directory, user_audit_file
 
 Load = Callable[..., Settings]
@@ -19,13 +21,14 @@ Refused = Callable[..., str]
 
 def test_platform_and_project_are_put_together(load: Load, folder: Path) -> None:
     settings = load(
-        "policy: {enforce: observe, opa: {deadline: 5s}, rules: [mine]}\n",
-        platform="policy: {opa: {max_age: 1d}, images: {inspect: off}, audit: {path: audit.db}, waivers: w.yaml}\n",
+        "policy: {opa: {deadline: 1s}, rules: [mine]}\n",
+        platform="policy: {enforce: observe, opa: {max_age: 1d}, images: {inspect: off}, audit: {path: audit.db}, "
+        "waivers: w.yaml}\n",
     )
     assert settings.authority == "platform"
     assert settings.platform_file == folder.parent / "etc/settings.yaml"
     policy = settings.policy
-    assert (policy.enforce, policy.opa.deadline, policy.opa.max_age) == ("observe", 5.0, 86400.0)
+    assert (policy.enforce, policy.opa.deadline, policy.opa.max_age) == ("observe", 1.0, 86400.0)
     assert policy.images.inspect == "off"
     assert settings.rule_folders == (folder / "mine",)
     assert settings.audit_path == folder.parent / "etc/audit.db"
@@ -34,7 +37,7 @@ def test_platform_and_project_are_put_together(load: Load, folder: Path) -> None
 
 
 def test_places_are_told_from_the_file_that_sets_them(load: Load, folder: Path) -> None:
-    settings = load("policy: {enforce: none}\n", platform="policy: {waivers: w.yaml}\n")
+    settings = load("policy: {enforce: block}\n", platform="policy: {waivers: w.yaml, enforce: observe}\n")
     assert settings.location(("policy", "enforce")) == Location(file="flowyml.yaml", line=1, column=19)
     assert settings.location(("policy", "waivers")) == Location(
         file=str(folder.parent / "etc/settings.yaml"), line=1, column=19
@@ -53,28 +56,125 @@ def test_same_keys_in_both_are_refused_with_both_places(refused: Refused) -> Non
         """\
 policy:
   enforce: none
+  waivers: mine.yaml
   opa:
     deadline: 9s
-    max_age: 1d
     config: {labels: {a: b}}
-  images: {insecure: [a.io]}
+  images: {concurrency: 4}
 """,
         platform="""\
 policy:
   opa: {config: {bundles: {}}, deadline: 9s}
   enforce: block
   images: {inspect: off}
+  waivers: ours.yaml
 """,
     )
     assert said == (
-        "`policy.enforce` is set by the platform (/etc/settings.yaml:3:3) and again: flowyml.yaml:2:3; "
+        "`policy.enforce` must be stricter than the platform's block (/etc/settings.yaml:3:3): flowyml.yaml:2:3; "
+        "take it out of the project, or write observe or block where that is stricter\n"
+        "`policy.waivers` is set by the platform (/etc/settings.yaml:5:3) and again: flowyml.yaml:3:3; "
         "take it out of the project\n"
-        "`policy.opa.deadline` is set by the platform (/etc/settings.yaml:2:32) and again: flowyml.yaml:4:5; "
-        "take it out of the project\n"
+        "`policy.opa.deadline` must be shorter than the platform's 9s (/etc/settings.yaml:2:32): flowyml.yaml:5:5; "
+        "take it out of the project, or write a shorter time\n"
         "`policy.opa.config` is set by the platform (/etc/settings.yaml:2:9) and again: flowyml.yaml:6:5; "
         "take it out of the project\n"
         "correct the file; `flowyml-policy schema settings` prints what may stand there"
     )
+
+
+KEPT_FOR_THE_PLATFORM = {
+    "opa.mode": "sidecar",
+    "opa.config": "{bundles: {}}",
+    "opa.sidecar.url": "https://own.example",
+    "opa.sidecar.token_env": "OWN",
+    "opa.sidecar.ca": "own.pem",
+    "opa.max_age": "90d",
+    "opa.require_signed": "false",
+    "opa.require_revision": "a",
+    "opa.allow_hosts": "[a.io]",
+    "images.inspect": "daemon",
+    "images.insecure": "[a.io]",
+    "images.allow_local": "['*']",
+    "images.credentials": "{a.io: {token_env: OWN}}",
+    "images.mirrors": "{a.io: [b.io]}",
+    "images.ca": "own.pem",
+    "images.cosign_keys": "{a.io: own.pem}",
+    "images.tag_ttl": "1d",
+    "registry.url": "https://own.example",
+    "registry.token_env": "OWN",
+    "registry.ca": "own.pem",
+    "audit.report_to": "https://own.example",
+}
+LEFT_TO_THE_PROJECT = {
+    "rules": "[mine]",
+    "waivers": "mine.yaml",
+    "enforce": "block",
+    "opa.deadline": "1s",
+    "opa.start_timeout": "1s",
+    "images.concurrency": "4",
+    "images.inspect": "off",
+    "sources.plain_http": "[a.io]",
+    "audit.path": "mine.db",
+}
+
+
+def _nested(key: str, value: str) -> str:
+    steps = ["policy", *key.split(".")]
+    return ": {".join(steps) + f": {value}" + "}" * (len(steps) - 1)
+
+
+@pytest.mark.parametrize(("key", "value"), KEPT_FOR_THE_PLATFORM.items())
+def test_key_of_the_platform_is_refused_though_unset(refused: Refused, key: str, value: str) -> None:
+    own = _nested(key, value)
+    column = own.index(f"{{{key.rpartition('.')[2]}:") + 2
+    assert refused(own, platform="policy: {waivers: w.yaml}\n") == (
+        f"`policy.{key}` is the platform's to set, and its settings leave the default (/etc/settings.yaml): "
+        f"flowyml.yaml:1:{column}; take it out of the project"
+    )
+
+
+@pytest.mark.parametrize(("key", "value"), LEFT_TO_THE_PROJECT.items())
+def test_key_of_the_project_is_taken_beside_a_platform(load: Load, key: str, value: str) -> None:
+    assert load(_nested(key, value), platform="policy: {}\n").authority == "platform"
+
+
+def test_every_key_of_policy_has_its_owner() -> None:
+    def leaves(section: type[Section], under: str = "") -> Iterator[str]:
+        for name, field in section.model_fields.items():
+            kind = field.annotation
+            if isinstance(kind, type) and issubclass(kind, Section):
+                yield from leaves(kind, f"{under}{name}.")
+            else:
+                yield f"{under}{name}"
+
+    assert set(leaves(PolicySection)) == {*KEPT_FOR_THE_PLATFORM, *LEFT_TO_THE_PROJECT}
+
+
+@pytest.mark.parametrize(
+    ("own", "platform", "words"),
+    [
+        ("enforce: observe", "", "`policy.enforce` must be stricter than block, the default that"),
+        ("enforce: none", "enforce: observe", "`policy.enforce` must be stricter than the platform's observe (/etc"),
+        ("opa: {deadline: 3s}", "", "`policy.opa.deadline` must be shorter than 2s, the default that"),
+        ("opa: {deadline: 3s}", "opa: {deadline: 1s}", "`policy.opa.deadline` must be shorter than the platform's 1s"),
+        ("opa: {start_timeout: 11s}", "", "`policy.opa.start_timeout` must be shorter than 10s, the default"),
+    ],
+)
+def test_project_weaker_than_its_platform_is_refused(refused: Refused, own: str, platform: str, words: str) -> None:
+    said = refused(f"policy: {{{own}}}\n", platform=f"policy: {{{platform}}}\n")
+    assert said.startswith(words)
+    assert "/etc/settings.yaml" in said
+    assert "flowyml.yaml:1:" in said
+
+
+def test_project_stricter_than_its_platform_holds(load: Load) -> None:
+    settings = load(
+        "policy: {enforce: block, opa: {deadline: 500ms, start_timeout: 3s}}\n",
+        platform="policy: {enforce: none, opa: {deadline: 1s, start_timeout: 5s}}\n",
+    )
+    opa = settings.policy.opa
+    assert (settings.policy.enforce, opa.deadline, opa.start_timeout) == ("block", 0.5, 3.0)
 
 
 @pytest.mark.parametrize(("server", "section"), [("registry", "{%s}"), ("opa.sidecar", "{sidecar: {%s}}")])
@@ -91,15 +191,6 @@ def test_project_cannot_say_how_a_server_of_the_platform_is_trusted_fails_closed
         f"`policy.{server}.{key}` belongs to `policy.{server}.url`, which is set by the platform "
         f"(/etc/settings.yaml:2:{owned}): flowyml.yaml:2:{column}; take it out of the project"
     )
-
-
-def test_project_says_how_its_own_server_is_trusted(load: Load) -> None:
-    settings = load(
-        "policy: {registry: {url: 'https://own.example', ca: own.pem, token_env: OWN}}\n",
-        platform="policy: {opa: {sidecar: {url: 'https://company.example'}}}\n",
-    )
-    registry = settings.policy.registry
-    assert (registry.url, registry.ca, registry.token_env) == ("https://own.example", "own.pem", "OWN")
 
 
 def test_problems_of_both_files_are_said_at_once(refused: Refused) -> None:
