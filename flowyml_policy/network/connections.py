@@ -151,4 +151,4 @@ def _proxy_manager(context: ssl.SSLContext | None, proxy: str) -> ProxyManager:
 
 
 def _variable(environ: Mapping[str, str], name: str) -> str:
-    return environ.get(name, environ.get(name.upper(), ""))
+    return environ.get(name) or environ.get(name.upper(), "")

@@ -165,7 +165,7 @@ def _settings(
         environments=values.environments,
         active_stack=values.active_stack,
         default_stack=values.defaults.stack,
-        fallback_environment=environ.get(ENVIRONMENT_VARIABLE),
+        fallback_environment=environ.get(ENVIRONMENT_VARIABLE) or None,
         stacks=values.stacks,
         policy=policy,
         rule_folders=tuple(absolute(_RULES, folder) for folder in policy.rules),

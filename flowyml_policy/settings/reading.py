@@ -76,12 +76,21 @@ def find_project(start: Path | None, project: Path | None) -> ProjectPlace:
 
 
 def find_platform_file(environ: Mapping[str, str], system_file: Path) -> Path | None:
-    """The platform's settings: `system_file`, or, where that does not exist, the file that a variable names."""
+    """The platform's settings: `system_file`, or, where that does not exist, the file that a variable names.
+
+    Elsewhere an empty variable is one that is not set. Here it is an error: whoever means to name a file by a variable
+    that turns out empty would lose the company's rules without a word.
+    """
     if _exists(system_file):
         return system_file
-    named = environ.get(PLATFORM_VARIABLE, "")
-    if not named:
+    named = environ.get(PLATFORM_VARIABLE)
+    if named is None:
         return None
+    if not named:
+        raise SettingsInvalid(
+            f"{PLATFORM_VARIABLE} is empty, and so names no platform settings",
+            advice="set it to the path of their file, or unset it where there are none",
+        )
     if "\0" in named or not _exists(Path(named)):
         raise SettingsInvalid(
             f"there are no platform settings: {named!r}", advice=f"correct {PLATFORM_VARIABLE}, or take it away"

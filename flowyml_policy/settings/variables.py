@@ -2,7 +2,7 @@
 
 Rules:
 - Only strings are expanded, once: what a variable holds is never looked at again. Keys are left alone.
-- `$${` stands for `${` itself. Anything else that starts with `${` is a problem, as is a variable that is not set.
+- `$${` stands for `${` itself. Anything else that starts with `${` is a problem, as is a variable that is not set, or empty, which is the same.
 - A message names the variable, never a value.
 """
 
@@ -47,8 +47,9 @@ class Expansion:
                 self._add(
                     path, "holds a `${` that names no variable", "write ${NAME}, or $${ where `${` itself is meant"
                 )
-            elif name not in self._environ:
-                self._add(path, f"needs the environment variable {name}, which is not set", f"set {name}")
+            elif not self._environ.get(name):
+                state = "is empty" if name in self._environ else "is not set"
+                self._add(path, f"needs the environment variable {name}, which {state}", f"set {name}")
             elif not _is_text(self._environ[name]):
                 self._add(path, f"needs the environment variable {name}, which is not UTF-8", f"set {name} to text")
             else:

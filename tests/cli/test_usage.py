@@ -52,12 +52,27 @@ def test_schema_without_a_name_says_which_there_are_on_one_line(program: Any) ->
     assert (ran.exit_code, ran.stdout, ran.stderr) == (2, "", said)
 
 
-@pytest.mark.parametrize("value", ["", "nosuch"])
 @pytest.mark.parametrize("command", [("show",), ("validate", LARGE), ("apply", LARGE)], ids=lambda args: args[0])
-def test_flowyml_env_that_is_no_environment_is_named(examples: Any, command: tuple[str, ...], value: str) -> None:
-    ran = examples.run("stack", *command, environ={"FLOWYML_ENV": value})
+def test_flowyml_env_that_is_no_environment_is_named(examples: Any, command: tuple[str, ...]) -> None:
+    ran = examples.run("stack", *command, environ={"FLOWYML_ENV": "nosuch"})
     assert (ran.exit_code, ran.stdout) == (3, "")
     assert ran.stderr.startswith("error: FLOWYML_ENV: ")
+
+
+@pytest.mark.parametrize("command", [("show",), ("validate", LARGE)], ids=lambda args: args[0])
+def test_empty_variable_is_one_that_is_not_set(examples: Any, command: tuple[str, ...]) -> None:
+    plain = examples.run("stack", *command)
+    empty = examples.run("stack", *command, environ={"FLOWYML_ENV": "", "FLOWYML_STACK": ""})
+    assert (empty.exit_code, empty.stderr) == (plain.exit_code, plain.stderr)
+
+
+def test_empty_name_of_platform_settings_fails_closed(examples: Any) -> None:
+    ran = examples.run("stack", "validate", LARGE, environ={"FLOWYML_POLICY_SETTINGS": ""})
+    assert (ran.exit_code, ran.stdout) == (3, "")
+    assert ran.stderr == (
+        "error: FLOWYML_POLICY_SETTINGS is empty, and so names no platform settings; "
+        "set it to the path of their file, or unset it where there are none\n"
+    )
 
 
 @pytest.mark.parametrize("output_format", ["table", "yaml", "json"])
