@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from flowyml_policy.cli.options import format_option, project_option
+from flowyml_policy.cli.options import format_option, project_option, tell_of_settings
 from flowyml_policy.cli.root import Group
 from flowyml_policy.outputs.screens import audit as audit_screens
 from flowyml_policy.outputs.terminal import Screen
@@ -99,5 +99,6 @@ def _store(project: str | None) -> Iterator[AuditStore]:
     from flowyml_policy.settings.loading import load_settings
 
     settings = load_settings(project=None if project is None else Path(project))
+    tell_of_settings(settings)
     with AuditStore(settings.audit_path) as store:
         yield store

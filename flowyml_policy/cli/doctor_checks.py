@@ -114,7 +114,10 @@ def _settings(project: str | None) -> tuple[Settings | None, Check]:
         settings = load_settings(project=None if project is None else Path(project))
     except FlowymlPolicyError as error:
         return None, _failed("settings", error)
-    return settings, Check("settings", str(settings.file or f"none from {settings.root} upwards: the defaults hold"))
+    found = str(settings.file or f"none from {settings.root} upwards: the defaults hold")
+    if settings.is_above:
+        found += ", above this repository or working directory"
+    return settings, Check("settings", found)
 
 
 def _authority(settings: Settings) -> Check:

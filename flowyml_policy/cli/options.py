@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from flowyml_policy.cli.stderr import tell
+
 if TYPE_CHECKING:
     from flowyml_policy.records.protocols import StackRegistry
     from flowyml_policy.settings.settings import Settings
@@ -63,6 +65,12 @@ def closing_notes(ctx: click.Context, project: str | None, settings: Settings) -
     return notes
 
 
+def tell_of_settings(settings: Settings) -> None:
+    """Say on stderr where the settings come from, if that is not plain from where the command runs."""
+    if settings.is_above:
+        tell("note", f"the settings are those of {settings.file}, above this repository or working directory")
+
+
 def _audit_list(ctx: click.Context, project: str | None) -> str:
     command = f"{ctx.find_root().command_path} audit list"
     if not project:
@@ -102,5 +110,7 @@ def opened_registry(project: str | None) -> Iterator[StackRegistry]:
     """The registry of the project in the folder `project`, or around the working directory."""
     from flowyml_policy.settings.loading import load_settings
 
-    with registry_of(load_settings(project=None if project is None else Path(project))) as registry:
+    settings = load_settings(project=None if project is None else Path(project))
+    tell_of_settings(settings)
+    with registry_of(settings) as registry:
         yield registry

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from flowyml_policy.cli.options import format_option, policy_option, project_option
+from flowyml_policy.cli.options import format_option, policy_option, project_option, tell_of_settings
 from flowyml_policy.cli.root import Group
 from flowyml_policy.outputs.screens.catalogue import catalogue_lines
 from flowyml_policy.outputs.terminal import Screen
@@ -32,6 +32,7 @@ def list_codes(ctx: click.Context, output_format: str, project: str | None, rule
     from flowyml_policy.decision.engine import PolicyEngine
 
     with PolicyEngine.from_project(project, rules=rules) as engine:
+        tell_of_settings(engine.settings)
         entries = engine.catalogue()
     if output_format == "json":
         click.echo(json.dumps({"version": 1, "codes": [entry.model_dump(mode="json") for entry in entries]}, indent=2))

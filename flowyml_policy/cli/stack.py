@@ -14,6 +14,7 @@ from flowyml_policy.cli.options import (
     policy_option,
     project_option,
     standard_input,
+    tell_of_settings,
 )
 from flowyml_policy.cli.root import Group
 from flowyml_policy.cli.stack_lifecycle import apply, list_stacks, retire
@@ -76,6 +77,7 @@ def validate(
 
     fail_on_warn = fail_on == "warn"
     with PolicyEngine.from_project(project, rules=rules) as engine:
+        tell_of_settings(engine.settings)
         notes = closing_notes(ctx, project, engine.settings)
         output = open_output(output_format, Screen.of(sys.stdout), notes=notes, fail_on_warn=fail_on_warn)
         results = engine.validate(paths, environment=environment, stdin=standard_input(paths))

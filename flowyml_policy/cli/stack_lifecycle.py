@@ -15,6 +15,7 @@ from flowyml_policy.cli.options import (
     policy_option,
     project_option,
     standard_input,
+    tell_of_settings,
 )
 from flowyml_policy.cli.root import Command
 from flowyml_policy.outputs.terminal import Screen
@@ -92,6 +93,7 @@ def apply(
     from flowyml_policy.outputs.screens.applied import open_applied_output
 
     with StackLifecycle.from_project(project, rules=rules) as life:
+        tell_of_settings(life.engine.settings)
         notes = closing_notes(ctx, project, life.engine.settings)
         output = open_applied_output(output_format, Screen.of(sys.stdout), notes=notes)
         applied = life.apply(
@@ -135,6 +137,7 @@ def retire(reference: str, output_format: str, reason: str, timeout: float, proj
 
     name, version = exact_version(reference)
     with StackLifecycle.from_project(project) as life:
+        tell_of_settings(life.engine.settings)
         retired = life.retire(name, version, reason=reason, timeout=timeout)
     lifecycle_screens.RETIRED[output_format](Screen.of(sys.stdout), retired)
 

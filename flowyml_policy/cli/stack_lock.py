@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flowyml_policy.cli.options import format_option, policy_option, project_option
+from flowyml_policy.cli.options import format_option, policy_option, project_option, tell_of_settings
 from flowyml_policy.cli.root import Command
 from flowyml_policy.outputs.terminal import Screen
 
@@ -69,4 +69,5 @@ def _pinning(project: str | None, rules: tuple[str, ...]) -> Iterator[StackPinni
     from flowyml_policy.resolution.pinning import StackPinning
 
     with PolicyEngine.from_project(project, rules=rules) as engine, registry_of(engine.settings) as registry:
+        tell_of_settings(engine.settings)
         yield StackPinning(engine.settings, bundles=engine.bundles, registry=registry)

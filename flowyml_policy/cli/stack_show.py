@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import click
 
-from flowyml_policy.cli.options import STDIN, format_option, project_option, standard_input
+from flowyml_policy.cli.options import STDIN, format_option, project_option, standard_input, tell_of_settings
 from flowyml_policy.cli.root import Command
 from flowyml_policy.outputs.terminal import Screen
 
@@ -58,6 +58,7 @@ def show(
 
     words = () if named is None else (named,)
     with StackResolver(project) as resolver:
+        tell_of_settings(resolver.settings)
         stack = None if named is None else read_argument(named, stdin=standard_input(words))
         told = resolver.explain(stack, environment, asked_by="--environment")
     if named == STDIN:
@@ -98,6 +99,7 @@ def diff(ctx: click.Context, old: str, new: str, output_format: str, project: st
     from flowyml_policy.resolution.resolver import StackResolver
 
     with StackResolver(project) as resolver:
+        tell_of_settings(resolver.settings)
         comparison = compared(resolver, old, new, stdin=standard_input((old, new)))
     lifecycle_screens.DIFF[output_format](Screen.of(sys.stdout), comparison)
     ctx.exit(comparison.exit_code)

@@ -174,7 +174,12 @@ class StackResolver:
         """The step that decides where neither a stack nor an environment is asked for."""
         settings = self.settings
         candidates: tuple[tuple[StepName, str, str | None, str], ...] = (
-            ("FLOWYML_STACK", "the variable FLOWYML_STACK", self._environ.get(STACK_VARIABLE) or None, "the variable is set"),
+            (
+                "FLOWYML_STACK",
+                "the variable FLOWYML_STACK",
+                self._environ.get(STACK_VARIABLE) or None,
+                "the variable is set",
+            ),
             ("active_stack", self._where("active_stack"), settings.active_stack, "the project's own choice"),
             ("defaults.stack", self._where("defaults", "stack"), settings.default_stack, "FlowyML's default is set"),
         )

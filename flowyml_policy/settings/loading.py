@@ -23,7 +23,7 @@ from flowyml_policy.settings.places import ENVIRONMENT_VARIABLE, PLATFORM_FILE
 from flowyml_policy.settings.platform import conflicts, merged
 from flowyml_policy.settings.problems import in_file_order
 from flowyml_policy.settings.project_file import PlatformFile, PoliciesSection, ProjectFile, ProjectIdentity
-from flowyml_policy.settings.reading import ReadFile, find_platform_file, find_project, read_settings_file
+from flowyml_policy.settings.reading import ProjectPlace, ReadFile, find_platform_file, find_project, read_settings_file
 from flowyml_policy.settings.settings import Origins, Settings, resolved
 from flowyml_policy.settings.variables import Expansion
 from flowyml_policy.system.directories import user_audit_file
@@ -68,7 +68,7 @@ def load_settings(
             gathered.found += in_file_order(twice)
         gathered.found += _plain_addresses(own, platform)
     gathered.raise_any()
-    return _settings(place.root, own, platform, environ)
+    return _settings(place, own, platform, environ)
 
 
 class _Problems:
@@ -139,9 +139,13 @@ def _plain_addresses(own: ReadFile[ProjectFile], platform: ReadFile[PlatformFile
 
 
 def _settings(
-    root: Path, own: ReadFile[ProjectFile] | None, platform: ReadFile[PlatformFile] | None, environ: Mapping[str, str]
+    place: ProjectPlace,
+    own: ReadFile[ProjectFile] | None,
+    platform: ReadFile[PlatformFile] | None,
+    environ: Mapping[str, str],
 ) -> Settings:
     """The settings that two valid files come to."""
+    root = place.root
     values = own.values if own else ProjectFile()
     inner = values.project.policies
     origins = Origins(
@@ -159,6 +163,7 @@ def _settings(
         origins,
         root=root,
         file=None if own is None else own.path,
+        is_above=place.is_above,
         platform_file=platform_file,
         project=_identity(values.project),
         policies=values.policies or inner or PoliciesSection(),

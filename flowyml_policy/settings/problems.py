@@ -167,15 +167,26 @@ CLOSE: Final = 0.8
 SIMILAR: Final = 0.6
 MANY_PLACES: Final = 2
 MANY_KEYS: Final = 12
+_FOREIGN_KEYS: Final[frozenset[KeyPath]] = frozenset(
+    {("project", "version"), ("project", "description"), ("environments", "<name>", "variables")}
+)
 
 
 def refused_key(model: type[Section], parent: Sequence[Key], key: str, value: Json) -> tuple[str, str]:
     """What `key` under `parent` is, in a file of kind `model` that reads `value`, and what to write instead."""
+    if _foreign(parent, key):
+        return "unknown key", "FlowyML's own example has it, and FlowyML itself refuses it; take it out"
     section = _section_at(model, parent, value)
     known = _fields(section) if section else {}
     if key in known:
         return "the key stands twice, also as", "keep one of the two"
     return "unknown key", _hint(model, key, sorted(known))
+
+
+def _foreign(parent: Sequence[Key], key: str) -> bool:
+    """Whether `key` under `parent` is one that FlowyML's documents have and its reader does not."""
+    where = tuple("<name>" if number == 1 else step for number, step in enumerate(parent))
+    return (*where, key) in _FOREIGN_KEYS
 
 
 def _hint(model: type[Section], key: str, known: Sequence[str]) -> str:

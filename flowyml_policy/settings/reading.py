@@ -4,6 +4,8 @@ Rules:
 - Only "there is no such file" means that there is none. A file that exists and cannot be read is an error.
 - A file that says nothing is an error too: a truncated flowyml.yaml must not pass for one without policies.
 - A project that is named and has no flowyml.yaml is an error: a wrong name must not pass for no policies.
+- A file that is found above the git work tree, or without one above the working directory, must be this user's or
+  root's.
 - Reading never blocks: what is no regular file is refused unread.
 """
 
@@ -33,11 +35,16 @@ _Model = TypeVar("_Model", bound=Section)
 
 
 class ProjectPlace(NamedTuple):
-    """The project's folder, its flowyml.yaml if there is one, and how messages call that."""
+    """The project's folder, its flowyml.yaml if there is one, and how messages call that.
+
+    `is_above`: the file was found above the git work tree that the search began in, or, without one, above where it
+    began.
+    """
 
     root: Path
     file: Path | None
     shown: str
+    is_above: bool = False
 
 
 class ReadFile(Generic[_Model]):
@@ -130,8 +137,35 @@ def _around(start: Path) -> ProjectPlace:
     first = _folder(start)
     for folder in (first, *first.parents):
         if _holds_project(folder):
-            return _place(folder, start if folder == first else folder)
+            place = _place(folder, start if folder == first else folder)
+            if folder not in _work_tree(first).parents:
+                return place
+            _require_trusted(folder / PROJECT_FILE)
+            return place._replace(is_above=True)
     return ProjectPlace(first, None, "")
+
+
+def _work_tree(folder: Path) -> Path:
+    """The git work tree that `folder` is in; `folder` itself where it is in none."""
+    return next((one for one in (folder, *folder.parents) if _exists(one / ".git")), folder)
+
+
+def _require_trusted(file: Path) -> None:
+    """Raise SettingsInvalid where another user than this one and root owns `file`, or the link that it is.
+
+    In a folder that many may write to, such as /tmp, anybody could otherwise decide for whoever works below it; git
+    takes no repository of another user for the same reason (CVE-2022-24765).
+    """
+    try:
+        owners = {file.lstat().st_uid, file.stat().st_uid}
+    except OSError as error:
+        raise _unreadable(str(file), error) from error
+    others = owners - {os.geteuid(), 0}
+    if others:
+        raise SettingsInvalid(
+            f"the settings found above this folder belong to another user (uid {min(others)}): {file}",
+            advice="name their folder by --project where they are meant, or write a flowyml.yaml here",
+        )
 
 
 def _place(root: Path, shown: Path) -> ProjectPlace:

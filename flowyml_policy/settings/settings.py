@@ -34,12 +34,14 @@ class Settings(Section):
     """Everything that is configured, checked, with every path absolute where it is offered as one.
 
     `root` is the project's folder, `file` its flowyml.yaml, `platform_file` the platform's settings; both are
-    null where there is none. `default_stack` is FlowyML's `defaults.stack`; `fallback_environment` what
+    null where there is none. `is_above`: `file` lies above the git work tree that is worked in, or, without one, above
+    the working directory. `default_stack` is FlowyML's `defaults.stack`; `fallback_environment` what
     FLOWYML_ENV names. `has_waivers`: a waivers file is named, or lies where one is looked for.
     """
 
     root: Path
     file: Path | None
+    is_above: bool = False
     platform_file: Path | None
     project: ProjectIdentity
     policies: PoliciesSection

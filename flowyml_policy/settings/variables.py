@@ -2,7 +2,8 @@
 
 Rules:
 - Only strings are expanded, once: what a variable holds is never looked at again. Keys are left alone.
-- `$${` stands for `${` itself. Anything else that starts with `${` is a problem, as is a variable that is not set, or empty, which is the same.
+- `$${` stands for `${` itself. Anything else that starts with `${` is a problem, as is a variable that is not set, or
+  empty, which is the same.
 - A message names the variable, never a value.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import Any, Final
 
 import pytest
@@ -64,6 +65,19 @@ def test_empty_variable_is_one_that_is_not_set(examples: Any, command: tuple[str
     plain = examples.run("stack", *command)
     empty = examples.run("stack", *command, environ={"FLOWYML_ENV": "", "FLOWYML_STACK": ""})
     assert (empty.exit_code, empty.stderr) == (plain.exit_code, plain.stderr)
+
+
+@pytest.mark.parametrize(
+    "command", [("stack", "show"), ("stack", "list"), ("policy", "list"), ("stack", "validate", "a.yaml")], ids=" ".join
+)
+def test_settings_above_the_working_directory_are_said(examples: Any, command: tuple[str, ...]) -> None:
+    inner = examples.here / "inner"
+    inner.mkdir()
+    shutil.copy(examples.here / LARGE, inner / "a.yaml")
+    ran = type(examples)(inner).run(*command)
+    said = f"note: the settings are those of {examples.here}/flowyml.yaml, above this repository or working directory\n"
+    assert ran.stderr == said
+    assert "note:" not in examples.run(*[LARGE if word == "a.yaml" else word for word in command]).stderr
 
 
 def test_empty_name_of_platform_settings_fails_closed(examples: Any) -> None:

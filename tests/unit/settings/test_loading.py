@@ -378,3 +378,41 @@ stacks: {mine: {source: local, path: stacks/gpu.yaml}, other: {source: github, r
 )
 def test_has_distant_stacks_is_whether_more_than_names_and_files_tell(load: Load, content: str, expected: bool) -> None:
     assert load(content).has_distant_stacks is expected
+
+
+# Settings that are found above what is worked in
+
+
+@pytest.mark.parametrize(
+    ("repository", "above"),
+    [("", False), ("inner", False), ("inner/deep", True), ("inner/deep/er", True), (None, True)],
+)
+def test_settings_above_the_work_tree_are_marked(tmp_path: Path, repository: str | None, *, above: bool) -> None:
+    here = tmp_path / "inner" / "deep" / "er"
+    here.mkdir(parents=True)
+    (tmp_path / "inner" / "flowyml.yaml").write_text("project: {name: a}\n")
+    if repository is not None:
+        (tmp_path / repository / ".git").mkdir()
+    settings = load_settings(here, environ={"HOME": "/home/ada"}, system_file=tmp_path / "none")
+    assert (settings.file, settings.is_above) == (tmp_path / "inner" / "flowyml.yaml", above)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file to another user")
+@pytest.mark.parametrize("is_link", [False, True])
+def test_settings_of_another_user_above_the_work_tree_fail_closed(tmp_path: Path, *, is_link: bool) -> None:
+    file, inner = tmp_path / "flowyml.yaml", tmp_path / "inner"
+    (inner / ".git").mkdir(parents=True)
+    if is_link:
+        (tmp_path / "other.yaml").write_text("project: {name: a}\n")
+        file.symlink_to("other.yaml")
+    else:
+        file.write_text("project: {name: a}\n")
+    os.chown(file, 4242, -1, follow_symlinks=False)
+    with pytest.raises(SettingsInvalid) as caught:
+        load_settings(inner, environ={"HOME": "/home/ada"}, system_file=tmp_path / "none")
+    assert str(caught.value) == (
+        f"the settings found above this folder belong to another user (uid 4242): {file}; "
+        "name their folder by --project where they are meant, or write a flowyml.yaml here"
+    )
+    for named in (tmp_path, None):
+        assert load_settings(tmp_path, project=named, environ={"HOME": "/"}, system_file=tmp_path / "none").file == file

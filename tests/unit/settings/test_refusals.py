@@ -51,6 +51,20 @@ policy:
             "the key stands twice, also as `environments.p.requireLock`: @:50; keep one of the two",
         ),
         (
+            "project: {name: x, version: 0.3.0}",
+            (
+                "unknown key `project.version`: @:20; FlowyML's own example has it, and FlowyML itself refuses it; "
+                "take it out"
+            ),
+        ),
+        (
+            "environments: {prod: {stack: a, variables: {}}}",
+            (
+                "unknown key `environments.prod.variables`: @:33; FlowyML's own example has it, and FlowyML itself "
+                "refuses it; take it out"
+            ),
+        ),
+        (
             "stacks: {a: {source: local, path: b, sha256: c}}",
             "unknown key `stacks.a.sha256`: @:38; this key belongs under `stacks.<name>`",
         ),
