@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -69,6 +69,12 @@ def tell_of_settings(settings: Settings) -> None:
     """Say on stderr where the settings come from, if that is not plain from where the command runs."""
     if settings.is_above:
         tell("note", f"the settings are those of {settings.file}, above this repository or working directory")
+
+
+def tell_passed_over(notes: Iterable[str]) -> None:
+    """Say on stderr what was named, or stood in a folder that was, and was not judged."""
+    for note in notes:
+        tell("note", note)
 
 
 def _audit_list(ctx: click.Context, project: str | None) -> str:

@@ -15,6 +15,7 @@ from flowyml_policy.cli.options import (
     project_option,
     standard_input,
     tell_of_settings,
+    tell_passed_over,
 )
 from flowyml_policy.cli.root import Group
 from flowyml_policy.cli.stack_lifecycle import apply, list_stacks, retire
@@ -64,9 +65,11 @@ def validate(
 
     PATH is a file, a folder (all *.yaml and *.yml in it and below) or - for standard input. STACK is a name
     or an address, as `stack show` takes them: what exists here, has a / without ://, or ends in .yaml or .yml
-    is a path. Nothing runs and nothing is registered.
+    is a path. Nothing runs and nothing is registered. flowyml.yaml, flowyml.lock and FlowyML's own index of
+    stacks (kind: StackRegistry) are passed over with a note, as pre-commit hands over every changed file.
 
-    Exit: 0 all are allowed, 1 one is denied or invalid, 2 a path does not exist, 3 one could not be decided.
+    Exit: 0 all are allowed or passed over, 1 one is denied or invalid, 2 a path does not exist, 3 one could not
+    be decided.
     """
     from flowyml_policy.opa import shipped
 
@@ -80,9 +83,13 @@ def validate(
         tell_of_settings(engine.settings)
         notes = closing_notes(ctx, project, engine.settings)
         output = open_output(output_format, Screen.of(sys.stdout), notes=notes, fail_on_warn=fail_on_warn)
-        results = engine.validate(paths, environment=environment, stdin=standard_input(paths))
+        passed_over: list[str] = []
+        stdin = standard_input(paths)
+        results = engine.validate(paths, environment=environment, stdin=stdin, passed_over=passed_over)
         summary = show(_watched(results, output_format), output)
-    ctx.exit(summary.exit_code(fail_on_warn=fail_on_warn))
+    tell_passed_over(passed_over)
+    nothing_to_judge = passed_over and not summary.stacks
+    ctx.exit(0 if nothing_to_judge else summary.exit_code(fail_on_warn=fail_on_warn))
 
 
 def _watched(results: Iterator[Result], output_format: str) -> Iterator[Result]:

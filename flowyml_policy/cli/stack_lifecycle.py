@@ -16,6 +16,7 @@ from flowyml_policy.cli.options import (
     project_option,
     standard_input,
     tell_of_settings,
+    tell_passed_over,
 )
 from flowyml_policy.cli.root import Command
 from flowyml_policy.outputs.terminal import Screen
@@ -96,14 +97,22 @@ def apply(
         tell_of_settings(life.engine.settings)
         notes = closing_notes(ctx, project, life.engine.settings)
         output = open_applied_output(output_format, Screen.of(sys.stdout), notes=notes)
+        passed_over: list[str] = []
         applied = life.apply(
-            named, environment=environment, stdin=standard_input(named), dry_run=dry_run, timeout=timeout
+            named,
+            environment=environment,
+            stdin=standard_input(named),
+            dry_run=dry_run,
+            timeout=timeout,
+            passed_over=passed_over,
         )
-        ctx.exit(_shown(applied, output))
+        code = _shown(applied, output)
+    tell_passed_over(passed_over)
+    ctx.exit(0 if passed_over and code is None else 3 if code is None else code)
 
 
-def _shown(applied: Iterator[Applied], output: AppliedOutput) -> int:
-    """Show everything as it comes; the worst exit code of all, that of an undecided stack where there is none."""
+def _shown(applied: Iterator[Applied], output: AppliedOutput) -> int | None:
+    """Show everything as it comes; the worst exit code of all, None where there is nothing."""
     codes = set()
     try:
         for one in applied:
@@ -113,7 +122,7 @@ def _shown(applied: Iterator[Applied], output: AppliedOutput) -> int:
         output.end(complete=False)
         raise
     output.end(complete=True)
-    return max(codes, default=3)
+    return max(codes, default=None)
 
 
 @click.command(

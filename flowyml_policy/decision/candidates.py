@@ -13,7 +13,10 @@ Rules:
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
@@ -29,7 +32,7 @@ from flowyml_policy.errors.sources import SourceError, SourceUnreadable
 from flowyml_policy.records.policy_input import Source
 from flowyml_policy.references.arguments import STDIN, is_reference, looks_like_path, other_than_path
 from flowyml_policy.sources.boundary import Boundary
-from flowyml_policy.system.files import is_missing, read_file
+from flowyml_policy.system.files import display_path, is_folder, is_missing, read_file
 
 if TYPE_CHECKING:
     from flowyml_policy.resolution.explanation import Explanation
@@ -37,6 +40,11 @@ if TYPE_CHECKING:
 
 Content: TypeAlias = StackDefinition | FlowymlPolicyError
 """A definition, or why there is none."""
+
+
+_NO_STACKS: Final = {"flowyml.yaml": "a settings file", "flowyml.lock": "a lockfile"}
+_HEADER: Final = re.compile(rb"^[\"']?(?:apiVersion|api_version|kind)[\"']?\s*:", re.MULTILINE)
+_NAMED: Final = 3
 
 
 class StackDocument(NamedTuple):
@@ -51,15 +59,22 @@ class StackDocument(NamedTuple):
 
 
 def read_candidates(
-    paths: Sequence[str], *, project: Path, stdin: bytes | None = None, skip: Collection[Path] = ()
+    paths: Sequence[str],
+    *,
+    project: Path,
+    stdin: bytes | None = None,
+    skip: Collection[Path] = (),
+    passed_over: list[str] | None = None,
 ) -> Iterator[StackDocument]:
     """Every document under `paths`, in order; `-` stands for `stdin`, `skip` names files that folders leave out.
 
-    `project` is the folder that its own links may not lead out of. Raises UsageError for a path that does not exist, at
-    the call and before the first candidate.
+    `project` is the folder that its own links may not lead out of. Where `passed_over` is given, what is known to be no
+    stack is put there in words, as it is met, instead of being read as one: the settings, the lockfile and `skip` where
+    they are named, FlowyML's own index of stacks, JSON in a folder. Raises UsageError for a path that does not exist,
+    at the call and before the first candidate.
     """
     require_existing(paths, stdin=stdin)
-    return _candidates(paths, project, stdin, skip)
+    return _candidates(paths, project, stdin, skip, passed_over)
 
 
 def require_existing(paths: Sequence[str], *, stdin: bytes | None = None) -> None:
@@ -73,7 +88,7 @@ def require_existing(paths: Sequence[str], *, stdin: bytes | None = None) -> Non
 
 
 def _candidates(
-    paths: Sequence[str], project: Path, stdin: bytes | None, skip: Collection[Path]
+    paths: Sequence[str], project: Path, stdin: bytes | None, skip: Collection[Path], passed_over: list[str] | None
 ) -> Iterator[StackDocument]:
     for path in paths:
         if path == STDIN:
@@ -82,29 +97,62 @@ def _candidates(
             continue
         named = Path(path)
         unlisted: list[SourceUnreadable] = []
+        unread: list[str] = []
         try:
             Boundary(named, project).inside(named)
-            files = find_files(named, skip=skip, unlisted=unlisted)
+            if passed_over is not None and (what := _no_stacks_by_name(named, skip)):
+                passed_over.append(f"{display_path(named)} is {what}, and was not judged")
+                continue
+            files = find_files(named, skip=skip, unlisted=unlisted, unread=unread)
         except (NoStacksFound, SourceError) as error:
             yield StackDocument(_unread(named), error)
             continue
+        if passed_over is not None and unread:
+            passed_over.append(_not_read(unread))
+        is_empty = files != [named] and not unlisted
         for file in files:
-            yield from _file(file)
+            for document in _file(file, passed_over):
+                is_empty = False
+                yield document
         for unreadable in unlisted:
             yield StackDocument(_unread(named), unreadable)
+        if is_empty:
+            yield StackDocument(_unread(named), NoStacksFound(f"no stack is in the folder {display_path(named)}"))
 
 
-def _file(file: Path) -> Iterator[StackDocument]:
+def _no_stacks_by_name(named: Path, skip: Collection[Path]) -> str | None:
+    """What the file `named` is, where its name says that it holds no stacks; None for all others.
+
+    One that says what kind of document it is is read as such, whatever it is called.
+    """
+    if os.path.realpath(named) in {os.path.realpath(one) for one in skip}:
+        return "the file of waivers"
+    if named.name not in _NO_STACKS or is_folder(named):
+        return None
+    with suppress(SourceUnreadable):
+        if _HEADER.search(read_file(named, most=Limits().size)) is None:
+            return _NO_STACKS[named.name]
+    return None
+
+
+def _not_read(files: Sequence[str]) -> str:
+    """That files of JSON are not read, of which the first few are named."""
+    names = ", ".join(display_path(Path(file)) for file in sorted(files)[:_NAMED])
+    more = f" and {len(files) - _NAMED:,} more" if len(files) > _NAMED else ""
+    return f"of a folder only *.yaml and *.yml are read, and not {names}{more}; name such a file to have it judged"
+
+
+def _file(file: Path, passed_over: list[str] | None) -> Iterator[StackDocument]:
     try:
         data = read_file(file, most=Limits().size)
     except SourceUnreadable as error:
         yield StackDocument(_unread(file), error)
         return
-    yield from _documents(data, local_source(file, data))
+    yield from _documents(data, local_source(file, data), passed_over)
 
 
-def _documents(data: bytes, source: Source) -> Iterator[StackDocument]:
-    for content in read_definitions(data, source.uri, source):
+def _documents(data: bytes, source: Source, passed_over: list[str] | None = None) -> Iterator[StackDocument]:
+    for content in read_definitions(data, source.uri, source, passed_over=passed_over):
         yield StackDocument(source, content)
 
 
@@ -127,17 +175,18 @@ def read_named(
     environment: str | None = None,
     stdin: bytes | None = None,
     skip: Collection[Path] = (),
+    passed_over: list[str] | None = None,
 ) -> Iterator[StackDocument]:
     """Every document that `named` means, paths and references, in order; `-` stands for `stdin`.
 
-    References are resolved as for `environment`; links of the folder `project` may not lead out of it. Raises
-    UsageError for a path that does not exist, at the call.
+    References are resolved as for `environment`; links of the folder `project` may not lead out of it. `passed_over` is
+    as in `read_candidates`. Raises UsageError for a path that does not exist, at the call.
     """
     groups = [(of_references, list(group)) for of_references, group in groupby(named, key=is_reference)]
     if not any(of_references for of_references, _ in groups):
-        return read_candidates(named, project=project, stdin=stdin, skip=skip)
+        return read_candidates(named, project=project, stdin=stdin, skip=skip, passed_over=passed_over)
     read = {
-        number: read_candidates(group, project=project, stdin=stdin, skip=skip)
+        number: read_candidates(group, project=project, stdin=stdin, skip=skip, passed_over=passed_over)
         for number, (of_references, group) in enumerate(groups)
         if not of_references
     }

@@ -167,19 +167,31 @@ class PolicyEngine:
         return decision
 
     def validate(
-        self, paths: Sequence[str], *, environment: str | None = None, stdin: bytes | None = None
+        self,
+        paths: Sequence[str],
+        *,
+        environment: str | None = None,
+        stdin: bytes | None = None,
+        passed_over: list[str] | None = None,
     ) -> Iterator[Result]:
         """The result of every stack under `paths`, in order, each recorded before it is yielded.
 
         Each of `paths` is a path or a reference, as `is_reference` tells them apart; `-` stands for `stdin`. Raises
         UsageError for a path that does not exist, and EnvironmentUnknown, at the call; what else is wrong, be it a
-        malformed reference, is the outcome of the stack that it befell.
+        malformed reference, is the outcome of the stack that it befell. Where `passed_over` is given, files that are
+        known to hold no stacks (flowyml.yaml, flowyml.lock, FlowyML's index) are put there in words, and not judged.
         """
         call = self._call("validate", environment)
-        return self._decide_all(call, self.candidates(paths, environment=environment, stdin=stdin))
+        documents = self.candidates(paths, environment=environment, stdin=stdin, passed_over=passed_over)
+        return self._decide_all(call, documents)
 
     def candidates(
-        self, named: Sequence[str], *, environment: str | None = None, stdin: bytes | None = None
+        self,
+        named: Sequence[str],
+        *,
+        environment: str | None = None,
+        stdin: bytes | None = None,
+        passed_over: list[str] | None = None,
     ) -> Iterator[StackDocument]:
         """Every document that `named`, paths and references, mean, in order; raises what `validate` does."""
         return read_named(
@@ -189,6 +201,7 @@ class PolicyEngine:
             environment=environment,
             stdin=stdin,
             skip=[self.settings.waivers_path],
+            passed_over=passed_over,
         )
 
     def answer(

@@ -114,15 +114,16 @@ class StackLifecycle:
         stdin: bytes | None = None,
         dry_run: bool = False,
         timeout: float = DEFAULT_TIMEOUT,
+        passed_over: list[str] | None = None,
     ) -> Iterator[Applied]:
         """Judge every stack under `named`, paths or references, and register those that are allowed, one by one.
 
         `-` stands for `stdin`. `timeout` is how many seconds each stack's lock is waited for. Raises UsageError for a
         path that does not exist, and EnvironmentUnknown, at the call; what else is wrong, be it a malformed reference,
-        is what became of the stack that it befell.
+        is what became of the stack that it befell. `passed_over` is as in `PolicyEngine.validate`.
         """
         self.engine.settings.requested_environment(environment)
-        candidates = self.engine.candidates(named, environment=environment, stdin=stdin)
+        candidates = self.engine.candidates(named, environment=environment, stdin=stdin, passed_over=passed_over)
         one = self._tried if dry_run else self._applied
         return (one(candidate, environment, timeout) for candidate in candidates)
 

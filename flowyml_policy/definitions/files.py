@@ -30,6 +30,7 @@ def find_files(
     *,
     skip: Collection[Path] = (),
     unlisted: list[SourceUnreadable] | None = None,
+    unread: list[str] | None = None,
     watch: Callable[[], object] = lambda: None,
 ) -> list[Path]:
     """The files below a folder that may hold definitions, sorted; for a file, that file.
@@ -38,7 +39,8 @@ def find_files(
     the folder, and what `skip` names (the project's waivers). A folder that is met twice through a link is
     listed once; one below that is gone when its turn comes holds nothing. Raises NoStacksFound for a folder
     without any, SourceUnreadable for what cannot be listed; where `unlisted` is given, folders below that cannot
-    be listed are put there, and the others are still listed.
+    be listed are put there, and the others are still listed. The `*.json` files there, which are not read, are put into
+    `unread` where that is given.
     `watch` is called before each folder, and may raise to end the search.
     """
     if not is_folder(path):
@@ -48,7 +50,8 @@ def find_files(
     skipped = {os.path.realpath(one) for one in skip}
     root = os.path.realpath(path)
     leaving: list[str] = []
-    names = [name for name, real in _walk(str(path), root, unlisted, watch, leaving) if real not in skipped]
+    unread = [] if unread is None else unread
+    names = [name for name, real in _walk(str(path), root, unlisted, watch, leaving, unread) if real not in skipped]
     if not names and not unlisted:
         raise NoStacksFound(f"no *.yaml or *.yml file is in the folder {display_path(path)}{_but(leaving)}")
     return [Path(name) for name in sorted(names)]
@@ -69,11 +72,16 @@ def _but(leaving: Sequence[str]) -> str:
 
 
 def _walk(
-    top: str, root: str, unlisted: list[SourceUnreadable] | None, watch: Callable[[], object], leaving: list[str]
+    top: str,
+    root: str,
+    unlisted: list[SourceUnreadable] | None,
+    watch: Callable[[], object],
+    leaving: list[str],
+    unread: list[str],
 ) -> Iterator[tuple[str, str]]:
     """Definition files below `top`, by path and by real path; each folder once, by its own name before any link.
 
-    Links out of `root` to what may hold definitions are put into `leaving`.
+    Links out of `root` to what may hold definitions are put into `leaving`, files of JSON into `unread`.
     """
     visited: set[str] = set()
     waiting = [top]
@@ -97,6 +105,8 @@ def _walk(
                 (linked if entry.is_symlink() else waiting).append(entry.path)
             elif is_definition:
                 yield entry.path, target
+            elif entry.name.lower().endswith(".json"):
+                unread.append(entry.path)
 
 
 def _target(entry: os.DirEntry[str], folder: str) -> str:

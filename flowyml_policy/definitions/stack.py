@@ -232,10 +232,13 @@ class StackDefinition(Definition):
         return hash(self.digest)
 
 
-def read_definitions(data: bytes, file: str, source: Source) -> Iterator[StackDefinition | DefinitionInvalid]:
+def read_definitions(
+    data: bytes, file: str, source: Source, *, passed_over: list[str] | None = None
+) -> Iterator[StackDefinition | DefinitionInvalid]:
     """One item for each document of a file, in order: the definition, or why it is none.
 
     Never raises for what the bytes hold. A file that is no YAML, or has no document, gives one DefinitionInvalid.
+    Where `passed_over` is given, FlowyML's own index of stacks gives no item, and is put there in words.
     """
     try:
         documents = load_documents(data, file)
@@ -247,7 +250,15 @@ def read_definitions(data: bytes, file: str, source: Source) -> Iterator[StackDe
     if not documents:
         yield not_one_document(file, documents)
     for document in documents:
-        yield _read(document, source)
+        if passed_over is not None and _is_index(document.value):
+            passed_over.append(f"{document.location()} is FlowyML's own index of stacks, and was not judged")
+        else:
+            yield _read(document, source)
+
+
+def _is_index(value: Json) -> bool:
+    """Whether a document is a `kind: StackRegistry` of FlowyML, which lists files of stacks and holds none."""
+    return isinstance(value, dict) and value.get("kind") == "StackRegistry" and "spec" not in value
 
 
 def _read(document: Document, source: Source) -> StackDefinition | DefinitionInvalid:
