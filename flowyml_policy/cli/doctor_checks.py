@@ -28,6 +28,7 @@ from flowyml_policy.outputs.terminal import Screen, plural
 from flowyml_policy.version import VERSION
 
 if TYPE_CHECKING:
+    from flowyml_policy.records.decision import CatalogueEntry
     from flowyml_policy.settings.settings import Settings
 
 OLDEST_PYTHON: Final = (3, 10)
@@ -158,9 +159,25 @@ def _policy(settings: Settings) -> Iterator[Check]:
         return
     for name, revision in bundles.items():
         yield Check("policy", f"bundle {name}, revision {revision}")
+    yield from _weaker_levels(settings, codes)
     own = sum(entry.root == "project" for entry in codes)
     rules = ", ".join(str(folder) for folder in settings.rule_folders)
     yield Check("rules", f"{plural(len(codes), 'code')}" + (f", {own} of them from {rules}" if rules else ""))
+
+
+def _weaker_levels(settings: Settings, codes: Iterable[CatalogueEntry]) -> Iterator[Check]:
+    """The levels of flowyml.yaml that are weaker than those in force, and so change nothing."""
+    order = ("disabled", "advisory", "soft", "hard")
+    asked = settings.policies.levels
+    for entry in codes:
+        level = asked.get(entry.code)
+        if level is not None and order.index(level) < order.index(entry.enforcement):
+            place = settings.location(("policies", "levels", entry.code))
+            yield Check(
+                "levels",
+                f"{entry.code} is {entry.enforcement}, and the weaker {level} of flowyml.yaml changes nothing: {place}",
+                "take it out; only the company's policy data can make a level weaker",
+            )
 
 
 def _registry(settings: Settings) -> Iterator[Check]:

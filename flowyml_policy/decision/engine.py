@@ -42,6 +42,7 @@ from flowyml_policy.resolution.pins import ProjectPins, require_pinned
 from flowyml_policy.settings.loading import load_settings
 from flowyml_policy.settings.settings import Settings
 from flowyml_policy.system.actor import current_actor
+from flowyml_policy.system.files import is_folder, is_missing
 
 if TYPE_CHECKING:
     from flowyml_policy.records.pins import StackPins
@@ -109,6 +110,11 @@ class PolicyEngine:
         """
         if not all(str(folder) for folder in rules):
             raise UsageError("a folder of rules needs a name, and an empty text is none", advice="name the folder")
+        for folder in rules:
+            if is_missing(folder):
+                raise UsageError(f"there is no such folder: {folder}", advice="name an existing folder")
+            if not is_folder(folder):
+                raise UsageError(f"this is no folder: {folder}", advice="name the folder that holds the rules")
         settings = load_settings(project=None if project is None else Path(project), environ=environ)
         _require_loadable(settings)
         return cls(

@@ -48,7 +48,9 @@ def make_catalogue(inspection: Mapping[str, Json], root: str, *, names: Mapping[
             if rule["name"] == FINDINGS and rule["annotations"] is not None:
                 code, entry = _entry(name, rule, f"{names[module['file']]}:{rule['line']}")
                 if code in codes:
-                    raise _invalid(f"the code {code} has a second METADATA block: {_place(names, module, rule)}")
+                    place = _place(names, module, rule)
+                    fix = f"write another code, {name}.<check>, into one of the two, or take its block out"
+                    raise PolicyInvalid(f"the code {code} has a second METADATA block: {place}", advice=fix)
                 codes[code] = entry
     _check_exports(inspection["modules"], rules, names)
     return {"codes": {code: codes[code] for code in sorted(codes)}, "rules": sorted(rules)}
@@ -145,10 +147,16 @@ def _entry(name: str, rule: Mapping[str, Json], place: str) -> tuple[str, dict[s
     custom: Mapping[str, Json] = block.get("custom") or {}
     code = custom.get("code")
     if not isinstance(code, str) or not code.startswith(f"{name}.") or code == f"{name}.":
-        raise _invalid(f"the METADATA block needs `custom.code`, a text that starts with `{name}.`: {place}")
+        raise PolicyInvalid(
+            f"the METADATA block needs `custom.code`, a text that starts with `{name}.`: {place}",
+            advice=f"write `# custom:` and below it `#   code: {name}.<check>`, which names what is checked",
+        )
     level = custom.get("enforcement", "hard")
     if level not in LEVELS:
-        raise _invalid(f"`custom.enforcement` of {code} is {level!r}, not one of {', '.join(LEVELS)}: {place}")
+        raise PolicyInvalid(
+            f"`custom.enforcement` of {code} is {level!r}, not one of {', '.join(LEVELS)}: {place}",
+            advice=f"write `enforcement: {_nearest_level(level)}`, or take it out, and the code is hard",
+        )
     links = block.get("related_resources") or []
     return code, {
         "rule": name,
@@ -158,6 +166,14 @@ def _entry(name: str, rule: Mapping[str, Json], place: str) -> tuple[str, dict[s
         "links": [{"ref": link["ref"], "description": _text(link.get("description"), "")} for link in links],
         "enforcement": level,
     }
+
+
+def _nearest_level(level: Json) -> str:
+    """The level that an author most likely meant; the one that only company data can give is none."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(level.lower(), LEVELS, n=1) if isinstance(level, str) else []
+    return near[0] if near else " or ".join(LEVELS)
 
 
 def _text(value: Json, otherwise: str) -> str:

@@ -60,7 +60,10 @@ def test_schema_prints_a_json_schema(program: Any, name: str) -> None:
         (["stack", "validate", "absent.yaml"], "there is no such file or folder: absent.yaml"),
         (["schema", "everything"], "invalid value for"),
         (["audit", "list", "--limit", "0"], "invalid value for '--limit'"),
-        (["stack", "validate", ".", "--project", "absent"], "absent"),
+        (["stack", "validate", ".", "--project", "absent"], "there is no such folder: absent; name an existing folder"),
+        (["stack", "validate", ".", "--policy", "absent"], "there is no such folder: absent; name an existing folder"),
+        (["stack", "apply", ".", "--policy", "absent"], "there is no such folder: absent; name an existing folder"),
+        (["policy", "list", "--policy", "/dev/null"], "this is no folder: /dev/null; name the folder that holds the"),
         (
             ["stack", "validate", ".", "--project", "."],
             "there is no flowyml.yaml in this folder, or in one above it: .",

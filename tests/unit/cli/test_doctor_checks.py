@@ -122,3 +122,17 @@ def test_audit_on_a_full_disk_is_to_do(
     )
     assert check.todo == "point policy.audit.path of flowyml.yaml at a writable file on a local disk"
     assert sorted(entry.name for entry in project.iterdir()) == ["flowyml.yaml", "policy.db"][: 1 + is_there]
+
+
+def test_level_weaker_than_the_one_in_force_is_to_do(project: Path) -> None:
+    (project / "flowyml.yaml").write_text(
+        "policies:\n  levels: {labels.required: advisory, version.missing: hard, naming.safe: hard}\n"
+    )
+    checks = [check for check in examine(str(project)) if check.name in {"levels", "policy"} and not check.ok]
+    place = f"{project}/flowyml.yaml:2:29"
+    assert [(check.found, check.todo) for check in checks] == [
+        (
+            f"labels.required is hard, and the weaker advisory of flowyml.yaml changes nothing: {place}",
+            "take it out; only the company's policy data can make a level weaker",
+        )
+    ]

@@ -97,6 +97,30 @@ def test_make_catalogue_of_what_breaks_a_convention_names_file_and_line(
     assert raised.value.message == message
 
 
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        (block(""), "write `# custom:` and below it `#   code: a.<check>`, which names what is checked"),
+        (
+            block("# custom:\n#   code: a.b\n#   enforcement: Hart\n"),
+            "write `enforcement: hard`, or take it out, and the code is hard",
+        ),
+        (
+            block("# custom:\n#   code: a.b\n#   enforcement: disabled\n"),
+            "write `enforcement: advisory or soft or hard`, or take it out, and the code is hard",
+        ),
+        (
+            block("# custom:\n#   code: a.b\n") + "\n# METADATA\n# custom:\n#   code: a.b\nfindings contains 2\n",
+            "write another code, a.<check>, into one of the two, or take its block out",
+        ),
+    ],
+)
+def test_mistake_in_metadata_is_told_with_its_own_fix(files: WriteFiles, text: str, advice: str) -> None:
+    with pytest.raises(PolicyInvalid) as raised:
+        catalogue(files({"a.rego": text}))
+    assert raised.value.advice == advice
+
+
 def rule(path: str, kind: str = "set") -> dict[str, Json]:
     return {"path": path.split("."), "kind": kind, "location": "" if kind == "data" else "x.rego:3"}
 
