@@ -1,7 +1,8 @@
 """How a command ends: every exception becomes one line on stderr and an exit code.
 
-A line reads `error: what; where; what to do`. Tracebacks are for --debug. Both are masked, whoever raised. Output
-that cannot be written is an error like any other: a result that nobody could read is no allow.
+A line reads `error: what; where; what to do`; a command that was asked for JSON writes the same as a document.
+Tracebacks are for --debug. All are masked, whoever raised. Output that cannot be written is an error like any other: a
+result that nobody could read is no allow.
 """
 
 from __future__ import annotations
@@ -68,6 +69,9 @@ def _told(error: BaseException, session: Session) -> int:
         if session.debug:
             _show_traceback(error)
         _say(error)
+    if session.answers_in_json:
+        with contextlib.suppress(OSError):
+            _answer_in_json(error)
     return _exit_code(error)
 
 
@@ -75,6 +79,24 @@ def _exit_code(error: BaseException) -> int:
     if isinstance(error, FlowymlPolicyError | click.ClickException):
         return error.exit_code
     return EXIT_UNDECIDED
+
+
+def _answer_in_json(error: BaseException) -> None:
+    """Write the document of a call that came to no result: an empty one, with the error."""
+    if isinstance(error, click.ClickException):
+        return
+    import json
+
+    known = error if isinstance(error, FlowymlPolicyError) else _as_internal(error)
+    told = {"code": known.code, "message": masked(known.message), "advice": masked(known.advice)}
+    summary = dict.fromkeys(("stacks", "allowed", "denied", "errors", "warnings"), 0)
+    sys.stdout.write(json.dumps({"version": 1, "results": [], "summary": summary, "error": told}) + "\n")
+    sys.stdout.flush()
+
+
+def _as_internal(error: BaseException) -> FlowymlPolicyError:
+    text = f"{type(error).__name__}: {masked(str(error))}".replace("\n", " ").rstrip(": ")
+    return InternalError(f"unexpected {text[:LONGEST_FAULT]}")
 
 
 def _show_traceback(error: BaseException) -> None:
@@ -97,8 +119,7 @@ def _lines(error: BaseException) -> Iterator[tuple[str, str]]:
         yield "error", _usage(error)
         return
     if not isinstance(error, FlowymlPolicyError):
-        text = f"{type(error).__name__}: {masked(str(error))}".replace("\n", " ").rstrip(": ")
-        error = InternalError(f"unexpected {text[:LONGEST_FAULT]}")
+        error = _as_internal(error)
     problems = error.message.splitlines()
     if len(problems) > 1:
         yield from (("error", problem) for problem in problems)

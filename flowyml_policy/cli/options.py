@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from flowyml_policy.cli.root import Session
 from flowyml_policy.cli.stderr import tell
 
 if TYPE_CHECKING:
@@ -29,8 +30,20 @@ def format_option(*formats: str) -> Callable[[F], F]:
         type=click.Choice(formats),
         default=formats[0],
         show_default=True,
+        callback=_asked_format,
         help="For people, or for programs.",
     )
+
+
+def _asked_format(ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    """The format. What keeps a command from its answer is told in it too."""
+    ctx.ensure_object(Session).answers_in_json = value == "json"
+    return value
+
+
+def begin_answer(ctx: click.Context) -> None:
+    """Note that the answer is written from here on: an error after it must not look like a document of its own."""
+    ctx.ensure_object(Session).answers_in_json = False
 
 
 def project_option(command: F) -> F:

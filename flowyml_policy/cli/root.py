@@ -15,10 +15,14 @@ HELP_WIDTH: Final = 80
 
 
 class Session:
-    """What one run of the program knows beside its arguments."""
+    """What one run of the program knows beside its arguments.
+
+    `answers_in_json`: the command was asked for JSON, and has written none of it yet.
+    """
 
     def __init__(self, *, debug: bool = False) -> None:
         self.debug = debug
+        self.answers_in_json = False
 
 
 class HelpWanted(click.UsageError):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from flowyml_policy.cli.options import (
+    begin_answer,
     closing_notes,
     format_option,
     policy_option,
@@ -86,6 +87,7 @@ def validate(
         passed_over: list[str] = []
         stdin = standard_input(paths)
         results = engine.validate(paths, environment=environment, stdin=stdin, passed_over=passed_over)
+        begin_answer(ctx)
         summary = show(_watched(results, output_format), output)
     tell_passed_over(passed_over)
     nothing_to_judge = passed_over and not summary.stacks

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flowyml_policy.cli.options import (
+    begin_answer,
     closing_notes,
     format_option,
     policy_option,
@@ -106,6 +107,7 @@ def apply(
             timeout=timeout,
             passed_over=passed_over,
         )
+        begin_answer(ctx)
         code = _shown(applied, output)
     tell_passed_over(passed_over)
     ctx.exit(0 if passed_over and code is None else 3 if code is None else code)

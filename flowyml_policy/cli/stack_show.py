@@ -7,7 +7,14 @@ from dataclasses import replace
 
 import click
 
-from flowyml_policy.cli.options import STDIN, format_option, project_option, standard_input, tell_of_settings
+from flowyml_policy.cli.options import (
+    STDIN,
+    begin_answer,
+    format_option,
+    project_option,
+    standard_input,
+    tell_of_settings,
+)
 from flowyml_policy.cli.root import Command
 from flowyml_policy.outputs.terminal import Screen
 
@@ -56,6 +63,7 @@ def show(
     from flowyml_policy.outputs.screens.explanation import SHOW, Shown
     from flowyml_policy.resolution.resolver import StackResolver
 
+    begin_answer(ctx)  # its document is a definition or an explanation, and an error has no place in either
     words = () if named is None else (named,)
     with StackResolver(project) as resolver:
         tell_of_settings(resolver.settings)

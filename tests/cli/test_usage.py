@@ -80,6 +80,40 @@ def test_settings_above_the_working_directory_are_said(examples: Any, command: t
     assert "note:" not in examples.run(*[LARGE if word == "a.yaml" else word for word in command]).stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "settings", "code", "exit_code"),
+    [
+        (("stack", "validate", LARGE, "--environment", "nosuch"), "", "environment_unknown", 3),
+        (("stack", "apply", LARGE, "--environment", "nosuch"), "", "environment_unknown", 3),
+        (("stack", "validate", LARGE), "polices: {}\n", "settings_invalid", 3),
+        (("stack", "validate", LARGE), "policies: {levels: {no.code: hard}}\n", "settings_invalid", 3),
+        (("stack", "list"), "polices: {}\n", "settings_invalid", 3),
+        (("stack", "validate", "absent.yaml"), "", "usage", 2),
+        (("stack", "validate", LARGE, "--policy", "nope"), "", "usage", 2),
+    ],
+)
+def test_mistake_of_the_whole_call_is_told_in_json(
+    examples: Any, command: tuple[str, ...], settings: str, code: str, exit_code: int
+) -> None:
+    if settings:
+        (examples.here / "flowyml.yaml").write_text(settings)
+    plain = examples.run(*command)
+    ran = examples.run(*command, "--format", "json")
+    assert (ran.exit_code, plain.exit_code, ran.stderr) == (exit_code, exit_code, plain.stderr)
+    said = json.loads(ran.stdout)
+    error = said.pop("error")
+    summary = {"stacks": 0, "allowed": 0, "denied": 0, "errors": 0, "warnings": 0}
+    assert said == {"version": 1, "results": [], "summary": summary}
+    assert (error["code"], sorted(error)) == (code, ["advice", "code", "message"])
+    assert error["message"].splitlines()[0] in ran.stderr
+
+
+def test_secret_in_a_mistake_of_the_whole_call_is_masked(examples: Any) -> None:
+    ran = examples.run("stack", "validate", f"{TOKEN}/absent.yaml", "--format", "json")
+    assert TOKEN not in ran.stdout + ran.stderr
+    assert json.loads(ran.stdout)["error"]["code"] == "usage"
+
+
 def test_empty_name_of_platform_settings_fails_closed(examples: Any) -> None:
     ran = examples.run("stack", "validate", LARGE, environ={"FLOWYML_POLICY_SETTINGS": ""})
     assert (ran.exit_code, ran.stdout) == (3, "")
