@@ -189,7 +189,8 @@ class StackSearch:
             data = self._data[path]
             provenance = self.revision.provenance(path, data)
             file = self.revision.file_name(path)
-            self._read[path] = provenance, list(read_definitions(data, file, provenance.as_source()))
+            source = provenance.as_source()
+            self._read[path] = provenance, list(read_definitions(data, file, source, passed_over=[]))
         return self._read[path][1]
 
     def _ambiguous(self, matches: list[_Match], name: str | None, path: str | None) -> str:

@@ -53,6 +53,21 @@ def test_index_in_a_folder_is_passed_over(examples: Any) -> None:
     assert "registry.yaml" not in ran.stdout
 
 
+def test_index_does_not_stand_in_the_way_of_a_stack_of_its_name(examples: Any) -> None:
+    index = INDEX.replace("{name: all}", "{name: prod-gpu-large, version: 2.1.0}")
+    (examples.here / "flowyml.lock").unlink()
+    without = examples.run("stack", "show", "prod-gpu-large")
+    (examples.here / "stacks" / "registry.yaml").write_text(index)
+    ran = examples.run("stack", "show", "prod-gpu-large")
+    assert (ran.exit_code, ran.stdout) == (0, without.stdout)
+
+
+def test_index_that_is_to_be_shown_is_no_stack(examples: Any) -> None:
+    ran = examples.run("stack", "show", "stacks/registry.yaml")
+    assert ran.exit_code == 3
+    assert ran.stderr.startswith("error: no stack definition is there: ")
+
+
 def test_folder_with_an_index_alone_fails_closed(examples: Any) -> None:
     (examples.here / "only").mkdir()
     (examples.here / "only" / "registry.yaml").write_text(INDEX)
