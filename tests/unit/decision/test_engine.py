@@ -136,7 +136,7 @@ def test_check_malformed_reference_is_undecided_and_recorded_fails_closed(projec
 
 @pytest.mark.usefixtures("project")
 def test_check_malformed_reference_in_a_variable_is_undecided_fails_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FLOWYML_STACK", "")
+    monkeypatch.setenv("FLOWYML_STACK", "a b")
 
     with PolicyEngine.from_project() as engine, pytest.raises(PolicyUndecided, match="FLOWYML_STACK: the stack"):
         engine.check()
