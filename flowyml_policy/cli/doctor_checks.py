@@ -123,7 +123,7 @@ def _settings(project: str | None) -> tuple[Settings | None, Check]:
 
 def _authority(settings: Settings) -> Check:
     if settings.authority == "platform":
-        return Check("authority", "platform: its settings own what they set")
+        return Check("authority", "platform: its settings own what they set or keep for themselves")
     return Check("authority", "project: it decides for itself, and every decision says so")
 
 

@@ -2,7 +2,7 @@
 
 Rules:
 - Everything wrong in both files is said at once.
-- What the platform sets, the project cannot; what neither sets has the default of this version.
+- What the platform sets or keeps for itself, the project cannot set; what neither sets has the default of this version.
 """
 
 from __future__ import annotations
