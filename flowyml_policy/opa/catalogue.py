@@ -12,6 +12,7 @@ allowed, and its codes are hard.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
@@ -170,8 +171,6 @@ def _entry(name: str, rule: Mapping[str, Json], place: str) -> tuple[str, dict[s
 
 def _nearest_level(level: Json) -> str:
     """The level that an author most likely meant; the one that only company data can give is none."""
-    from difflib import get_close_matches
-
     near = get_close_matches(level.lower(), LEVELS, n=1) if isinstance(level, str) else []
     return near[0] if near else " or ".join(LEVELS)
 

@@ -33,7 +33,8 @@ def test_open_registry_trusts_the_ca_beside_the_file_that_names_it(
     named = f"policy: {{registry: {{url: '{url}', ca: ca.pem}}}}\n"
     for name, file in files.items():
         file.parent.mkdir()
-        file.write_text(named if name == owner else "policy: {}\n")
+        if name == owner:
+            file.write_text(named)
         (ours if name == owner else others).cert_pem.write_to_path(str(file.parent / "ca.pem"))
 
     def opened() -> Any:
