@@ -35,6 +35,8 @@ def test_open_registry_trusts_the_ca_beside_the_file_that_names_it(
         file.parent.mkdir()
         if name == owner:
             file.write_text(named)
+        elif name == "project":
+            file.write_text("{}\n")
         (ours if name == owner else others).cert_pem.write_to_path(str(file.parent / "ca.pem"))
 
     def opened() -> Any:
