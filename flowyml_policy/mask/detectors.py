@@ -6,10 +6,12 @@ No pattern reaches over a line end, but for key blocks, and none takes more than
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from flowyml_policy.mask.harmless import is_harmless
+from flowyml_policy.mask.names import A_KEY, reads_as_a_key
 from flowyml_policy.mask.randomness import Span, looks_random
 
 
@@ -40,70 +42,40 @@ def _credential(text: str) -> bool:
     return any(character.isdigit() for character in text) and not is_harmless(text)
 
 
-def _url_password(text: str) -> bool:
+def _login_in_base64(text: str) -> bool:
+    """Whether `text` is what a browser makes of a name and a password: text with a colon, in base64."""
+    encoded = text.replace("%3D", "=").replace("%3d", "=").rstrip("=").translate(_URL_SAFE)
+    try:
+        decoded = b64decode(encoded + "=" * (-len(encoded) % 4), validate=True).decode()
+    except ValueError:
+        return False
+    return ":" in decoded and decoded.isprintable()
+
+
+def url_password(text: str) -> bool:
+    """Whether `text` in the place of a password is one, rather than a placeholder or a mask."""
     return not is_harmless(text)
 
 
-_NO_MASK: Final = r"(?!masked:[a-z_]{1,40}@)"
+_URL_SAFE: Final = str.maketrans("-_", "+/")
+_IS: Final = r"\\{0,3}[\"'][ \t]{0,8}:[ \t]{0,8}\\{0,3}[\"']"
+_NEXT: Final = r"\\{0,3}[\"'][ \t]{0,8},\s{0,8}\\{0,3}[\"']"
+_USER_NAMED: Final = rf"(?<![\w.-])(?:user_?(?:name)?|login){_IS}[^\"'\\\r\n]{{0,128}}\\{{0,3}}[\"']"
+NO_MASK: Final = r"(?!masked:[a-z_]{1,40}@)"
 
 URL_PATTERNS: Final = (
     # The password ends at the last @ of the authority.
-    Pattern("url_password", (), rf"://{_NO_MASK}[^\s/?#:@]*:(?P<secret>[^\s/?#]+)@", _url_password),
+    Pattern("url_password", (), rf"://{NO_MASK}[^\s/?#:@]*:(?P<secret>[^\s/?#]+)@", url_password),
     # Unescaped / ? # in it, as SQLAlchemy takes them; a port is no password.
     Pattern(
         "url_password",
         (),
-        rf"://{_NO_MASK}[^\s/?#:@]*:(?!\d{{1,5}}(?:[/?#,;]|$))(?P<secret>[^\s@\"'<>]{{1,256}})@",
-        _url_password,
+        rf"://{NO_MASK}[^\s/?#:@]*:(?!\d{{1,5}}(?:[/?#,;]|$))(?P<secret>[^\s@\"'<>]{{1,256}})@",
+        url_password,
     ),
     Pattern("url_password", (), r"://(?P<secret>[A-Za-z0-9_.~%+-]{20,})@", looks_random),
 )
 """Run where the text has both :// and @."""
-
-_USER: Final = (
-    rf"""(?<![^\s"'<>=,;()/]){_NO_MASK}"""
-    r"""(?!(?i:file|npm|pkg|arn|urn|projects|env|vault|secrets?):)[^\s:@"'<>=,;()/]{0,64}:(?!//)(?!\d{1,5}[/?#,;])"""
-)
-_ADDRESS: Final = (
-    r"(?!(?i:mailto|sips?|xmpp|acct|e?-?mail|contact|owner|user|group|domain|member|principal|serviceaccount"
-    r"|from|to|cc|by|author):)"
-)
-"""What is written before an address of mail: `user:ada@example.com` has no password."""
-
-HOST_PATTERNS: Final = (
-    # What follows the @ is a host, because a port or a path follows it; a digest does neither.
-    Pattern(
-        "url_password",
-        (),
-        rf"""{_USER}(?P<secret>[^\s"'<>]{{1,256}})@(?=[A-Za-z0-9._-]{{1,253}}(?:/|:\d{{1,5}}(?![A-Za-z0-9])))""",
-        _url_password,
-    ),
-    Pattern(
-        "url_password",
-        (),
-        (
-            rf"""{_ADDRESS}{_USER}(?P<secret>[^\s"'<>/]{{1,256}})@"""
-            r"(?=(?:localhost|\d{1,3}(?:\.\d{1,3}){3}|(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24})(?![A-Za-z0-9-]|\.\w))"
-        ),
-        _url_password,
-    ),
-)
-"""Run where `may_name_a_user`: `ada:password@host` without a scheme, as in references to images."""
-
-_LONGEST_LOGIN: Final = 64 + 1 + 256
-
-
-def may_name_a_user(text: str) -> bool:
-    """Whether a colon stands in the word before an @ that no digest follows; that of a scheme does not count."""
-    at = text.find("@")
-    while at >= 0:
-        if not text.startswith(("sha256:", "sha512:"), at + 1):
-            before = text[max(at - _LONGEST_LOGIN, 0) : at]
-            if ":" in before and ":" in before.rsplit(None, 1)[-1].replace("://", ""):
-                return True
-        at = text.find("@", at + 1)
-    return False
-
 
 PATTERNS: Final = (
     Pattern(
@@ -124,6 +96,25 @@ PATTERNS: Final = (
         "authorization",
         ("uthorization", "UTHORIZATION"),
         r"(?i:\bauthorization)[\"' \t:=]{1,8}(?i:basic)[ \t]+(?!masked:)(?P<secret>[A-Za-z0-9+/=_-]{6,})",
+    ),
+    Pattern(
+        "authorization",
+        ("asic", "ASIC"),
+        r"(?i:\bbasic)(?:[ \t:=]|%20){1,8}[\"']?(?P<secret>[A-Za-z0-9+/_-]{4,}(?:=|%3[Dd]){0,2})",
+        _login_in_base64,
+    ),
+    Pattern(
+        "authorization",
+        ('auth\\"', 'auth"', "auth'"),
+        r"\bauth\\{0,3}[\"'][ \t]{0,8}:[ \t]{0,8}\\{0,3}[\"'](?P<secret>[A-Za-z0-9+/_-]{4,}={0,2})",
+        _login_in_base64,
+    ),
+    *(
+        Pattern("named_secret", ("key",), order, reads_as_a_key)
+        for order in (
+            rf"{_USER_NAMED}[ \t]{{0,8}},\s{{0,8}}\\{{0,3}}[\"']key{_IS}(?P<secret>{A_KEY})",
+            rf"(?<![\w.-])key{_IS}(?P<secret>{A_KEY}){_NEXT}(?={_USER_NAMED})",
+        )
     ),
     Pattern("jwt", ("eyJ",), r"(?a)(?<![A-Za-z0-9_-])(?P<secret>eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)"),
     Pattern(
@@ -167,6 +158,7 @@ TOKENS: Final = (
     _token("vault_token", "hvs. hvb. hvr.", r"hv[sbr]\.[A-Za-z0-9_-]{20,}"),
     _token("docker_token", "dckr_", r"dckr_(?:pat|oat)_[A-Za-z0-9_-]{20,}"),
     _token("digitalocean_token", "_v1_", r"do[opr]_v1_[a-f0-9]{40,}"),
+    _token("langsmith_key", "lsv2_", r"lsv2_[a-z]{2}_[a-f0-9]{32}_[a-f0-9]{10}(?![A-Za-z0-9])"),
     _token("age_key", "AGE-SECRET-KEY-", r"AGE-SECRET-KEY-1[A-Z0-9]{40,}"),
 )
 """Run where the text has a long run of token characters."""

@@ -8,6 +8,7 @@ from typing import Final
 DETECTORS: Final = (
     "private_key",
     "age_key",
+    "langsmith_key",
     "authorization",
     "jwt",
     "slack_webhook",

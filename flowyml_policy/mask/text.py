@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from flowyml_policy.mask.detectors import HOST_PATTERNS, PATTERNS, TOKENS, URL_PATTERNS, may_name_a_user
+from flowyml_policy.mask.detectors import PATTERNS, TOKENS, URL_PATTERNS
 from flowyml_policy.mask.harmless import DETECTORS, mask_of
+from flowyml_policy.mask.logins import LOGINS, may_name_a_user
 from flowyml_policy.mask.names import ASSIGNMENTS, assigned
 from flowyml_policy.mask.randomness import aws_secrets, random_runs, token_shape
 
@@ -82,9 +83,10 @@ def are_clean(texts: Iterable[str]) -> bool:
 def _find(text: str) -> list[_Found]:
     """Every secret in `text`, in order, none overlapping another."""
     found: list[_Found] = []
-    if "@" in text and ":" in text:
+    if "@" in text:
         addressed = URL_PATTERNS if "://" in text else ()
-        for pattern in (*addressed, *HOST_PATTERNS) if may_name_a_user(text) else addressed:
+        logins = [one for one in LOGINS if any(sign in text for sign in one.signs)] if may_name_a_user(text) else ()
+        for pattern in (*addressed, *logins):
             found += [(start, end, pattern.name) for start, end in pattern.spans(text)]
     for sign, pattern in _SIGNED:
         if sign in text:

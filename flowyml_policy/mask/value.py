@@ -5,11 +5,12 @@ Nothing here recurses, so that depth is no danger.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 from flowyml_policy.mask.harmless import is_harmless, is_reference, mask_of
-from flowyml_policy.mask.names import NO, NUMBERS_TOO, secrecy
+from flowyml_policy.mask.names import A_KEY, NO, NUMBERS_TOO, TEXTS, reads_as_a_key, secrecy
 from flowyml_policy.mask.text import are_clean, is_clean, mask, mask_report
 from flowyml_policy.records.policy_input import SuspectedSecret
 from flowyml_policy.records.record import Json, Key, KeyPath
@@ -64,7 +65,7 @@ def _gather(value: Json, texts: list[str]) -> bool:
             for key in node:
                 if isinstance(key, str) and not (_is_plain(key) if len(key) <= _LONGEST_CACHED else _looks_plain(key)):
                     return True
-            if "value" in node and _secrecy_of_pair(node):
+            if ("value" in node and _secrecy_of_pair(node)) or ("key" in node and _has_a_key(node)):
                 return True
             waiting += node.values()
         elif isinstance(node, _LISTS):
@@ -75,6 +76,16 @@ def _gather(value: Json, texts: list[str]) -> bool:
 def _secrecy_of_pair(node: dict[str, Json]) -> int:
     """What is secret of `value` in `{name: DB_PASSWORD, value: ...}`."""
     return max(secrecy(mask(name)) if isinstance(name, str) else NO for name in map(node.get, ("name", "key")))
+
+
+_USER_NAMES: Final = ("username", "user", "user_name", "userName", "login")
+
+
+def _has_a_key(node: dict[str, Json]) -> bool:
+    """Whether `key` in `{username: ..., key: ...}` is what the user logs in with."""
+    key = node.get("key")
+    named = any(isinstance(node.get(name), str) for name in _USER_NAMES)
+    return named and isinstance(key, str) and re.fullmatch(A_KEY, key) is not None and reads_as_a_key(key)
 
 
 class _Trail(NamedTuple):
@@ -127,6 +138,7 @@ def _items_of(
 ) -> list[_Slot]:
     """The items of `node`, whose masked keys are put into `copy` in their order."""
     paired = max(secret, _secrecy_of_pair(node))
+    keyed = TEXTS if "key" in node and _has_a_key(node) else NO
     slots: list[_Slot] = []
     for key, item in node.items():
         masked, names = mask_report(key) if isinstance(key, str) else (key, ())
@@ -135,7 +147,8 @@ def _items_of(
         copy[masked] = None
         here = _Trail(trail, masked if isinstance(masked, str) else str(masked))
         suspects += [SuspectedSecret(path=_path(here), detector=name) for name in names]
-        slots.append(_Slot(item, copy, masked, here, max(secrecy(masked), paired if key == "value" else NO)))
+        beside = paired if key == "value" else keyed if key == "key" else NO
+        slots.append(_Slot(item, copy, masked, here, max(secrecy(masked), beside)))
     return slots
 
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowyml_policy.mask.detectors import HOST_PATTERNS, PATTERNS, TOKENS, URL_PATTERNS
+from flowyml_policy.mask.detectors import PATTERNS, TOKENS, URL_PATTERNS
 from flowyml_policy.mask.harmless import DETECTORS
+from flowyml_policy.mask.logins import LOGINS
 from flowyml_policy.mask.randomness import entropy, looks_random
 from flowyml_policy.mask.text import holds_secret, is_clean, mask, mask_report
 from flowyml_policy.mask.value import mask_value, mask_value_report
@@ -60,6 +61,7 @@ SECRETS = {
     "vault_token": "hvs." + chars(BASE62, 90),
     "docker_token": "dckr_pat_" + chars(BASE62, 27),
     "digitalocean_token": "dop_v1_" + chars(HEX, 64),
+    "langsmith_key": "lsv2_pt_" + chars(HEX, 32) + "_" + chars(HEX, 10),
     "age_key": "AGE-SECRET-KEY-1" + chars(UPPER, 58),
     "aws_secret_key": "wJalrXUtnFEMI/K7MDENG/" + chars(BASE62, 18),
     "high_entropy": chars(BASE62, 32),
@@ -83,6 +85,29 @@ IN_CONTEXT = {
         ("//ada:{}@db.internal", "hunter2"),
         ("ada:{}@db.internal, and more", "s3:cr3t"),
         ("ada:{}@db.internal:1521:xe", "hunter2"),
+        ("svc:{}@tcp(db.acme.example:3306)/ml", "Blu3Sky99x"),
+        ("svc:{}@tcp(db:3306)/ml?parseTime=true", "with/slash@and(brace"),
+        ("svc:{}@tcp6([::1]:3306)/ml", "1234/x"),
+        ("svc:{}@unix(/run/mysqld/mysqld.sock)/ml", "hunter2"),
+        ("svc:{}@cloudsql(project:region:one)/ml", "hunter2"),
+        ("svc:{}@/ml", "Blu3Sky99x"),
+        ("svc:{}@/", "hunter2"),
+        ("svc:{}@/ml?host=/run/postgresql", "hunter2"),
+        ("svc:{}@%2Frun%2Fpostgresql/ml", "hunter2"),
+        ("svc:{}@[::1]:5432/ml", "hunter2"),
+        ("svc:{}@db", "Blu3Sky99x"),
+        ("svc:{}@db", "p!ss-W0rd"),
+        ("svc/{}@//db:1521/x", "Blu3Sky99x"),
+        ("svc/{}@//db/x", "with/slash@"),
+        ("svc/{}@db:1521/x", "hunter2"),
+        ("svc/{}@db:1521:xe", "hunter2"),
+        ("svc/{}@db.acme.example:1521", "hunter2"),
+        ("svc/{}@(DESCRIPTION=(ADDRESS=(HOST=db)))", "hunter2"),
+        ("oracle://svc/{}@db", "hunter2"),
+        ("oracle+oracledb://svc/{}@db", "hunter2"),
+        ("jdbc:oracle:thin:svc/{}@db", "hunter2"),
+        ("jdbc:oracle:thin:svc/{}@//db:1521/x", "hunter2"),
+        ("sqlplus -S svc/{}@orcl", "hunter2"),
     ],
     "azure_storage_key": [
         ("DefaultEndpointsProtocol=https;AccountName=x;AccountKey={};EndpointSuffix=y", chars(BASE64, 86) + "=="),
@@ -94,6 +119,11 @@ IN_CONTEXT = {
     "authorization": [
         ("curl -H 'Authorization: Bearer {}' https://x", "abc123def456"),
         ("authorization: basic {}", base64.b64encode(b"ada:pw").decode()),
+        ("Basic {}", base64.b64encode(b"ada:pw").decode()),
+        ("headers: Basic {}, and more", base64.b64encode(b"svc:Blu3Sky99x").decode()),
+        ("header=Basic%20{}", base64.b64encode(b"ada:pw").decode().replace("=", "%3D")),
+        ("basic:{}", base64.urlsafe_b64encode("ada:ü?>".encode()).decode()),
+        ('{{"auths": {{"ghcr.io": {{"auth": "{}"}}}}}}', base64.b64encode(b"ada:pw").decode()),
     ],
     "assigned_secret": [
         ("DB_PASSWORD={}", "hunter2"),
@@ -110,6 +140,31 @@ IN_CONTEXT = {
         ('export TOKEN="{}"', "two words"),
         ("x=password={}", "hunter2"),
         ("password={}", "a" * 5000),
+        ("Server=db;Uid=svc;Pwd={};Encrypt=true", "Blue&Gr33n"),
+        ("Server=db;Uid=svc;Pwd={}", "Blue&Gr33n two"),
+        ("Pwd={};Server=db", "Blue & Gr33n"),
+        ("Server=db; Password={} ;Encrypt=true", 'it\'s "so"x'),
+        ("'Server=db;Pwd={}' is refused", "Blue&Gr33n"),
+        ('{{"store": "Server=db;Pwd={}", "x": 1}}', "Blue&Gr33n"),
+        ('{{\\"store\\": \\"Server=db;Pwd={}\\"}}', "Blue&Gr33n"),
+        ("Driver={{x}};Pwd={{{}}};Uid=svc", "a;b}}c"),
+        ("Driver={{x}};Uid=svc;Pwd={{{}}}", "hunter2"),
+        ('Server=db;Pwd="{}";Encrypt=true', 'a;b""c'),
+        ("Server=db;Pwd='{}';Encrypt=true", "a;b''c"),
+        ("jdbc:sqlserver://db:1433;user=sa;password={};encrypt=true", "a&b=c"),
+        ("host=db user=svc password={} dbname=ml", "Blue&Gr33n"),
+        ("host=db user=svc password={} dbname=ml", "it's"),
+        ("host=db user=svc password={} dbname=ml", "two\\ words"),
+        ("host=db user=svc password='{}' dbname=ml", "it\\'s"),
+        ('{{"password": "{}", "x": 1}}', 'a\\"b'),
+        ("password: '{}'", "it''s"),
+        ("KAGGLE_KEY={}", chars(HEX, 32)),
+    ],
+    "named_secret": [
+        ('{{"username":"u","key":"{}"}}', chars(HEX, 32)),
+        ('{{"key": "{}", "username": "u"}}', chars(HEX, 32)),
+        ("{{'user': 'u', 'key': '{}'}}", chars(HEX, 32)),
+        ('{{\\"username\\": \\"u\\", \\"key\\": \\"{}\\"}}', chars(HEX, 32)),
     ],
 }
 """Secrets that are known by what stands around them; `{}` is where they stand."""
@@ -167,6 +222,79 @@ PUBLIC = [
     "Schlüssel für die Übung, ключ, 鍵",
 ]
 
+LOOKS_LIKE_A_LOGIN = [
+    "https://user@host.example/x",
+    "https://host.example:8443/a@b",
+    "https://host.example/a/b@c?d=e:f",
+    "git+https://github.com/org/repo@v1.2#egg=x",
+    "git+ssh://git@github.com/org/repo.git@main",
+    "git@gitlab.acme.example:team/repo.git",
+    "ssh://git@host.example:22/team/repo",
+    "s3://bucket/models/a@b/part:1",
+    "s3://bucket/key@version",
+    "gs://bucket/run@2024-01-01T12:30:00",
+    "abfss://container@account.dfs.core.windows.net/a/b",
+    "wasbs://container@account.blob.core.windows.net/a:b",
+    "hdfs://user@namenode:8020/x",
+    "team/image@sha256:" + chars(HEX, 64),
+    "ghcr.io/team/image:1.2@sha256:" + chars(HEX, 64),
+    "localhost:5000/image@sha256:" + chars(HEX, 64),
+    "python:3.12-slim@sha256:" + chars(HEX, 64),
+    "user@host",
+    "user@host:/path",
+    "user@host:22",
+    "user@10.0.0.1:5432",
+    "ada.lovelace+ml@example.com",
+    "Ada Lovelace <ada@example.com>",
+    "author: ada@example.com",
+    "actions/checkout@v4",
+    "org/repo@main",
+    "org/repo@main:12",
+    "org/repo/.github/workflows/x.yml@refs/heads/main",
+    "a/b@c",
+    "@scope/package@1.2.3",
+    "node_modules/@scope/x@1.2",
+    "//pkg/sub:target@x",
+    "12:30@x",
+    "at 12:30@/x",
+    "12:30:45@host",
+    "2024-01-01T12:30@node",
+    "com.acme.train.Pipeline@1a2b3c4d",
+    "acme.train:Pipeline.run@v2",
+    "package.module:ClassName@main",
+    "pkg:npm/x@1.2?arch=y",
+    "pkg:docker/team/x@1.2",
+    "npm:react@18.2.0",
+    "arn:aws:sts::123456789012:assumed-role/Trainer/session@host",
+    "/data:/mnt@/x",
+    "Pwd={DB_PASSWORD};Server=db",
+    "Server=db;Pwd=${DB_PASSWORD};Encrypt=true",
+    "Server=db;Pwd={{ secrets.PW }};Encrypt=true",
+    "Server=db;Pwd=masked:assigned_secret and more",
+    "Basic authentication is required",
+    "basic training of models",
+    "Basic: enabled",
+    '{"user": "ada", "key": "metadata.labels.team"}',
+    '{"name": "x", "key": "' + chars(HEX, 32) + '"}',
+    "https://x/y?page=2&z=1;v=2",
+]
+
+
+@pytest.mark.parametrize("text", LOOKS_LIKE_A_LOGIN)
+def test_mask_look_alike_of_a_login_stays(text: str) -> None:
+    assert (mask(text), mask_value({"a": [text]})) == (text, {"a": [text]})
+
+
+@pytest.mark.parametrize("user", ["username", "user", "userName", "login"])
+def test_mask_value_key_beside_a_username_is_masked(user: str) -> None:
+    key = chars(HEX, 32)
+    masked = {user: "u", "key": "masked:named_secret"}
+    assert mask_value_report({user: "u", "key": key}) == (
+        masked,
+        (SuspectedSecret(path=("key",), detector="named_secret"),),
+    )
+    assert mask_value({user: "u", "key": "metadata.labels.team"}) == {user: "u", "key": "metadata.labels.team"}
+
 
 @pytest.mark.parametrize(("detector", "secret"), SECRETS.items())
 @pytest.mark.parametrize("around", ["{}", "before {} after", '"{}"', "({})", "x={};", "[{}, 1]", "ü{} ü", "a:{}:b"])
@@ -217,7 +345,7 @@ def test_mask_value_writes_surrogates_out_in_texts_and_keys() -> None:
 
 
 def test_detectors_every_name_is_listed_once() -> None:
-    used = {pattern.name for pattern in (*PATTERNS, *TOKENS, *URL_PATTERNS, *HOST_PATTERNS)}
+    used = {pattern.name for pattern in (*PATTERNS, *TOKENS, *URL_PATTERNS, *LOGINS)}
     used |= {"aws_secret_key", "named_secret", "assigned_secret", "high_entropy", "unstable"}
     assert (used, len(DETECTORS)) == (set(DETECTORS), len(set(DETECTORS)))
 
@@ -431,6 +559,21 @@ UNITS = [
         "aA0-",
         "${",
         "{{",
+        "u:p@t(",
+        "u:p@/",
+        "u/p@//",
+        "u/p@h:1521",
+        "oracle://u/",
+        "sqlplus -s u/",
+        "basic YWRh",
+        '"username":"u","key":"',
+        ";pwd=",
+        ";pwd={",
+        ";pwd=a ",
+        "pwd=a;",
+        "pwd=a&",
+        "pwd=a\\",
+        'pwd="a""',
         "masked:",
         "masked:jwt ",
     ),
