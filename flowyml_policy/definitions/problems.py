@@ -14,6 +14,7 @@ from flowyml_policy.documents.document import Document
 from flowyml_policy.documents.key_path import SHORT, dotted
 from flowyml_policy.errors.definitions import DefinitionInvalid, DefinitionProblem
 from flowyml_policy.errors.documents import YamlInvalid, YamlTooLarge
+from flowyml_policy.mask.names import names_a_secret
 from flowyml_policy.records.record import Json, KeyPath, Location
 
 _KEY_ERROR: Final = "[key]"
@@ -216,13 +217,16 @@ def _wrong_type(path: KeyPath, given: Any, wanted: str, document: Document | Non
         below = "write its keys below it" if path == ("metadata",) else "write its keys below it, or `{}`"
         fix = below if wanted == "a mapping" else f"write {wanted} after it, or take the key out"
     else:
-        written = _spelled(path, given, document)
+        secret = names_a_secret(path)
+        written = "" if secret else _spelled(path, given, document)
         described = _described(given)
         shown = f"the {described.removeprefix('a ')} {written}" if written else described
         message = f"{name} is {shown}, not {wanted}"
         if wanted == "text" and written:
             fix = f'put it in quotes: "{written}"'
-        elif wanted == "a whole number" and isinstance(given, str) and _WHOLE_NUMBER.fullmatch(given):
+        elif wanted == "text" and secret and isinstance(given, bool | int | float):
+            fix = "put it in quotes"
+        elif wanted == "a whole number" and not secret and isinstance(given, str) and _WHOLE_NUMBER.fullmatch(given):
             fix = f"write {int(given)} without quotes"
     return DefinitionProblem("definition.type", message, fix=fix, location=location, path=path)
 
@@ -293,7 +297,8 @@ def unknown_key_fix(
     `known` holds the keys of every level, `taken` those that stand beside it already and need no proposal.
     """
     if ":" in key and not key.startswith(":"):
-        return f"put a blank after the colon: `{key.replace(':', ': ', 1)}`"
+        secret = names_a_secret([key.partition(":")[0]])
+        return "put a blank after the colon" + ("" if secret else f": `{key.replace(':', ': ', 1)}`")
     here = known.get(parent, ())
     snake = _HUMP.sub("_", key).replace("-", "_").lower()
     folded = {one.replace("_", "").lower(): one for one in here}

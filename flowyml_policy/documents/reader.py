@@ -20,6 +20,7 @@ from flowyml_policy.documents.characters import Unreadable, decode, hidden_in_va
 from flowyml_policy.documents.document import Document, Mark, Place
 from flowyml_policy.documents.scalars import NumberRefused, resolve
 from flowyml_policy.errors.documents import YamlInvalid, YamlTooLarge
+from flowyml_policy.mask.names import names_a_secret
 from flowyml_policy.mask.quoted import clipped, shown
 from flowyml_policy.records.record import Json, Location
 
@@ -177,7 +178,8 @@ class _Builder:
             try:
                 value = resolve(text)
             except NumberRefused as error:
-                self._refuse(str(error), mark, "put it in quotes if it is meant as text", error)
+                problem = "the number is none that JSON can carry" if self._under_secret() else str(error)
+                self._refuse(problem, mark, "put it in quotes if it is meant as text", error)
         elif event.style == '"' and not text.isprintable():
             self._check_escapes(text, mark)
         top = self.open[-1]
@@ -250,6 +252,7 @@ class _Builder:
         if type(top.container) is dict and top.key is None:
             self._refuse(f"the alias *{name} stands as a key", mark, "write the key out")
         if event.anchor not in self.anchors:
+            name = "" if self._under_secret() else name
             self._refuse(f"the alias *{name} has no anchor", mark, "put the value in quotes if it begins with *")
         target = self.anchors[event.anchor]
         if target is None:
@@ -262,13 +265,18 @@ class _Builder:
         top.height = max(top.height, target.height + 1)
         self._put(top, target.value, target.place if not isinstance(target.place, tuple) else (mark, target.place[1]))
 
+    def _under_secret(self) -> bool:
+        """Whether what is read now is the value of a key that is named like a secret."""
+        return names_a_secret([one.key for one in self.open])
+
     def _check_escapes(self, text: str, mark: Mark) -> None:
         if hidden := hidden_in_value(text):
             self._refuse(f"the text holds {named(hidden)}", mark, "take the escape out")
 
     def _refuse_tag(self, event: Any) -> NoReturn:
         fix = "take the tag out; put a value in quotes to make it text"
-        self._refuse(f"tags are not read, and {_shown_tag(event.tag)} is one", event.start_mark, fix)
+        shown_tag = "what begins with `!`" if self._under_secret() else _shown_tag(event.tag)
+        self._refuse(f"tags are not read, and {shown_tag} is one", event.start_mark, fix)
 
     def _refuse_key(self, key: Json, written: str, mark: Mark) -> NoReturn:
         if not written:

@@ -2,7 +2,7 @@
 
 Rules:
 - Every problem names the key as it is written, the line that it stands on, and what to write instead.
-- Values of `policy.opa.config` and addresses never appear: they may carry secrets.
+- Values of `policy.opa.config`, addresses and what stands under a secret's name never appear.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 from flowyml_policy.documents.document import Document
 from flowyml_policy.documents.key_path import dotted
 from flowyml_policy.errors.settings import SettingsProblem
+from flowyml_policy.mask.names import names_a_secret
 from flowyml_policy.records.record import Json, Key, KeyPath
 from flowyml_policy.references.url import BadValue, shown
 from flowyml_policy.settings.types import Section
@@ -93,9 +94,20 @@ def _complaint(detail: ErrorDetails, document: Document, path: KeyPath) -> tuple
         return cause.what, cause.fix
     if value is None:
         return "has no value", "write one, or take the key out"
+    if names_a_secret(path) or path[-1:] == ("token_env",):
+        return _unshown(kind, value)
     if kind in _WANTED:
         return f"must be {_WANTED[kind]}, not {kind_of(value)}", _retyped(kind, document, path, value)
     return _outside(kind, value, context, detail["msg"])
+
+
+def _unshown(kind: str, value: Json) -> tuple[str, str]:
+    """The same for a value that no message may repeat."""
+    if kind not in _WANTED:
+        return "is not valid", "`flowyml-policy schema settings` prints what may stand there"
+    quoted = kind == "string_type" and isinstance(value, bool | int | float)
+    fix = "put it in quotes" if quoted else f"write {_WANTED[kind]}"
+    return f"must be {_WANTED[kind]}, not {kind_of(value)}", fix
 
 
 def _outside(kind: str, value: Json, context: Mapping[str, Any], message: str) -> tuple[str, str]:
@@ -140,6 +152,8 @@ def _as_text(value: Json, written: str) -> str:
         return f'put it in quotes: "{written}"'
     if isinstance(value, dict) and len(value) == 1:
         ((name, wanted),) = value.items()
+        if names_a_secret([name]):
+            return f"write {name}=, and then the value, as one string"
         if isinstance(wanted, str | bool):
             return f"write {name}={str(wanted).lower() if isinstance(wanted, bool) else wanted}"
     return "write a string"

@@ -144,6 +144,14 @@ CASES: dict[str, tuple[str, list[str]]] = {
             "definition.type f:10:5: metadata.labels.f is a mapping, not text; write text",
         ],
     ),
+    "secrets that are no text": (
+        f"{HEAD}metadata:\n  name: a\n  labels:\n    db_password: 4829\n    token: true\n    pwd: [7]\nspec: {{}}\n",
+        [
+            "definition.type f:6:18: metadata.labels.db_password is a number, not text; put it in quotes",
+            "definition.type f:7:12: metadata.labels.token is a boolean, not text; put it in quotes",
+            "definition.type f:8:5: metadata.labels.pwd is a list, not text; write text",
+        ],
+    ),
     "sections that are no mappings": (
         f"{HEAD}metadata:\nspec:\n  compute:\n  runtime: [a]\n  storage: s3\n",
         [

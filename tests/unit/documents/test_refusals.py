@@ -51,6 +51,24 @@ CASES = {
         "tags are not read, and ! is one",
         "take the tag out; put a value in quotes to make it text",
     ),
+    "secret like a tag": (
+        b"a: {db_password: !hunter2 x}",
+        "1:18",
+        "tags are not read, and what begins with `!` is one",
+        "take the tag out; put a value in quotes to make it text",
+    ),
+    "secret like an alias": (
+        b"db_password: *hunter2",
+        "1:14",
+        "the alias * has no anchor",
+        "put the value in quotes if it begins with *",
+    ),
+    "secret beyond JSON": (
+        b"db_password: 99999999999999999999",
+        "1:14",
+        "the number is none that JSON can carry",
+        "put it in quotes if it is meant as text",
+    ),
     "tag on a mapping": (
         b"a: !!set {x}",
         "1:4",

@@ -117,6 +117,17 @@ def test_unknown_key_is_refused_with_a_hint(refused: Refused, content: str, word
             "`policies.required_labels[0]` must be a string, not a mapping: @:30; write approved=true",
         ),
         (
+            "policies: {required_labels: [db_password: hunter2]}",
+            (
+                "`policies.required_labels[0]` must be a string, not a mapping: @:30; "
+                "write db_password=, and then the value, as one string"
+            ),
+        ),
+        (
+            "stacks: {a: {source: http, url: 'https://x.io/a.yaml', token_env: 4829}}",
+            "`stacks.a.token_env` must be a string, not a number: @:67; put it in quotes",
+        ),
+        (
             "project: {name: true}",
             '`project.name` must be a string, not a boolean: @:17; put it in quotes: "true"',
         ),
