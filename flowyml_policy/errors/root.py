@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
 
 USE_NEWER: Final = "use the flowyml-policy version that wrote it, or a newer one"
 """Advice for a file of a version that this one does not know."""
@@ -26,6 +27,16 @@ class FlowymlPolicyError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}; {self.advice}" if self.advice else self.message
+
+    def __reduce__(self) -> tuple[Callable[..., FlowymlPolicyError], tuple[Any, ...]]:
+        """Cross to another process by fields: a constructor of this tree takes more than the message."""
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(kind: type[FlowymlPolicyError], args: tuple[Any, ...], fields: dict[str, Any]) -> FlowymlPolicyError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(fields)
+    return error
 
 
 class InternalError(FlowymlPolicyError):

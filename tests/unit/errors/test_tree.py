@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
+import pickle
 import pkgutil
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any, Final
+
+import pytest
 
 from flowyml_policy import errors
+from flowyml_policy.errors.definitions import DefinitionProblem
 from flowyml_policy.errors.root import FlowymlPolicyError
+from flowyml_policy.errors.settings import SettingsProblem
+from flowyml_policy.records.decision import Decision, Finding
+from flowyml_policy.records.events import LockHolder
+from flowyml_policy.records.policy_input import Source
+from flowyml_policy.records.record import Location
+from flowyml_policy.records.registry import RegisteredStack
+from flowyml_policy.records.result import Result
 
 TREE = """\
 AuditCorrupt AuditError audit_corrupt 3
@@ -103,3 +118,107 @@ def test_tree_is_as_it_was() -> None:
 def test_tree_has_one_root() -> None:
     assert [name for name, kind in defined().items() if not issubclass(kind, FlowymlPolicyError)] == []
     assert not any(issubclass(kind, ImportError) for kind in defined().values())
+
+
+PLACE: Final = Location(file="f.yaml", line=3, column=7)
+FINDING: Final = Finding(
+    code="a.b",
+    severity="deny",
+    enforcement="hard",
+    subject="x",
+    path=("spec",),
+    message="it is wrong",
+    fix="correct it",
+    waiver=None,
+    override=None,
+    effective_on=None,
+)
+RESULT: Final = Result.model_validate(
+    {
+        "stack": {"name": "prod", "version": "1.0.0"},
+        "source": Source(kind="local", uri="prod.yaml"),
+        "outcome": "error",
+        "decision_id": "1",
+        "authority": "project",
+        "environments": (),
+        "hypothetical": False,
+        "bundles": {},
+        "evaluator": None,
+        "findings": (),
+        "images": (),
+        "error": {"code": "opa_error", "message": "no answer", "advice": "ask again"},
+    }
+)
+REGISTERED: Final = RegisteredStack(
+    name="prod",
+    version="1.0.0",
+    digest="sha256:" + "0" * 64,
+    document={},
+    source=RESULT.source,
+    applied_by="ada",
+    applied_at="2026-11-23T10:00:00Z",
+)
+GIVEN: Final[dict[str, dict[str, Any]]] = {
+    "PolicyDenied": {
+        "decision": Decision.model_validate(
+            {
+                "schema_version": 1,
+                "allow": False,
+                "findings": (FINDING,),
+                "waivers": {"applied": (), "expired": ()},
+                "rules": ("a",),
+            }
+        ),
+        "result": RESULT,
+    },
+    "PolicyUndecided": {"result": RESULT},
+    "LockTimeout": {
+        "stack": "prod",
+        "timeout": 2.5,
+        "holder": LockHolder(stack="prod", pid=7, host="h", user="ada", since="2026-11-23T10:00:00Z"),
+    },
+    "VersionTaken": {"message": "taken", "registered": REGISTERED, "diff": "-a"},
+    "VersionUnknown": {"message": "unknown", "versions": ("1.0.0",)},
+    "StackUnknown": {"message": "unknown", "near": ("prod",)},
+    "DefinitionInvalid": {
+        "problems": (DefinitionProblem("c", "m", fix="f", location=PLACE, path=("a", 0)),),
+        "stack_name": "prod",
+    },
+    "SchemaTooNarrow": {"stack": "prod", "schema": "flowyml/v1", "reasons": ("no place",)},
+    "SettingsInvalid": {"message": "m", "problems": (SettingsProblem("w", location=PLACE, fix="f"),)},
+    "YamlInvalid": {"problem": "p", "location": PLACE, "fix": "f"},
+    "YamlTooLarge": {"problem": "p", "location": PLACE, "fix": "f"},
+    "ReferenceInvalid": {"message": "m", "problem": "p"},
+}
+"""What a constructor takes that takes more than a message and advice."""
+
+
+def example(name: str) -> BaseException:
+    """An error of the class `name` with every field set."""
+    return defined()[name](**GIVEN.get(name, {"message": "what happened", "advice": "what to do"}))
+
+
+def told(error: BaseException) -> tuple[object, ...]:
+    """All that `error` says; the problems in it are told by what they say."""
+    return type(error), str(error), error.args, {name: repr(value) for name, value in vars(error).items()}
+
+
+def raised(name: str) -> None:
+    raise example(name)
+
+
+@pytest.mark.parametrize("name", sorted(defined()))
+def test_error_comes_back_equal_when_pickled_or_copied(name: str) -> None:
+    error = example(name)
+    error.add_note("seen") if hasattr(error, "add_note") else None
+    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+        assert told(pickle.loads(pickle.dumps(error, protocol))) == told(error)
+    assert told(copy.copy(error)) == told(error) == told(copy.deepcopy(error))
+
+
+def test_every_error_crosses_a_pool_of_processes() -> None:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        for name in sorted(defined()):
+            caught = pool.submit(raised, name).exception()
+            assert caught is not None
+            assert (type(caught), str(caught)) == (defined()[name], str(example(name)))
