@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,7 @@ from typing_extensions import Self
 
 from flowyml_policy.audit.schema import AUDIT, MIGRATIONS
 from flowyml_policy.audit.writing import EventCells, append_decisions, append_events, cells_of, rows_of, try_out
-from flowyml_policy.errors.audit import AuditUnwritable
-from flowyml_policy.errors.root import FlowymlPolicyError
+from flowyml_policy.errors.audit import AuditError, AuditUnwritable
 from flowyml_policy.records.result import DecisionRecord
 from flowyml_policy.storage.database import Database, Transaction
 from flowyml_policy.storage.opening import BUSY_TIMEOUT
@@ -53,14 +52,10 @@ class AuditRecorder:
         """Append `records` in order, in one transaction: durable when this returns, or none of them is there."""
         if not records:
             return
-        try:
+        with self._only_audit_errors(AuditUnwritable, "the decision could not be recorded"):
             rows = [rows_of(record) for record in records]
             with self._database.writing() as transaction:
                 append_decisions(transaction.connection, rows)
-        except FlowymlPolicyError:
-            raise
-        except Exception as error:
-            raise AuditUnwritable(f"the decision could not be recorded: {self.path}: {error}") from error
 
     def append_events(self, events: Sequence[NewEvent], *, within: Transaction | None = None) -> None:
         """Append `events`, which have no decision of their own, in order: all durable when this returns, or none.
@@ -70,21 +65,21 @@ class AuditRecorder:
         """
         if not events:
             return
-        try:
+        with self._only_audit_errors(AuditUnwritable, "the event could not be recorded"):
             cells = [cells_of(event) for event in events]
             if within is None:
                 with self._database.writing() as transaction:
                     append_events(transaction.connection, cells)
             else:
                 self._append_within(within, cells)
-        except FlowymlPolicyError:
-            raise
-        except Exception as error:
-            raise AuditUnwritable(f"the event could not be recorded: {self.path}: {error}") from error
 
     def require_writable(self) -> None:
         """Raise what the next `record` would, where nothing can be recorded: it is tried out and rolled back."""
-        with suppress(_TriedOut), self._database.writing() as transaction:
+        with (
+            self._only_audit_errors(AuditUnwritable, "nothing can be recorded"),
+            suppress(_TriedOut),
+            self._database.writing() as transaction,
+        ):
             try_out(transaction.connection)
             raise _TriedOut
 
@@ -94,3 +89,13 @@ class AuditRecorder:
         with reported(self.path, "write", AUDIT):
             transaction.bring_up(MIGRATIONS, AUDIT)
             append_events(transaction.connection, cells)
+
+    @contextmanager
+    def _only_audit_errors(self, otherwise: type[AuditError], what: str) -> Iterator[None]:
+        """Raise whatever comes out of the block and is no AuditError as `otherwise`: the promise of every method."""
+        try:
+            yield
+        except AuditError:
+            raise
+        except Exception as error:
+            raise otherwise(f"{what}: {self.path}: {error}") from error

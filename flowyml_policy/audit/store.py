@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +14,7 @@ from flowyml_policy.audit.schema import AUDIT, EVENT_COLUMNS, FINDING_COLUMNS, M
 from flowyml_policy.audit.verification import Progress, Verification, verify
 from flowyml_policy.audit.writing import DECISION_ROW, columns
 from flowyml_policy.errors.audit import AuditCorrupt
+from flowyml_policy.mask.text import encodable
 from flowyml_policy.records.events import Event
 from flowyml_policy.records.registry import LastDecision
 from flowyml_policy.records.result import Outcome
@@ -24,6 +26,9 @@ _Answer = TypeVar("_Answer")
 
 _ASKED_AT_ONCE = 500
 """Digests in one question; SQLite once took no more than 999."""
+_LARGEST_LIMIT = 2**63 - 1
+"""SQLite's largest integer: more rows than that has no file."""
+_ODD_ROW = "the audit holds a row that is not of its shape"
 _LAST = (  # SQLite takes bare columns from the row that holds the maximum: https://sqlite.org/lang_select.html#bareagg
     "SELECT definition_digest, outcome, at, decision_id, max(seq) FROM decisions"
     " WHERE definition_digest IN (%s) AND hypothetical = 0 GROUP BY definition_digest"
@@ -93,26 +98,21 @@ class AuditStore(AuditRecorder):
         A file that is edited gives a Verification that is not `ok`; one that SQLite cannot read to its end
         raises AuditCorrupt.
         """
-        connection = open_for_reading(self.path, MIGRATIONS, timeout=self._timeout, tables=AUDIT)
-        try:
-            with reported(self.path, "read", AUDIT):
+        with self._only_audit_errors(AuditCorrupt, _ODD_ROW):
+            connection = open_for_reading(self.path, MIGRATIONS, timeout=self._timeout, tables=AUDIT)
+            with closing(connection), reported(self.path, "read", AUDIT):
                 return verify(connection, progress)
-        finally:
-            connection.close()
 
     def _read(
         self, query: Callable[[sqlite3.Connection], _Answer], without: Callable[[], _Answer] | None = None
     ) -> _Answer:
         """What `query` answers; what `without` does, where there is no audit yet."""
-        with self._database.reading() as connection:
-            if connection is None:
-                if without is None:
-                    raise nothing_there(self.path, AUDIT)
-                return without()
-            try:
+        with self._only_audit_errors(AuditCorrupt, _ODD_ROW), self._database.reading() as connection:
+            if connection is not None:
                 return query(connection)
-            except (ValueError, TypeError, RecursionError) as error:
-                raise AuditCorrupt(f"the audit holds a row that is not of its shape: {self.path}: {error}") from error
+            if without is None:
+                raise nothing_there(self.path, AUDIT)
+            return without()
 
 
 def _decisions(connection: sqlite3.Connection, where: str, values: Sequence[str | int]) -> list[StoredDecision]:
@@ -122,10 +122,10 @@ def _decisions(connection: sqlite3.Connection, where: str, values: Sequence[str 
 
 
 def _where(**filters: str | None) -> tuple[str, list[str]]:
-    given = {name: value for name, value in filters.items() if value is not None}
+    given = {name: encodable(value) for name, value in filters.items() if value is not None}
     return (" WHERE " + " AND ".join(f"{name} = ?" for name in given) if given else ""), list(given.values())
 
 
 def _limit(limit: int | None) -> int:
     """SQLite's own word for no limit is a negative one."""
-    return -1 if limit is None else max(limit, 0)
+    return -1 if limit is None else min(max(limit, 0), _LARGEST_LIMIT)

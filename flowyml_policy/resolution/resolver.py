@@ -22,7 +22,7 @@ from typing_extensions import Self
 from flowyml_policy.definitions.objects import definition_of
 from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.errors.references import ReferenceMalformed
-from flowyml_policy.errors.root import FlowymlPolicyError
+from flowyml_policy.errors.root import FlowymlPolicyError, InternalError
 from flowyml_policy.errors.settings import EnvironmentUnknown
 from flowyml_policy.records.pins import StackPin, StackPins
 from flowyml_policy.records.policy_input import LockFacts
@@ -129,6 +129,15 @@ class StackResolver:
         self.close()
 
     def _walk(self, stack: object, env: str | None, trail: Trail) -> ResolvedStack:
+        """Go along the chain. Raises only FlowymlPolicyError: this is the one place that promises it."""
+        try:
+            return self._walked(stack, env, trail)
+        except FlowymlPolicyError:
+            raise
+        except Exception as error:
+            raise InternalError(f"the stack could not be resolved: {type(error).__name__}: {error}") from error
+
+    def _walked(self, stack: object, env: str | None, trail: Trail) -> ResolvedStack:
         environment, variable = self._environment(env)
         step, named = self._chosen(stack, environment, variable, trail)
         if environment is not None:

@@ -31,6 +31,7 @@ from flowyml_policy.network.offline import is_offline
 from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.records.record import SourceKind
 from flowyml_policy.references.arguments import FILE_ENDINGS
+from flowyml_policy.system.files import display_name
 
 Layout: TypeAlias = Literal["repository", "folder", "file"]
 """Where definitions lie in a source: in a repository's known places, anywhere in a folder, or it is one file."""
@@ -215,9 +216,10 @@ def check_path(path: str) -> None:
     parts = path.split("/")
     if not path or "." in parts or ".." in parts or "" in parts or "\\" in path:
         raise SourceRefused(f"not a path inside a source: {shown(path)}", advice="write a path from the source's root")
-    if len(path) > _MAX_PATH or not path.isprintable():
+    if len(path) > _MAX_PATH or not display_name(path).isprintable():
         raise SourceRefused(
-            f"a path is too long or holds a character that does not show: {shown(path)}", advice="rename the file"
+            f"a path is too long or holds a character that does not show: {shown(display_name(path))}",
+            advice="rename the file",
         )
 
 
@@ -228,7 +230,8 @@ def too_large(what: str, size: int) -> SourceTooLarge:
 
 def provenance_of(data: bytes, path: str | None, *, kind: SourceKind, uri: str, pinned: bool) -> Provenance:
     """The provenance of bytes that were not fetched from a server."""
-    return Provenance(kind=kind, uri=uri, path=path, digest=digest(data), pinned=pinned)
+    shown_path = None if path is None else display_name(path)
+    return Provenance(kind=kind, uri=uri, path=shown_path, digest=digest(data), pinned=pinned)
 
 
 @contextmanager

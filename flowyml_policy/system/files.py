@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from flowyml_policy.errors.sources import SourceUnreadable
+from flowyml_policy.mask.text import encodable
 
 _MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
 
@@ -43,7 +44,17 @@ def read_file(path: Path, *, most: int) -> bytes:
 
 def display_path(path: Path) -> str:
     """`path` as people and records see it: forward slashes, and bytes that are no UTF-8 written out."""
-    return os.fsencode(path.as_posix()).decode(errors="backslashreplace")
+    return display_name(path.as_posix())
+
+
+def display_name(text: str) -> str:
+    """A file's name as UTF-8 reads it, whatever the locale made of it; what no name can hold is written out."""
+    if text.isascii():
+        return text
+    try:
+        return os.fsencode(text).decode(errors="backslashreplace")
+    except UnicodeEncodeError:
+        return encodable(text)
 
 
 def is_missing(path: str | Path) -> bool:

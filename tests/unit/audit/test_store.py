@@ -16,7 +16,7 @@ from flowyml_policy.audit.chain import rows_digest, text_digest
 from flowyml_policy.audit.reading import StoredDecision
 from flowyml_policy.audit.schema import DECISION_COLUMNS, FINDING_COLUMNS
 from flowyml_policy.audit.store import AuditStore
-from flowyml_policy.errors.audit import AuditUnreadable, AuditUnwritable
+from flowyml_policy.errors.audit import AuditError, AuditUnreadable, AuditUnwritable
 from flowyml_policy.records.events import Event, PolicyChecked, StackValidated
 from flowyml_policy.records.protocols import Recorder
 from flowyml_policy.records.result import DecisionRecord
@@ -328,3 +328,30 @@ def test_store_without_a_path_takes_that_of_the_project(
     with AuditStore() as store:
         store.record([record()])
         assert (store.path, len(store.get_events())) == (tmp_path / "state" / "own.db", 2)
+
+
+@pytest.mark.parametrize("limit", [2**63 - 1, 2**63, 2**64])
+def test_read_with_a_limit_beyond_sqlite_reads_all(store: AuditStore, record: Make, limit: int) -> None:
+    with store:
+        store.record([record(1)])
+        assert store.get_events(limit=limit) == store.get_events()
+        assert store.decisions(limit=limit) == store.decisions()
+
+
+def test_read_with_a_name_that_no_row_can_hold_finds_none(store: AuditStore, record: Make) -> None:
+    with store:
+        store.record([record(1)])
+        assert (store.get_events(stack_name="\ud800"), store.decision("\ud800")) == ([], None)
+
+
+def test_store_at_a_path_that_cannot_be_raises_only_audit_errors(tmp_path: Path, record: Make) -> None:
+    store = AuditStore(tmp_path / "a\ud800\0b" / "policy.db")
+    for call in (
+        lambda: store.record([record(1)]),
+        store.get_events,
+        store.decisions,
+        store.verify,
+        store.require_writable,
+    ):
+        with pytest.raises(AuditError):
+            call()

@@ -16,7 +16,7 @@ from flowyml_policy.audit.chain import GENESIS, event_hash
 from flowyml_policy.audit.schema import AUDIT, DECISION_COLUMNS, EVENT_COLUMNS, FINDING_COLUMNS, MIGRATIONS, TRIGGERS
 from flowyml_policy.audit.store import AuditStore
 from flowyml_policy.audit.verification import Problem, Verification
-from flowyml_policy.errors.audit import AuditUnreadable
+from flowyml_policy.errors.audit import AuditError, AuditUnreadable
 from flowyml_policy.records.result import DecisionRecord
 from flowyml_policy.storage.opening import open_for_writing
 
@@ -250,3 +250,19 @@ def test_verify_any_single_field_edit_of_any_row_is_found(copies: Callable[[], P
     verification = verify(path)
     assert verification.ok != edited
     assert not edited or "triggers" not in str(verification.problem)
+
+
+@pytest.mark.parametrize("table", ["events", "decisions"])
+def test_verify_key_that_is_no_key_any_more_is_an_audit_error(written: Path, table: str) -> None:
+    """A bit of the file's own schema is flipped: `seq` is read as null then."""
+    with closing(sqlite3.connect(written, isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        changed = (
+            "UPDATE sqlite_master SET sql = replace(sql, 'seq INTEGER PRIMARY', 'seq INTEGES PRIMARY') WHERE name = ?"
+        )
+        connection.execute(changed, (table,))
+    try:
+        problem = verify(written).problem
+    except AuditError:
+        return
+    assert problem is not None

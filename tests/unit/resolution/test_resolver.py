@@ -526,3 +526,12 @@ def test_explanation_tells_every_place_that_was_looked_in(project: Project) -> N
         (f"the folder {root}/stacks", f"gpu 1.0.0, stacks/gpu.yaml:3:18, {digest}"),
         (f"the registry {root}/.flowyml/policy.db", "no stack of that name"),
     ]
+
+
+@pytest.mark.parametrize("named", ["./\ud800.yaml", "\ud800.yaml", Path("\ud800"), "./a\0b.yaml", "\ud800"])
+def test_resolve_name_that_no_file_can_have_is_an_error_of_the_tree(project: Project, named: str | Path) -> None:
+    with project.resolver() as resolver:
+        for call in (resolver.resolve, resolver.locate):
+            with pytest.raises(FlowymlPolicyError):
+                call(named)
+        assert resolver.explain(named).error is not None
