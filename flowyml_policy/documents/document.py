@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
+from flowyml_policy.documents.surrogates import Pair, column_as_written
 from flowyml_policy.records.record import Json, Key, Location
 
 
@@ -26,13 +27,14 @@ _PLAIN_TOKEN = re.compile(r"[^\s,\]}]*")
 class Document:
     """One document of a file: its JSON-like `value`, and positions on demand. Treat the value as read-only."""
 
-    __slots__ = ("_place", "_text", "file", "value")
+    __slots__ = ("_pairs", "_place", "_text", "file", "value")
 
-    def __init__(self, value: Json, place: Place, *, file: str, text: str) -> None:
+    def __init__(self, value: Json, place: Place, *, file: str, text: str, pairs: Sequence[Pair] = ()) -> None:
         self.value = value
         self.file = file
         self._place = place
         self._text = text
+        self._pairs = pairs
 
     def location(self, path: Sequence[Key] = ()) -> Location:
         """Where the value at `path` stands; for a path that leads nowhere, its nearest existing parent.
@@ -69,7 +71,8 @@ class Document:
         return key, place
 
     def _located(self, mark: Mark) -> Location:
-        return Location(file=self.file, line=mark.line + 1, column=mark.column + 1)
+        column = column_as_written(self._pairs, mark.line, mark.column)
+        return Location(file=self.file, line=mark.line + 1, column=column + 1)
 
     def __repr__(self) -> str:
         return f"Document({self.file!r}, {self.value!r})"

@@ -19,6 +19,7 @@ from yaml.events import (
 from flowyml_policy.documents.characters import Unreadable, decode, hidden_in_value, named, unseen_in_key
 from flowyml_policy.documents.document import Document, Mark, Place
 from flowyml_policy.documents.scalars import NumberRefused, resolve
+from flowyml_policy.documents.surrogates import column_as_written, join_pairs, text_as_written
 from flowyml_policy.errors.documents import YamlInvalid, YamlTooLarge
 from flowyml_policy.mask.names import names_a_secret
 from flowyml_policy.mask.quoted import clipped, shown
@@ -113,7 +114,8 @@ class _Builder:
 
     def __init__(self, text: str, file: str, limits: Limits, parser: Any = None) -> None:
         self.parser = parser or PARSER
-        self.text = text
+        self.written = text
+        self.text, self.pairs = join_pairs(text)
         self.file = file
         self.limits = limits
         self.nodes = 0
@@ -138,7 +140,9 @@ class _Builder:
                 self._begin_document(event)
             elif kind is DocumentEndEvent:
                 root = self.open.pop()
-                found.append(Document(root.container[0], root.places[0], file=self.file, text=self.text))
+                found.append(
+                    Document(root.container[0], root.places[0], file=self.file, text=self.text, pairs=self.pairs)
+                )
         return found
 
     def _events(self) -> Iterator[Any]:
@@ -170,6 +174,8 @@ class _Builder:
         if event.tag is not None:
             self._refuse_tag(event)
         mark, text = event.start_mark, event.value
+        if self.pairs and event.style != '"':
+            text = text_as_written(self.pairs, text, mark.index, event.end_mark.index)
         self.nodes += 1 + len(text) // _TEXT_PER_NODE
         if self.nodes > self.limits.nodes:
             self._refuse_nodes(mark)
@@ -305,18 +311,20 @@ class _Builder:
 
     def _refuse_syntax(self, error: Exception) -> NoReturn:
         if _TOO_DEEP_TO_SCAN in str(error) and self.parser is not _PureParser:
-            _Builder(self.text, self.file, self.limits, _PureParser).documents()
+            _Builder(self.written, self.file, self.limits, _PureParser).documents()
         from flowyml_policy.documents.mistakes import explain_syntax
 
         mistake = explain_syntax(error, self.text)
-        where = Location(file=self.file, line=mistake.line + 1, column=mistake.column + 1)
+        column = column_as_written(self.pairs, mistake.line, mistake.column)
+        where = Location(file=self.file, line=mistake.line + 1, column=column + 1)
         raise YamlInvalid(mistake.problem, location=where, fix=mistake.fix) from error
 
     def _refuse(self, problem: str, mark: Mark, fix: str, cause: Exception | None = None) -> NoReturn:
         raise YamlInvalid(problem, location=self._located(mark), fix=fix) from cause
 
     def _located(self, mark: Mark) -> Location:
-        return Location(file=self.file, line=mark.line + 1, column=mark.column + 1)
+        column = column_as_written(self.pairs, mark.line, mark.column)
+        return Location(file=self.file, line=mark.line + 1, column=column + 1)
 
 
 _KINDS: Final[Mapping[type, str]] = {

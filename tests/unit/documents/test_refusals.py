@@ -238,8 +238,8 @@ CASES = {
         r"the escape \ud800 is half of a surrogate pair, no character",
         "write the character that is meant, not its escape",
     ),
-    "escaped surrogate pair": (
-        'a: "ü'.encode() + b'x\n  \\ud83d\\ude00"',
+    "escaped surrogate before another escape": (
+        'a: "ü'.encode() + b'x\n  \\ud83d\\u0041"',
         "2:3",
         r"the escape \ud83d is half of a surrogate pair, no character",
         "write the character that is meant, not its escape",
