@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from flowyml_policy.audit.store import AuditStore
+    from flowyml_policy.settings.settings import Settings
 
 LATEST: Final = 20
 
@@ -42,7 +43,7 @@ def audit() -> None:
 @project_option
 def list_decisions(output_format: str, stack: str | None, limit: int, project: str | None) -> None:
     """List the latest decisions, newest first."""
-    with _store(project) as store:
+    with _store(_settings(project)) as store:
         found = store.decisions(stack_name=stack, limit=limit + 1)
     render = audit_screens.LIST[output_format]
     render(Screen.of(sys.stdout), found[:limit], more=len(found) > limit)
@@ -62,7 +63,7 @@ def show(decision_id: str, output_format: str, project: str | None) -> None:
     """
     from flowyml_policy.errors.root import UsageError
 
-    with _store(project) as store:
+    with _store(_settings(project)) as store:
         decision = store.decision(decision_id)
         events = store.get_events(decision_id=decision_id)
     if decision is None:
@@ -80,25 +81,33 @@ def show(decision_id: str, output_format: str, project: str | None) -> None:
 @project_option
 @click.pass_context
 def verify(ctx: click.Context, output_format: str, project: str | None) -> None:
-    """Check that no row of the audit was edited: every hash, every decision, every finding.
+    """Check that no row was edited: every hash, decision, finding, and what is registered in the same file.
 
     Exit: 0 all in order, 1 something was changed, 3 the file cannot be read.
     """
-    with _store(project) as store:
-        verification = store.verify()
+    from flowyml_policy.decision.verification import verify_project
+
+    settings = _settings(project)
+    with _store(settings) as store:
+        verification = verify_project(store, in_one_file=settings.policy.registry.url is None)
     audit_screens.VERIFY[output_format](Screen.of(sys.stdout), verification, store.path)
     ctx.exit(verification.exit_code)
 
 
-@contextmanager
-def _store(project: str | None) -> Iterator[AuditStore]:
-    """The audit of the project."""
+def _settings(project: str | None) -> Settings:
     from pathlib import Path
 
-    from flowyml_policy.audit.store import AuditStore
     from flowyml_policy.settings.loading import load_settings
 
     settings = load_settings(project=None if project is None else Path(project))
     tell_of_settings(settings)
+    return settings
+
+
+@contextmanager
+def _store(settings: Settings) -> Iterator[AuditStore]:
+    """The audit of the project."""
+    from flowyml_policy.audit.store import AuditStore
+
     with AuditStore(settings.audit_path) as store:
         yield store

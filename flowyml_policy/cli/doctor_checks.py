@@ -204,6 +204,7 @@ def _registry(settings: Settings) -> Iterator[Check]:
 def _audit(settings: Settings) -> Check:
     """Whether the next decision can be recorded, and whether those there are have not been edited."""
     from flowyml_policy.audit.store import AuditStore
+    from flowyml_policy.decision.verification import verify_project
     from flowyml_policy.errors.audit import AuditCorrupt, AuditUnwritable
 
     path = settings.audit_path
@@ -217,7 +218,7 @@ def _audit(settings: Settings) -> Check:
             store.require_writable()
             if path.stat().st_size > LARGEST_QUICK_AUDIT:
                 return Check("audit", f"{path}, writable; too large to check here, `audit verify` does")
-            verification = store.verify()
+            verification = verify_project(store, in_one_file=settings.policy.registry.url is None)
     except FlowymlPolicyError as error:
         return _failed("audit", error)
     if verification.problem is not None:

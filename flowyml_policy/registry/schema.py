@@ -57,16 +57,12 @@ _RETIREMENTS: Final = """CREATE TABLE stack_retirements (
   by TEXT NOT NULL,
   reason TEXT NOT NULL)"""
 
-MIGRATIONS: Final = (
-    Migration(
-        "stacks",
-        (
-            _STACKS,
-            _RETIREMENTS,
-            *refusals(
-                "stacks", "number = NEW.number OR (name = NEW.name AND precedence = NEW.precedence)", "registry"
-            ).values(),
-            *refusals("stack_retirements", "number = NEW.number", "registry").values(),
-        ),
-    ),
-)
+TABLES: Final = ("stacks", "stack_retirements")
+
+TRIGGERS: Final = {
+    **refusals("stacks", "number = NEW.number OR (name = NEW.name AND precedence = NEW.precedence)", "registry"),
+    **refusals("stack_retirements", "number = NEW.number", "registry"),
+}
+"""Name to SQL, as SQLite's own schema table must show them."""
+
+MIGRATIONS: Final = (Migration("stacks", (_STACKS, _RETIREMENTS, *TRIGGERS.values())),)

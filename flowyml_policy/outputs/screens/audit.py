@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flowyml_policy.audit.reading import StoredDecision
-    from flowyml_policy.audit.verification import Verification
+    from flowyml_policy.decision.verification import ProjectVerification
     from flowyml_policy.records.events import Event
 
 OUTCOMES: Final = {"allow": "allowed", "deny": "DENIED", "error": "UNDECIDED"}
@@ -95,17 +95,20 @@ def _show_json(screen: Screen, decision: StoredDecision, events: Sequence[Event]
     print_json(screen, shown)
 
 
-def _verify_table(screen: Screen, verification: Verification, file: Path) -> None:
-    counts = ", ".join(
-        plural(count, noun)
-        for count, noun in (
-            (verification.events, "event"),
-            (verification.decisions, "decision"),
-            (verification.findings, "finding"),
-        )
-    )
+def _verify_table(screen: Screen, verification: ProjectVerification, file: Path) -> None:
+    counted = [
+        (verification.events, "event"),
+        (verification.decisions, "decision"),
+        (verification.findings, "finding"),
+    ]
+    if verification.stacks:
+        counted.append((verification.stacks, "registered version"))
+    counts = ", ".join(plural(count, noun) for count, noun in counted)
     if verification.problem is None:
         screen.line(f"{word(screen, 'ok')}  {printable(str(file))}: {counts}")
+        for unfinished in verification.unfinished:
+            for line in screen.wrap(printable(unfinished), indent=4):
+                screen.line(line)
         notes = verification.limits
     else:
         screen.line(f"{word(screen, 'BROKEN')}  {printable(str(file))}")
@@ -116,7 +119,7 @@ def _verify_table(screen: Screen, verification: Verification, file: Path) -> Non
         screen.line(line)
 
 
-def _verify_json(screen: Screen, verification: Verification, file: Path) -> None:
+def _verify_json(screen: Screen, verification: ProjectVerification, file: Path) -> None:
     print_json(screen, {"file": str(file), "ok": verification.ok, **verification.model_dump(mode="json")})
 
 
@@ -128,4 +131,7 @@ SHOW: Final[dict[str, Callable[[Screen, StoredDecision, Sequence[Event]], None]]
     "table": _show_table,
     "json": _show_json,
 }
-VERIFY: Final[dict[str, Callable[[Screen, Verification, Path], None]]] = {"table": _verify_table, "json": _verify_json}
+VERIFY: Final[dict[str, Callable[[Screen, ProjectVerification, Path], None]]] = {
+    "table": _verify_table,
+    "json": _verify_json,
+}
