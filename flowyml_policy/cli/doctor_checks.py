@@ -75,6 +75,7 @@ def examine(project: str | None) -> Iterator[Check]:
         yield from _registry(settings)
         yield _audit(settings)
         yield from exposure(settings.audit_path, os.geteuid())
+        yield from folders()
     yield _flowyml()
 
 
@@ -251,6 +252,28 @@ def _user(number: int) -> str:
         return f"the user {pwd.getpwuid(number).pw_name}"
     except KeyError:
         return f"the user {number}"
+
+
+def folders() -> Iterator[Check]:
+    """Where locks of stacks and what is fetched are kept: `stack apply` needs the one, git and https the other."""
+    from flowyml_policy.system.directories import cache_directory, state_directory
+
+    for name, place, variable, purpose in (
+        ("locks", state_directory, "XDG_STATE_HOME", "`stack apply` and `stack retire` take no lock"),
+        ("cache", cache_directory, "XDG_CACHE_HOME", "nothing can be fetched by git or kept of an address"),
+    ):
+        try:
+            folder = place()
+        except FlowymlPolicyError as error:
+            yield _failed(name, error)
+            continue
+        probe = folder / "any"
+        blocked = _unwritable(probe) or (_folder(probe) if _lacking_room(_folder(probe)) else None)
+        if blocked is None:
+            yield Check(name, str(folder))
+        else:
+            todo = f"let this user write there, or set {variable} to a folder that it may"
+            yield Check(name, f"{blocked} cannot be written to, so that {purpose}", todo)
 
 
 def _obstacle(path: Path) -> str | None:

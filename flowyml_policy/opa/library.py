@@ -28,6 +28,7 @@ from flowyml_policy.errors.opa import (
     OpaUndefined,
     PolicyInvalid,
 )
+from flowyml_policy.opa.limits import check_limits
 from flowyml_policy.version import VERSION
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ def _open(file: Path) -> ctypes.CDLL:
         raise OpaUnavailable("the OPA library needs glibc, this system has musl", advice=SIDECAR_ADVICE)
     if not file.is_file():
         raise OpaUnavailable(f"the OPA library is missing: {file}")
+    check_limits()
     global _process  # there is one Go runtime in a process, and it belongs to that process
     try:
         functions = ctypes.CDLL(str(file))

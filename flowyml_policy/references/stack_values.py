@@ -143,6 +143,15 @@ class GitReference:
         return f"#{path}" if is_path(path) else f"#./{path}"
 
 
+def _secret_advice(url: str) -> str:
+    if re.search(r"(?i)[?&](?:sig|x-amz-signature|x-goog-signature|signature)=", url):
+        return (
+            "a signed address is a key, and would be recorded: fetch the file first (`azcopy copy`, `aws s3 cp`) and"
+            " name its path, or keep it in git or where it is read with a bearer token, which `token_env` names"
+        )
+    return "take it out, and name a variable in `token_env` of an entry of `stacks:`"
+
+
 @dataclass(frozen=True, slots=True)
 class HttpReference:
     """One file at a web address. Plain http is read, and left to the source to refuse."""
@@ -153,10 +162,7 @@ class HttpReference:
     def __post_init__(self) -> None:
         address = parts.http_url(self.url)
         if holds_secret(self.url):
-            raise ReferenceMalformed(
-                "what looks like a secret stands in the address",
-                advice="take it out, and name a variable in `token_env` of an entry of `stacks:`",
-            )
+            raise ReferenceMalformed("what looks like a secret stands in the address", advice=_secret_advice(self.url))
         object.__setattr__(self, "url", str(address))
         if self.stack is not None:
             parts.name(self.stack, "the stack's name")

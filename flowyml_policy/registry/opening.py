@@ -28,7 +28,8 @@ def open_registry(
         return LocalRegistry(settings.audit_path, decisions=decisions)
     cache = None
     with suppress(SourceUnreadable):
-        cache = ContentCache(environ=environ)
+        found = ContentCache(environ=environ)
+        cache = found if found.directory else None
     offline = is_offline(os.environ if environ is None else environ)
     return RemoteRegistry(
         remote.url, token_env=remote.token_env, ca=settings.registry_ca, cache=cache, offline=offline, environ=environ

@@ -116,10 +116,10 @@ class StackResolver:
             return "local"
         try:
             reference = parse_stack_reference(named)
-        except ReferenceMalformed:
+            if isinstance(reference, NameReference) and reference.name in self.settings.stacks:
+                reference = reference_of(self.settings.stacks[reference.name], key=reference.name)
+        except FlowymlPolicyError:
             return "registry"
-        if isinstance(reference, NameReference) and reference.name in self.settings.stacks:
-            reference = reference_of(self.settings.stacks[reference.name], key=reference.name)
         return reference.source_kind
 
     def __enter__(self) -> Self:

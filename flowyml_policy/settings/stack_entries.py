@@ -5,10 +5,10 @@ from typing import Annotated, Final, Literal, TypeAlias
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
-from flowyml_policy.errors.references import ReferenceMalformed
+from flowyml_policy.errors.references import ReferenceMalformed, VersionMalformed
 from flowyml_policy.references.git import meant_by_short_form
 from flowyml_policy.references.stack_parts import git_url, project
-from flowyml_policy.references.stack_values import HttpReference
+from flowyml_policy.references.stack_values import HttpReference, RegistryReference
 from flowyml_policy.references.url import BadValue, shown, text, url
 from flowyml_policy.settings.types import (
     FilePath,
@@ -67,6 +67,24 @@ def _file_address(value: str) -> str:
     try:
         HttpReference(value)
     except ReferenceMalformed as error:
+        raise BadValue(f"is refused: {error.message}", error.advice) from error
+    return value
+
+
+def _registered_name(value: str) -> str:
+    """A name that the registry can be asked for."""
+    return _asked(value, name=value)
+
+
+def _registered_version(value: str) -> str:
+    """A version, or a range of them, that the registry can be asked for."""
+    return _asked(value, name="any", version=value)
+
+
+def _asked(value: str, *, name: str, version: str | None = None) -> str:
+    try:
+        RegistryReference(text(name), None if version is None else text(version))
+    except (ReferenceMalformed, VersionMalformed) as error:
         raise BadValue(f"is refused: {error.message}", error.advice) from error
     return value
 
@@ -138,12 +156,20 @@ class HttpEntry(Section):
     ca: Annotated[FilePath | None, WhenSet] = Field(default=None, description="CA certificates, a PEM file.")
 
 
+RegisteredName: TypeAlias = Annotated[Text, AfterValidator(_registered_name)]
+RegisteredVersion: TypeAlias = Annotated[Text, AfterValidator(_registered_version)]
+
+
 class RegistryEntry(Section):
     """A stack of the company's registry."""
 
     source: Literal["registry"]
-    name: Annotated[Text | None, WhenSet] = Field(default=None, description="Its name there, where that is another.")
-    version: Annotated[Text | None, WhenSet] = Field(default=None, description="Version or range: 2.1.0, ^2.1.")
+    name: Annotated[RegisteredName | None, WhenSet] = Field(
+        default=None, description="Its name there, where that is another."
+    )
+    version: Annotated[RegisteredVersion | None, WhenSet] = Field(
+        default=None, description="Version or range: 2.1.0, ^2.1."
+    )
 
 
 StackEntry: TypeAlias = Annotated[

@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ from flowyml_policy.system.files import display_name
 Layout: TypeAlias = Literal["repository", "folder", "file"]
 """Where definitions lie in a source: in a repository's known places, anywhere in a folder, or it is one file."""
 
+_NO_BYTE: Final = "[\ud800-\udc7f\udd00-\udfff]"
+"""Surrogates that stand for no byte of a file's name, as those from U+DC80 to U+DCFF do."""
 _MAX_PATH: Final = 1000
 SETTINGS_FILE: Final = "flowyml.yaml"
 
@@ -216,7 +219,7 @@ def check_path(path: str) -> None:
     parts = path.split("/")
     if not path or "." in parts or ".." in parts or "" in parts or "\\" in path:
         raise SourceRefused(f"not a path inside a source: {shown(path)}", advice="write a path from the source's root")
-    if len(path) > _MAX_PATH or not display_name(path).isprintable():
+    if len(path) > _MAX_PATH or not display_name(path).isprintable() or re.search(_NO_BYTE, path):
         raise SourceRefused(
             f"a path is too long or holds a character that does not show: {shown(display_name(path))}",
             advice="rename the file",

@@ -46,10 +46,18 @@ class ContentCache:
     def __init__(
         self, directory: Path | None = None, *, max_bytes: int = 64 << 20, environ: Mapping[str, str] | None = None
     ) -> None:
-        self.directory = cache_directory(environ) if directory is None else directory
+        self._directory = directory
+        self._environ = environ
         self.max_bytes = max_bytes
         self._unchecked = max_bytes
         self._is_private = False
+
+    @property
+    def directory(self) -> Path:
+        """The folder, asked for when it is needed. Raises SourceUnreadable for a user without a home."""
+        if self._directory is None:
+            self._directory = cache_directory(self._environ)
+        return self._directory
 
     def get(self, *key: str) -> Cached | None:
         """What was put under `key`, or None. Raises only SourceRefused, for a folder that is not this user's."""

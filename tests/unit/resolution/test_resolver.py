@@ -535,3 +535,11 @@ def test_resolve_name_that_no_file_can_have_is_an_error_of_the_tree(project: Pro
             with pytest.raises(FlowymlPolicyError):
                 call(named)
         assert resolver.explain(named).error is not None
+
+
+@pytest.mark.parametrize("named", ["./gr\udcc3\udcb6\udcc3\udc9fe.yaml", "./gr\xf6\xdfe.yaml"])
+def test_locate_path_that_the_locale_cannot_read_is_read(project: Project, named: str) -> None:
+    """In the C locale the bytes of a name reach Python as surrogates."""
+    project.write("gr\xf6\xdfe.yaml", text("prod"))
+    found = project.locate(named)
+    assert (found.definition.metadata.name, found.definition.source.uri) == ("prod", "gr\xf6\xdfe.yaml")

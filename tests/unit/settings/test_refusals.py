@@ -128,6 +128,28 @@ def test_unknown_key_is_refused_with_a_hint(refused: Refused, content: str, word
             "`stacks.a.token_env` must be a string, not a number: @:67; put it in quotes",
         ),
         (
+            "stacks: {a: {source: registry, name: a b}}",
+            (
+                "`stacks.a.name` is refused: the name 'a b' cannot be a stack's: @:38; write 1 to 128 characters "
+                "without blanks, '/', '@', '#' and ':'"
+            ),
+        ),
+        (
+            "stacks: {a: {source: registry, version: x y}}",
+            (
+                "`stacks.a.version` is refused: 'x y' is no version or range: @:41; write a version, as 2.1.0, or a "
+                "range, as ^2.1 or ~2.1.0"
+            ),
+        ),
+        (
+            "stacks: {a: {source: http, url: 'https://x.io/a.yaml?sig=Zm9vYmFyc2VjcmV0c2lnbmF0dXJl'}}",
+            (
+                "`stacks.a.url` is refused: what looks like a secret stands in the address: @:33; a signed address is "
+                "a key, and would be recorded: fetch the file first (`azcopy copy`, `aws s3 cp`) and name its path, "
+                "or keep it in git or where it is read with a bearer token, which `token_env` names"
+            ),
+        ),
+        (
             "project: {name: true}",
             '`project.name` must be a string, not a boolean: @:17; put it in quotes: "true"',
         ),
