@@ -50,6 +50,11 @@ class Document:
         key, place = self._find(path)
         return self._located(key or (place[0] if isinstance(place, tuple) else place))
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is written in it, not even a null."""
+        return self.value is None and self.written(()) in {"", "---", "..."}
+
     def written(self, path: Sequence[Key]) -> str:
         """The number, boolean or null at `path` as its author spelled it (`1.10`), empty where nothing stands."""
         _, place = self._find(path)

@@ -60,13 +60,22 @@ def explain_syntax(error: Exception, text: str) -> Mistake:
     lines = [line[:_LONGEST_LINE] for line in _LINE_END.split(text)]
     nearby = _nearby(lines, context_mark.line, mark.line)
     return (
-        _no_character(error, text, mark)
+        _merge_conflict(lines)
+        or _no_character(error, text, mark)
         or _tab(nearby)
         or _placeholder(lines, nearby)
         or _missing_blank(lines, nearby)
         or _two_colons(lines, mark)
         or _by_message(error, mark, context_mark)
     )
+
+
+def _merge_conflict(lines: list[str]) -> Mistake | None:
+    """What git writes around the two sides of a change that it could not join."""
+    begun = next((number for number, line in enumerate(lines) if line.startswith("<<<<<<< ")), None)
+    if begun is None or not any(line.startswith(">>>>>>> ") for line in lines[begun:]):
+        return None
+    return Mistake("a merge conflict is not resolved", "keep one of its sides, and take its marks out", begun, 0)
 
 
 def _nearby(lines: list[str], first: int, last: int) -> list[tuple[int, str]]:

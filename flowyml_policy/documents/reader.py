@@ -28,6 +28,7 @@ from flowyml_policy.records.record import Json, Location
 _TEXT_PER_NODE: Final = 64
 _MERGE_KEY: Final = "<<"
 _SHOWN: Final = 80
+_LFS_POINTER: Final = "version https://git-lfs.github.com/spec/"
 
 
 class Limits(NamedTuple):
@@ -57,6 +58,12 @@ def load_documents(data: bytes, file: str, *, limits: Limits | None = None) -> l
             fix="split it into several files",
         )
     text = decode(data)
+    if isinstance(text, str) and text.startswith(_LFS_POINTER):
+        raise YamlInvalid(
+            "the file is a Git LFS pointer, and what it points to is not here",
+            location=Location(file=file, line=1, column=1),
+            fix="run `git lfs pull`, or keep the file out of LFS: a git source reads the repository as it is",
+        )
     if isinstance(text, Unreadable):
         where = Location(file=file, line=text.line + 1, column=text.column + 1)
         raise YamlInvalid(text.problem, location=where, fix=text.fix)
@@ -143,6 +150,8 @@ class _Builder:
                 found.append(
                     Document(root.container[0], root.places[0], file=self.file, text=self.text, pairs=self.pairs)
                 )
+        while len(found) > 1 and found[-1].is_empty:  # generated files end so
+            found.pop()
         return found
 
     def _events(self) -> Iterator[Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from http.client import HTTPException, IncompleteRead, RemoteDisconnected
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from flowyml_policy.network.deadline import Deadline
 
@@ -26,6 +27,15 @@ FailureReason: TypeAlias = Literal[
 ]
 
 
+_OTHER_NAME: Final = "name the server as its certificate does, or have a certificate made for this name"
+_ADVICE_BY_CODE: Final = {  # OpenSSL's x509_vfy.h; of a chain that ends nowhere the caller knows where to name the CA
+    9: "set this machine's clock, or wait until the certificate holds",
+    10: "have the server's certificate renewed, or set this machine's clock",
+    62: _OTHER_NAME,
+    64: _OTHER_NAME,
+}
+
+
 class HttpFailure(Exception):
     """There is no answer that counts, for `reason`.
 
@@ -38,6 +48,10 @@ class HttpFailure(Exception):
         self.what = what
         self.advice = advice
 
+    def advice_for(self, own: Mapping[FailureReason, str]) -> str | None:
+        """What to do: the caller's own words for the reason, but where the certificate itself says what is wrong."""
+        return self.advice if self.reason == "untrusted" and self.advice else own.get(self.reason, self.advice)
+
 
 def late(deadline: Deadline) -> HttpFailure:
     """The failure for a time that is over."""
@@ -48,7 +62,8 @@ def failure_of(error: Exception) -> HttpFailure:
     """What an exception from below means: the innermost one knows it."""
     cause = _innermost(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return HttpFailure("untrusted", f"the server's certificate is not trusted ({cause.verify_message})")
+        what = f"the server's certificate is not trusted ({cause.verify_message})"
+        return HttpFailure("untrusted", what, _ADVICE_BY_CODE.get(cause.verify_code))
     if isinstance(cause, TimeoutError):
         return HttpFailure("silent", "the server does not answer")
     if isinstance(cause, IncompleteRead | RemoteDisconnected | ConnectionResetError | BrokenPipeError):

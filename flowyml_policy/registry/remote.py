@@ -284,7 +284,7 @@ class RemoteRegistry:
             leaf = RegistryAnswerInvalid if failure.reason in _INVALID else RegistryUnreachable
             is_offline = failure.reason == "offline"
             what = "the registry is a server, and none is asked offline" if is_offline else failure.what
-            advice = _ADVICE_FOR.get(failure.reason, failure.advice)
+            advice = failure.advice_for(_ADVICE_FOR)
             raise leaf(f"{what}: {self.uri}", advice=advice) from failure
 
     def _kept_answer(self, key: tuple[str, str]) -> tuple[str, bytes] | None:

@@ -109,7 +109,8 @@ def _access_denied(answer: Response, url: str, token_env: str | None) -> Registr
     given = f"the token in {token_env}" if token_env else "no token"
     if answer.status == HTTPStatus.UNAUTHORIZED:
         advice = None if token_env else "name the variable that holds a token in policy.registry.token_env"
-        return RegistryAccessDenied(f"the server does not know {given}: {url}", advice=advice)
+        what = f"does not know {given}" if token_env else "wants a token"
+        return RegistryAccessDenied(f"the server {what}: {url}", advice=advice)
     return RegistryAccessDenied(
         f"the server does not allow this with {given}: {url}", advice="ask its owner for access"
     )

@@ -207,7 +207,7 @@ class HttpSource(DefinitionSource):
         if failure.reason == "too_large":
             return too_large(self.uri, self.limits.file_size)
         leaf = _LEAVES.get(failure.reason, SourceUnreachable)
-        return leaf(f"{failure.what}: {self.uri}", advice=_ADVICE_FOR.get(failure.reason, failure.advice))
+        return leaf(f"{failure.what}: {self.uri}", advice=failure.advice_for(_ADVICE_FOR))
 
     def _authorization(self) -> str | None:
         if self._token_env is None:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from flowyml_policy.errors.root import FlowymlPolicyError
 from flowyml_policy.storage.migrations import Migration, apply, pending
-from flowyml_policy.storage.schema import Purpose, Tables, reported
+from flowyml_policy.storage.schema import UNMERGED, Purpose, Tables, reported
 
 BUSY_TIMEOUT: Final = 30.0
 """Seconds that one call waits for other processes before it gives up."""
@@ -173,7 +173,9 @@ def _connect_reader(path: Path, timeout: float) -> sqlite3.Connection:
         connection.close()
         wal = path.with_name(path.name + "-wal")
         readable = "unable to open" in str(error) or "readonly" in str(error)
-        if not readable or (wal.exists() and wal.stat().st_size):
+        if readable and wal.exists() and wal.stat().st_size:
+            raise sqlite3.OperationalError(UNMERGED) from error
+        if not readable:
             raise
         return _connect(path, "mode=ro&immutable=1", timeout)
     except BaseException:

@@ -50,6 +50,9 @@ def reported(path: Path, purpose: Purpose, tables: Tables) -> Iterator[None]:
         ) from error
 
 
+UNMERGED: Final = "log is not merged"
+"""What a reader says that may not write, of a file whose last changes stand in the log beside it."""
+_UNMERGED: Final = "has a log beside it (-wal) that is not merged, and nothing can be written there"
 _LOCKED: Final = "is locked by another process for too long"
 _DAMAGE: Final = (
     ("malformed", "is damaged"),
@@ -61,6 +64,7 @@ _DAMAGE: Final = (
     ("no such column", "lacks a column of its schema"),
 )
 _OBSTACLES: Final = (
+    (UNMERGED, _UNMERGED),
     ("is locked", _LOCKED),
     ("locking protocol", _LOCKED),
     ("is full", "cannot grow: the disk is full"),
@@ -70,7 +74,13 @@ _OBSTACLES: Final = (
     ("append-only", "is append-only and was asked to change a row"),
 )
 
-_ADVICE: Final = {_LOCKED: "end the process that holds it, or try again"}
+_ADVICE: Final = {
+    _LOCKED: (
+        "end the process that holds it, or try again; where none does, the file system grants no locks (some network"
+        " file systems): keep the file on a local disk"
+    ),
+    _UNMERGED: "copy the file and its -wal to a folder that can be written to, and name that one",
+}
 """For what knows better than its leaf."""
 
 

@@ -110,7 +110,7 @@ def test_location_of_an_alias_is_its_own_and_below_it_the_anchor_s() -> None:
 def test_documents_of_one_file_keep_the_file_s_lines() -> None:
     documents = load_documents(b"a: 1\n---\nb: 2\n---\n# nothing\n", "f")
 
-    assert [document.value for document in documents] == [{"a": 1}, {"b": 2}, None]
+    assert [document.value for document in documents] == [{"a": 1}, {"b": 2}]
     assert str(documents[1].location(("b",))) == "f:3:4"
 
 

@@ -490,4 +490,4 @@ def test_reference_of_without_key_names_no_stack() -> None:
 
 def test_reference_of_what_a_reference_cannot_hold_fails_closed() -> None:
     with pytest.raises(ReferenceMalformed, match="no version or range"):
-        reference_of(RegistryEntry(source="registry", name="prod", version=">= 2"))
+        reference_of(RegistryEntry.model_construct(source="registry", name="prod", version=">= 2"))
