@@ -6,6 +6,7 @@ Limits of this kind come from batch systems and containers (`ulimit -v`, `ulimit
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,8 +30,6 @@ def check_limits() -> None:
     """Raise OpaUnavailable where a limit of this process leaves OPA too little; only Linux says how much is used."""
     if not sys.platform.startswith("linux"):
         return
-    import resource
-
     space, _ = resource.getrlimit(resource.RLIMIT_AS)
     if space != resource.RLIM_INFINITY:
         check_space(space, _mapped())
