@@ -16,7 +16,6 @@ from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.errors.audit import AuditCorrupt
 from flowyml_policy.mask.events import new_event
 from flowyml_policy.records.policy_input import Source
-from flowyml_policy.records.result import DecisionRecord
 from flowyml_policy.registry.local import LocalRegistry
 from flowyml_policy.registry.registrable import new_stack
 from flowyml_policy.registry.schema import TRIGGERS
@@ -127,7 +126,7 @@ def test_verify_project_what_a_killed_call_left_is_told_and_ok(tmp_path: Path) -
     record = make_record(1, outcome="allow")
     definition = stack()
     with AuditStore(path) as audit, LocalRegistry(path) as registry:
-        audit.record([DecisionRecord(**{**vars(record), "definition_digest": definition.digest})])
+        audit.record([record._replace(definition_digest=definition.digest)])
         registry.put(new_stack(definition, applied_by="ada", applied_at=AT, decision_id=record.decision_id))
         begun = {"version": "1.0.0", "registry": str(path)}
         audit.append_events([new_event("StackRetiring", at=AT, actor="ada", stack_name="prod", payload=begun)])
