@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ssl
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -166,3 +167,27 @@ def test_file_is_not_reused_when_the_systems_cas_change(
         monkeypatch.setenv("SSL_CERT_DIR", str(folder))
         assert read(source(server.url(), ca=None)) == STACK
     assert asked_with(server)[3:] == [None, ETAG, None]
+
+
+@pytest.mark.parametrize(
+    ("issued", "said", "advice"),
+    [
+        (["other.test"], "IP address mismatch", "name the server as its certificate does"),
+        (["127.0.0.1", timedelta(days=-1)], "certificate has expired", "have the server's certificate renewed"),
+        (["127.0.0.1", None], "unable to get local issuer|self.signed", "`ca`"),
+    ],
+    ids=["name", "time", "chain"],
+)
+def test_source_advice_fits_what_is_wrong_with_a_certificate(
+    start_server: StartServer, cache: ContentCache, tmp_path: Path, issued: list[Any], said: str, advice: str
+) -> None:
+    name, *age = issued
+    ca, stranger = trustme.CA(), trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    expires = {"not_after": datetime.now(timezone.utc) + age[0]} if age and age[0] else {}
+    (stranger if age == [None] else ca).issue_cert(name, **expires).configure_cert(context)
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    url = start_server(context).url("/stack.yaml")
+    with pytest.raises(SourceUnreachable, match=said) as caught:
+        HttpSource(url, cache=cache, ca=tmp_path / "ca.pem").fetch()
+    assert advice in (caught.value.advice or "")

@@ -384,6 +384,22 @@ def test_open_for_reading_read_only_folder_sees_what_a_writer_just_committed(oth
         others_folder.chmod(0o755)
 
 
+def test_open_for_reading_log_that_cannot_be_merged_is_said(others_folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "policy.db"
+    open_for_writing(path, (FIRST,), tables=AUDIT).close()
+    with closing(open_for_writing(path, (FIRST,), tables=AUDIT)) as writer:
+        with transaction(writer, WAIT):
+            writer.execute("INSERT INTO a VALUES (2)")
+        for name in ("policy.db", "policy.db-wal"):
+            Path(shutil.copy(tmp_path / name, others_folder)).chmod(0o444)
+    others_folder.chmod(0o555)
+    with as_somebody_else():
+        error = refusal(others_folder / "policy.db", write=False)
+    assert isinstance(error, AuditUnreadable)
+    assert "has a log beside it (-wal) that is not merged" in error.message
+    assert error.advice == "copy the file and its -wal to a folder that can be written to, and name that one"
+
+
 def test_open_for_reading_file_of_somebody_else_fails_closed(others_folder: Path) -> None:
     path = others_folder / "policy.db"
     open_for_writing(path, (FIRST,), tables=AUDIT).close()
