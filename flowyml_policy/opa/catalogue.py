@@ -14,10 +14,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from flowyml_policy.errors.opa import PolicyInvalid
-from flowyml_policy.records.record import Json
+
+if TYPE_CHECKING:
+    from flowyml_policy.records.record import Json
 
 FINDINGS: Final = "findings"
 RULES: Final = "rules"

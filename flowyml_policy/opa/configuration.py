@@ -12,13 +12,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from flowyml_policy.errors.opa import OpaStartFailed, PolicyInvalid
 from flowyml_policy.errors.settings import FeatureUnavailable
 from flowyml_policy.opa.shipped import CONFIGURED_ROOTS, SHIPPED_BUNDLE
-from flowyml_policy.records.record import Json
+
+if TYPE_CHECKING:
+    from flowyml_policy.records.record import Json
 
 SHIPPED: Final = "shipped"
 PROJECT_BUNDLE: Final = "project"

@@ -152,9 +152,14 @@ def _open(file: Path) -> ctypes.CDLL:
         raise OpaUnavailable(f"the OPA library is missing: {file}")
     check_limits()
     global _process  # there is one Go runtime in a process, and it belongs to that process
+    before = _process
     try:
+        _process = os.getpid()  # before it is loaded: a child that is forked meanwhile has half a runtime
         functions = ctypes.CDLL(str(file))
-        _process = os.getpid()
+    except OSError as error:
+        _process = before
+        raise OpaUnavailable(f"the OPA library cannot be loaded: {file}: {error}") from error
+    try:
         text, size, duration, handle = ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int64, ctypes.c_uint64
         for name, arguments in {
             "version": [],
@@ -171,7 +176,7 @@ def _open(file: Path) -> ctypes.CDLL:
             function.restype = ctypes.c_void_p
         functions.flowyml_opa_release.argtypes = [ctypes.c_void_p]
         functions.flowyml_opa_release.restype = None
-    except (OSError, AttributeError) as error:
+    except AttributeError as error:
         raise OpaUnavailable(f"the OPA library cannot be loaded: {file}: {error}") from error
     return functions
 
@@ -189,7 +194,7 @@ def _is_musl() -> bool:
 _libraries: dict[Path, Library] = {}
 _lock = threading.Lock()
 _process: int | None = None
-"""The process that loaded the first library, and with it the Go runtime."""
+"""The process that loaded the first library, or is about to, and with it the Go runtime."""
 
 
 def is_alive() -> bool:

@@ -1,6 +1,6 @@
 """The evaluators that keep to the contract, and small policies for them to judge by.
 
-A second evaluator joins by adding its factory to FACTORIES.
+Another evaluator joins by adding its factory to FACTORIES.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import pytest
 
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
 from flowyml_policy.opa.evaluator import OpaEvaluator
+from flowyml_policy.opa.loading import PolicySource
+from flowyml_policy.opa.process import ProcessEvaluator
 from flowyml_policy.records.policy_input import Actor, PolicyInput, Project, Source, Stack
 
 MAIN = """\
@@ -79,14 +81,24 @@ class MakeEvaluator(Protocol):
 def embedded(
     bundles: Mapping[str, Path], rules: Sequence[Path], deadline: float, options: Mapping[str, Any]
 ) -> OpaEvaluator:
+    return EmbeddedEvaluator(config=_config(bundles, options), rule_folders=rules, deadline=deadline)
+
+
+def process(
+    bundles: Mapping[str, Path], rules: Sequence[Path], deadline: float, options: Mapping[str, Any]
+) -> OpaEvaluator:
+    source = PolicySource.of(config=_config(bundles, options), rule_folders=rules, deadline=deadline)
+    return ProcessEvaluator(source)
+
+
+def _config(bundles: Mapping[str, Path], options: Mapping[str, Any]) -> dict[str, Any]:
     sources = {name: {"resource": str(path), **options.get(name, {})} for name, path in bundles.items()}
-    rest = {key: value for key, value in options.items() if key not in bundles}
-    return EmbeddedEvaluator(config={"bundles": sources, **rest}, rule_folders=rules, deadline=deadline)
+    return {"bundles": sources, **{key: value for key, value in options.items() if key not in bundles}}
 
 
 Factory = Callable[[Mapping[str, Path], Sequence[Path], float, Mapping[str, Any]], OpaEvaluator]
 
-FACTORIES: dict[str, Factory] = {"embedded": embedded}
+FACTORIES: dict[str, Factory] = {"embedded": embedded, "process": process}
 
 
 @pytest.fixture(params=sorted(FACTORIES))

@@ -12,6 +12,7 @@ import pytest
 from flowyml_policy.errors.opa import OpaEvaluationFailed, OpaUnavailable
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
 from flowyml_policy.opa.library import LIBRARY_FILE, Library, load
+from flowyml_policy.opa.loading import LoadedPolicy
 from tests.contract.conftest import document, policy, write
 
 FORKED = """\
@@ -22,26 +23,25 @@ from flowyml_policy.opa.embedded import EmbeddedEvaluator
 from flowyml_policy.opa.library import LIBRARY_FILE, Library
 
 evaluator = EmbeddedEvaluator()
-evaluator.judge(document())
+said = evaluator.judge(document())
 child = os.fork()
-calls = {
-    "judge": lambda: evaluator.judge(document()),
-    "query": lambda: evaluator.query("flowyml/main/patterns", {}),
-    "check_globs": lambda: evaluator.check_globs(["*"]),
-    "start": EmbeddedEvaluator,
-    "load": lambda: Library(LIBRARY_FILE),
-}
 if child == 0:
-    refused = 0
-    for name, call in calls.items():
-        try:
-            call()
-        except OpaUnavailable as error:
-            refused += "spawn" in error.advice
-    evaluator.close()
-    sys.exit(0 if refused == len(calls) else 1)
+    decision, evaluation = evaluator.judge(document())
+    assert (decision, evaluation.bundles) == (said[0], said[1].bundles)
+    assert evaluation.evaluator.name == "process"
+    assert evaluator.query("flowyml/main/patterns", {}) == []
+    assert [problem.pattern for problem in evaluator.check_globs(["*", "["])] == ["["]
+    with EmbeddedEvaluator() as another:
+        assert another.judge(document())[1].evaluator.name == "process"
+    try:
+        Library(LIBRARY_FILE)
+    except OpaUnavailable as error:
+        assert "spawn" in error.advice
+        evaluator.close()
+        sys.exit(0)
+    sys.exit(1)
 _, status = os.waitpid(child, 0)
-evaluator.judge(document())
+assert evaluator.judge(document())[1].evaluator.name == "embedded"
 print("child", os.waitstatus_to_exitcode(status))
 """
 
@@ -59,9 +59,32 @@ print("child", os.waitstatus_to_exitcode(status))
 """
 
 
+FORKED_WHILE_LOADING = """\
+import os, random, sys, threading, time
+from tests.contract.conftest import document
+from flowyml_policy.opa.embedded import EmbeddedEvaluator
+
+chance = random.Random(int(sys.argv[1]))
+loading = threading.Thread(target=lambda: EmbeddedEvaluator().judge(document()))
+children = []
+loading.start()
+for _ in range(4):
+    time.sleep(chance.uniform(0, 0.01))
+    child = os.fork()
+    if child == 0:
+        EmbeddedEvaluator().judge(document())
+        os._exit(0)
+    children.append(child)
+loading.join()
+for child in children:
+    _, status = os.waitpid(child, 0)
+    print("child", os.waitstatus_to_exitcode(status))
+"""
+
+
 @pytest.mark.parametrize("program", [FORKED, FORKED_BEFORE], ids=["after the start", "before the start"])
-def test_forked_child_fails_closed_and_never_hangs(program: str) -> None:
-    """Loaded before the fork, OPA is dead in the child and says so; loaded after it, each process has its own."""
+def test_forked_child_judges_and_never_hangs(program: str) -> None:
+    """Loaded before the fork, OPA is dead in the child, where a process judges; loaded after it, each has its own."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program],
         capture_output=True,
@@ -71,6 +94,20 @@ def test_forked_child_fails_closed_and_never_hangs(program: str) -> None:
         cwd=Path(__file__).parents[2],
     )
     assert (done.stdout, done.stderr, done.returncode) == ("child 0\n", "", 0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_forked_while_the_library_is_loaded_judges(seed: int) -> None:
+    """Whenever the fork comes: before the first byte is loaded, half way, or when OPA starts."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKED_WHILE_LOADING, str(seed)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("child 0\n" * 4, "", 0)
 
 
 def test_library_missing_fails_closed(tmp_path: Path) -> None:
@@ -94,8 +131,9 @@ def test_panic_in_the_library_fails_closed(tmp_path: Path) -> None:
     library = load()
     folder = write(tmp_path / "policy", policy())
     with EmbeddedEvaluator(config={"bundles": {"flowyml": {"resource": str(folder)}}}) as evaluator:
+        assert isinstance(evaluator._policy, LoadedPolicy)
         call = library._functions.flowyml_opa_decide
-        answer = call(evaluator._handle, None, None, 5, 1_000_000_000)
+        answer = call(evaluator._policy._handle, None, None, 5, 1_000_000_000)
         with pytest.raises(OpaEvaluationFailed, match="panic"):
             library._answer(answer)
         assert evaluator.evaluate(document()).allowed

@@ -1,0 +1,109 @@
+"""The process that judges apart: one policy, asked by frames over the socket that it was started with.
+
+Rules:
+- It ends when the other end of its socket closes, whatever it is doing: a thread watches for nothing else.
+- It limits its own memory before it loads anything, and is the first that a kernel short of memory ends.
+- Its standard output is nowhere, and nothing that policy prints can reach the socket.
+- Only the standard library and what `loading` needs is imported: its start is part of a command's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NoReturn
+
+from flowyml_policy.errors.opa import OpaEvaluationFailed
+from flowyml_policy.errors.root import FlowymlPolicyError
+from flowyml_policy.opa import frames
+from flowyml_policy.opa.library import load
+from flowyml_policy.opa.loading import LoadedPolicy, PolicySource
+
+_FIRST_TO_GO: Final = "1000"
+"""The kernel's word for a process that it should end before any other."""
+
+
+def main() -> NoReturn:
+    """Serve on the socket whose number is the first argument, with the bytes of memory that are the second."""
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _watch(connection)
+    _limit(int(sys.argv[2]))
+    with suppress(frames.Gone):
+        _serve(connection)
+    os._exit(0)  # without waiting for OPA's threads
+
+
+def _watch(connection: socket.socket) -> None:
+    """End this process when the other end closes, also in the middle of a call that does not end."""
+    poll = select.poll()
+    poll.register(connection, select.POLLHUP)
+
+    def wait() -> None:
+        poll.poll()
+        os._exit(0)
+
+    threading.Thread(target=wait, name="flowyml-policy-parent", daemon=True).start()
+
+
+def _limit(memory: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform != "linux":  # elsewhere the limit does not hold, or Go does not start under it
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
+
+
+def _serve(connection: socket.socket) -> None:
+    """Answer every frame by one. The first starts the policy."""
+    frames.send(connection, frames.READY, b"")
+    policy: LoadedPolicy | None = None
+    while True:
+        kind, payload = frames.receive(connection)
+        answer = b""
+        try:
+            if policy is None:
+                policy = _load(payload)
+                answer = json.dumps({"bundles": dict(policy.bundles), "opa_version": policy.opa_version}).encode()
+            else:
+                answer = _answer(policy, kind, payload)
+            frames.send(connection, frames.ANSWER, answer)
+        except frames.Gone:
+            raise
+        except FlowymlPolicyError as error:
+            frames.send(connection, frames.ERROR, frames.encode_error(error))
+        except Exception as error:  # noqa: BLE001  whatever it is, the other process must be told
+            failed = OpaEvaluationFailed(f"judging apart failed: {type(error).__name__}: {error}")
+            frames.send(connection, frames.ERROR, frames.encode_error(failed))
+
+
+def _load(payload: bytes) -> LoadedPolicy:
+    scratch, _, source = payload.partition(b"\0")
+    tempfile.tempdir = os.fsdecode(scratch)  # the other process removes it, also when this one is ended meanwhile
+    return LoadedPolicy(PolicySource.decode(source), load())
+
+
+def _answer(policy: LoadedPolicy, kind: bytes, payload: bytes) -> bytes:
+    if kind == frames.DECIDE:
+        return policy.decide(None, payload)
+    if kind == frames.QUERY:
+        return policy.decide(*frames.decode_query(payload))
+    if kind == frames.GLOBS:
+        return json.dumps(policy.check_globs(json.loads(payload))).encode()
+    raise frames.Garbled(repr(kind))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,332 @@
+"""A policy that is judged apart, in a process of ours that can be ended: what it costs is a decision, nothing else.
+
+Rules:
+- Policy that does not end, or takes all memory, ends its process and never this one: the deadline is kept from here,
+  and the memory by the system.
+- One question is on its way at a time. Threads take turns, and a deadline begins with one's turn.
+- A process that died is started anew and asked again, once, within the time that was left. It must load what the
+  first one did: settings were checked against that policy.
+- After any doubt about where the two stand (an interrupt, a late answer, a frame that is none) the process is ended.
+- A forked child keeps nothing of its parent's: it closes the socket, so that the process ends with the parent, and
+  starts its own.
+- No file of the working directory is ever taken for a module: Python starts isolated, with this program's sys.path.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from flowyml_policy.errors.opa import OpaDeadlineExceeded, OpaEvaluationFailed, OpaUnavailable, PolicyInvalid
+from flowyml_policy.opa import frames
+from flowyml_policy.opa.evaluator import OpaEvaluator
+from flowyml_policy.records.result import GlobProblem
+
+if TYPE_CHECKING:
+    from flowyml_policy.opa.loading import PolicySource
+
+MEMORY: Final = 4 * 2**30
+"""Bytes that a process may take, where nothing is set."""
+
+GRACE: Final = 1.0
+"""Seconds beyond a deadline, in which OPA says itself that it is over, and at which rule."""
+
+_READY_SECONDS: Final = 60.0
+"""How long Python may take to start."""
+
+_LONGEST_NOTE: Final = 16_384
+_FATAL: Final = re.compile(r"^(?:fatal error|panic|MemoryError)\b.*", re.MULTILINE)
+"""How Go, or Python, begins the line that says why it ended."""
+
+_PYTHON: Final = re.compile(r"(?:python|pypy)[0-9.]*t?d?", re.IGNORECASE)
+_BOOT: Final = (
+    "import sys; sys.path[:] = sys.argv[3:]; del sys.argv[3:]; from flowyml_policy.opa.forked import main; main()"
+)
+_MEMORY_ADVICE: Final = "correct the rule, or raise policy.opa.memory if it needs more"
+
+
+class PolicyProcess:
+    """A policy in a process of its own. Safe from many threads, and after a fork.
+
+    `bundles` are the revisions that must be loaded, where they are known. Raises OpaError or FeatureUnavailable when
+    the policy cannot be loaded, as if it were loaded here.
+    """
+
+    def __init__(self, source: PolicySource, memory: int = MEMORY, *, bundles: Mapping[str, str] | None = None) -> None:
+        self._encoded = source.encode()
+        self._deadline = source.deadline
+        self._start_timeout = source.start_timeout
+        self._memory = memory
+        self.bundles: Mapping[str, str] = bundles or {}
+        self.opa_version = ""
+        self._lock = threading.Lock()
+        self._child: _Child | None = None
+        self._stopped = False
+        _processes.add(self)
+        with self._lock:
+            self._start()
+
+    def decide(self, path: str | None, document: bytes) -> bytes:
+        """The value at `path`, or the decision for None: JSON `{"result": ..., "bundles": {name: revision}}`."""
+        if path is None:
+            return self._ask(frames.DECIDE, document)
+        return self._ask(frames.QUERY, frames.encode_query(path, document))
+
+    def check_globs(self, patterns: Sequence[str]) -> list[dict[str, str]]:
+        """Those patterns that `glob.match` refuses: `[{"pattern", "reason"}]`."""
+        problems: list[dict[str, str]] = json.loads(self._ask(frames.GLOBS, json.dumps(list(patterns)).encode()))
+        return problems
+
+    def stop(self) -> None:
+        """End the process."""
+        with self._lock:
+            self._stopped = True
+            self._end()
+
+    def _ask(self, kind: bytes, payload: bytes) -> bytes:
+        """What the process answers; a second one where the first dies. Raises OpaError."""
+        with self._lock:
+            if self._stopped:  # by another thread, while this one waited for its turn
+                raise OpaUnavailable("the process that judges was stopped", advice="make a new PolicyEngine")
+            left = self._deadline + GRACE
+            died = None
+            for _ in range(2):
+                child = self._child or self._start()
+                began = monotonic()
+                try:
+                    return child.ask(kind, payload, began + left)
+                except frames.Silent as silent:
+                    self._end()
+                    raise OpaDeadlineExceeded(
+                        f"no decision within {_shown(self._deadline)}, and the rule could not be stopped: "
+                        "the process that judged it was ended"
+                    ) from silent
+                except frames.Gone:
+                    died = self._end()
+                except frames.Garbled as garbled:
+                    self._end()
+                    raise OpaEvaluationFailed(
+                        f"the process that judges sent no answer: {garbled}", advice=""
+                    ) from garbled
+                except _Refused as refused:
+                    raise refused.error from None
+                except BaseException:
+                    self._end()
+                    raise
+                left -= monotonic() - began
+                if left <= 0:
+                    break
+            raise OpaEvaluationFailed(f"the process that judges ended: {died}", advice=_MEMORY_ADVICE)
+
+    def _start(self) -> _Child:
+        """Start a process, and the policy in it. Raises OpaError or FeatureUnavailable."""
+        from tempfile import TemporaryDirectory
+
+        with TemporaryDirectory(prefix="flowyml-policy-") as scratch:
+            self._child = child = _Child(self._memory)
+            try:
+                child.await_ready()
+                until = monotonic() + self._start_timeout + GRACE
+                started = json.loads(child.ask(frames.START, os.fsencode(scratch) + b"\0" + self._encoded, until))
+            except _Refused as refused:
+                self._end()
+                raise refused.error from None
+            except (frames.Silent, frames.Gone, frames.Garbled) as error:
+                raise self._unstarted(error) from error
+            except BaseException:
+                self._end()
+                raise
+        if self.bundles and started["bundles"] != self.bundles:
+            self._end()
+            raise PolicyInvalid(
+                "the policy changed while it was in use, and its process had to be started anew",
+                advice="run the command again, or make a new PolicyEngine",
+            )
+        self.bundles, self.opa_version = started["bundles"], started["opa_version"]
+        return child
+
+    def _unstarted(self, error: Exception) -> OpaUnavailable | OpaDeadlineExceeded:
+        died = self._end()
+        if isinstance(error, frames.Silent):
+            return OpaDeadlineExceeded(
+                f"the policy was not loaded within {_shown(self._start_timeout)}, and its process was ended",
+                advice="raise policy.opa.start_timeout",
+            )
+        return OpaUnavailable(f"the process that judges ended before it judged: {died}", advice=_MEMORY_ADVICE)
+
+    def _end(self) -> str:
+        """End the process, if there is one; answer how it ended."""
+        child, self._child = self._child, None
+        return child.end() if child else ""
+
+    def forget(self) -> None:
+        """In a forked child: leave the parent's process to the parent."""
+        self._lock = threading.Lock()  # another thread may have held it at the fork
+        child, self._child = self._child, None
+        if child is not None:
+            child.forget()
+
+
+class ProcessEvaluator(OpaEvaluator):
+    """Judges by OPA in a process that is ended where a rule does not end, or takes more than `memory` bytes.
+
+    The library is never loaded here. Raises OpaError or FeatureUnavailable when the policy cannot be loaded.
+    """
+
+    name = "process"
+
+    def __init__(self, source: PolicySource, *, memory: int = MEMORY) -> None:
+        self._policy = PolicyProcess(source, memory)
+        super().__init__(bundles=self._policy.bundles, version=self._policy.opa_version)
+
+    def _query(self, path: str | None, document: bytes) -> bytes:
+        return self._policy.decide(path, document)
+
+    def _check_globs(self, patterns: Sequence[str]) -> tuple[GlobProblem, ...]:
+        return tuple(GlobProblem(**problem) for problem in self._policy.check_globs(patterns))
+
+    def _close(self) -> None:
+        self._policy.stop()
+
+
+class _Refused(Exception):
+    """The process answered with an error."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        super().__init__(str(error))
+
+
+class _Child:
+    """One process, from its start to its end."""
+
+    def __init__(self, memory: int) -> None:
+        command = [_python(), *_flags(), "-c", _BOOT]
+        with _spawning:
+            self._socket, theirs = socket.socketpair()
+            self._notes, notes = os.pipe()
+            try:
+                for end in (self._notes, notes):
+                    os.set_blocking(end, False)  # what nobody reads must not hold up a process that ends
+                path = [place for place in sys.path if isinstance(place, str)]
+                self._process = subprocess.Popen(  # noqa: S603  this program itself
+                    [*command, str(theirs.fileno()), str(memory), *path],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=notes,
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,  # an interrupt from the keyboard is for this process to pass on
+                    env={**os.environ, "GOTRACEBACK": "none"},
+                )
+            except OSError as error:
+                self._socket.close()
+                os.close(self._notes)
+                raise OpaUnavailable(f"the process that judges cannot be started: {command[0]}: {error}") from error
+            finally:
+                theirs.close()
+                os.close(notes)
+        self._finalizer = weakref.finalize(self, _ended, self._process, self._socket, self._notes)
+
+    def await_ready(self) -> None:
+        """Wait until Python runs. Raises Silent, Gone, Garbled."""
+        kind, _ = frames.receive(self._socket, monotonic() + _READY_SECONDS)
+        if kind != frames.READY:
+            raise frames.Garbled(repr(kind))
+
+    def ask(self, kind: bytes, payload: bytes, until: float) -> bytes:
+        """The answer to one question. Raises Silent, Gone, Garbled, OpaError, and _Refused for an error in answer."""
+        frames.send(self._socket, kind, payload, until)
+        kind, answer = frames.receive(self._socket, until)
+        if kind == frames.ERROR:
+            raise _Refused(frames.decode_error(answer))
+        if kind != frames.ANSWER:
+            raise frames.Garbled(repr(kind))
+        return answer
+
+    def end(self) -> str:
+        """End it, whatever it does; answer how it ended and why, as far as it said."""
+        return self._finalizer() or "before"
+
+    def forget(self) -> None:
+        """Close this process's ends, and leave the process to the one that started it."""
+        self._finalizer.detach()
+        self._socket.close()
+        os.close(self._notes)
+        self._process.returncode = 0  # not this process's child: nothing to wait for
+
+
+def _ended(process: subprocess.Popen[bytes], connection: socket.socket, notes: int) -> str:
+    """End `process`, and answer how it ended."""
+    connection.close()
+    process.kill()  # one that has ended keeps its exit code
+    code = process.wait()
+    try:
+        said = _FATAL.search(os.read(notes, _LONGEST_NOTE).decode(errors="replace"))
+    except BlockingIOError:
+        said = None
+    finally:
+        os.close(notes)
+    if code < 0:
+        how = f"by {signal.Signals(-code).name}" if -code in set(signal.Signals) else f"by signal {-code}"
+    else:
+        how = f"with exit code {code}"
+    return how + (f", {said.group()}" if said else "")
+
+
+def _flags() -> list[str]:
+    """How Python is to start: isolated, with compiled files where this one keeps them."""
+    flags = ["-I"]
+    if sys.dont_write_bytecode:
+        flags.append("-B")
+    if sys.pycache_prefix:
+        flags += ["-X", f"pycache_prefix={sys.pycache_prefix}"]
+    return flags
+
+
+def _python() -> str:
+    """The Python that this program runs on. Raises OpaUnavailable where a host has put its own name in its place."""
+    for candidate in (sys.executable, getattr(sys, "_base_executable", None)):
+        if candidate and _PYTHON.fullmatch(Path(candidate).name) and os.access(candidate, os.X_OK):
+            return candidate
+    raise OpaUnavailable(
+        f"no Python is known that could judge apart: sys.executable is {sys.executable!r}",
+        advice="set sys.executable to a Python with flowyml-policy, or let the platform's settings name the policy",
+    )
+
+
+def _shown(seconds: float) -> str:
+    return f"{seconds * 1000:g}ms" if seconds < 1 else f"{seconds:g}s"
+
+
+_processes: weakref.WeakSet[PolicyProcess] = weakref.WeakSet()
+_spawning = threading.RLock()
+"""Held while ends are open that a child forked meanwhile would keep, and so keep a process from ending."""
+
+
+def _hold() -> None:
+    _spawning.acquire()
+
+
+def _release() -> None:
+    _spawning.release()
+
+
+def _forget() -> None:
+    global _spawning  # noqa: PLW0603  a lock of the parent's threads
+    _spawning = threading.RLock()
+    for process in list(_processes):
+        process.forget()
+
+
+os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_forget)
