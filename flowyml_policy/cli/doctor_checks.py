@@ -158,6 +158,7 @@ def _policy(settings: Settings) -> Iterator[Check]:
     except FlowymlPolicyError as error:
         yield _failed("policy", error)
         return
+    yield Check("isolation", _isolation(settings))
     for name, revision in bundles.items():
         yield Check("policy", f"bundle {name}, revision {revision}")
     yield from _weaker_levels(settings, codes)
@@ -179,6 +180,17 @@ def _weaker_levels(settings: Settings, codes: Iterable[CatalogueEntry]) -> Itera
                 f"{entry.code} is {entry.enforcement}, and the weaker {level} of flowyml.yaml changes nothing: {place}",
                 "take it out; only the company's policy data can make a level weaker",
             )
+
+
+def _isolation(settings: Settings) -> str:
+    """Where policy is judged here, and why."""
+    from flowyml_policy.decision.isolation import is_judged_apart, own_policy
+
+    if not is_judged_apart(settings):
+        return "policy is judged in process: it ships, or the platform names it"
+    own = ", ".join(own_policy(settings))
+    why = f"the project's own policy ({own})" if own else "policy.opa.isolation asks for it"
+    return f"policy is judged in a process of its own: {why}"
 
 
 def _registry(settings: Settings) -> Iterator[Check]:

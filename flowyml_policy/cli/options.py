@@ -99,6 +99,19 @@ def _audit_list(ctx: click.Context, project: str | None) -> str:
     return f"{command} --project {shlex.quote(project)}"
 
 
+def settings_to_judge(project: str | None, rules: Collection[str]) -> Settings:
+    """The settings of `project`; what is to judge by them begins to start, while the rest is imported."""
+    from flowyml_policy.decision.isolation import is_judged_apart
+    from flowyml_policy.settings.loading import load_settings
+
+    settings = load_settings(project=None if project is None else Path(project))
+    if not is_judged_apart(settings, rules):
+        from flowyml_policy.opa import shipped
+
+        shipped.start_early()
+    return settings
+
+
 def standard_input(named: Collection[str]) -> bytes | None:
     """Standard input, if it is among what is named; no more of it than the reader of definitions may take."""
     if STDIN not in named:

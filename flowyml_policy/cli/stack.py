@@ -14,6 +14,7 @@ from flowyml_policy.cli.options import (
     format_option,
     policy_option,
     project_option,
+    settings_to_judge,
     standard_input,
     tell_of_settings,
     tell_passed_over,
@@ -72,17 +73,15 @@ def validate(
     Exit: 0 all are allowed or passed over, 1 one is denied or invalid, 2 a path does not exist, 3 one could not
     be decided.
     """
-    from flowyml_policy.opa import shipped
-
-    shipped.start_early()
+    settings = settings_to_judge(project, rules)
     from flowyml_policy.decision.engine import PolicyEngine
     from flowyml_policy.outputs.results import open_output, show
     from flowyml_policy.outputs.terminal import Screen
 
     fail_on_warn = fail_on == "warn"
-    with PolicyEngine.from_project(project, rules=rules) as engine:
-        tell_of_settings(engine.settings)
-        notes = closing_notes(ctx, project, engine.settings)
+    with PolicyEngine.from_settings(settings, rules=rules) as engine:
+        tell_of_settings(settings)
+        notes = closing_notes(ctx, project, settings)
         output = open_output(output_format, Screen.of(sys.stdout), notes=notes, fail_on_warn=fail_on_warn)
         passed_over: list[str] = []
         stdin = standard_input(paths)

@@ -15,6 +15,7 @@ from flowyml_policy.cli.options import (
     format_option,
     policy_option,
     project_option,
+    settings_to_judge,
     standard_input,
     tell_of_settings,
     tell_passed_over,
@@ -88,15 +89,13 @@ def apply(
     Exit: 0 all are registered, 1 one is denied or refused, 2 a path does not exist, 3 one could not be decided
     or registered.
     """
-    from flowyml_policy.opa import shipped
-
-    shipped.start_early()
+    settings = settings_to_judge(project, rules)
     from flowyml_policy.decision.lifecycle import StackLifecycle
     from flowyml_policy.outputs.screens.applied import open_applied_output
 
-    with StackLifecycle.from_project(project, rules=rules) as life:
-        tell_of_settings(life.engine.settings)
-        notes = closing_notes(ctx, project, life.engine.settings)
+    with StackLifecycle.from_settings(settings, rules=rules) as life:
+        tell_of_settings(settings)
+        notes = closing_notes(ctx, project, settings)
         output = open_applied_output(output_format, Screen.of(sys.stdout), notes=notes)
         passed_over: list[str] = []
         applied = life.apply(

@@ -108,6 +108,14 @@ class PolicyEngine:
         FeatureUnavailable or UsageError. An OPA that cannot start raises nothing here: every stack is then
         undecided, and recorded as such.
         """
+        settings = load_settings(project=None if project is None else Path(project), environ=environ)
+        return cls.from_settings(settings, rules=rules, environ=environ)
+
+    @classmethod
+    def from_settings(
+        cls, settings: Settings, *, rules: Sequence[str | Path] = (), environ: Mapping[str, str] | None = None
+    ) -> Self:
+        """As `from_project`, where the settings are loaded already."""
         if not all(str(folder) for folder in rules):
             raise UsageError("a folder of rules needs a name, and an empty text is none", advice="name the folder")
         for folder in rules:
@@ -115,7 +123,6 @@ class PolicyEngine:
                 raise UsageError(f"there is no such folder: {folder}", advice="name an existing folder")
             if not is_folder(folder):
                 raise UsageError(f"this is no folder: {folder}", advice="name the folder that holds the rules")
-        settings = load_settings(project=None if project is None else Path(project), environ=environ)
         _require_loadable(settings)
         return cls(
             settings,

@@ -37,6 +37,7 @@ from flowyml_policy.records.result import EXIT_ALLOWED, EXIT_DENIED, EXIT_UNDECI
 from flowyml_policy.registry.opening import open_registry
 from flowyml_policy.registry.registrable import new_stack
 from flowyml_policy.registry.versions import retired_already, taken
+from flowyml_policy.settings.settings import Settings
 from flowyml_policy.storage.locks import DEFAULT_TIMEOUT, StackLockManager
 
 Status: TypeAlias = Literal["registered", "unchanged", "would_register", "denied", "refused", "undecided"]
@@ -101,7 +102,17 @@ class StackLifecycle:
 
         Raises what PolicyEngine.from_project raises, and RegistryError for a registry that cannot be used at all.
         """
-        engine = PolicyEngine.from_project(project, rules=rules, environ=environ)
+        return cls._of(PolicyEngine.from_project(project, rules=rules, environ=environ), environ)
+
+    @classmethod
+    def from_settings(
+        cls, settings: Settings, *, rules: Sequence[str | Path] = (), environ: Mapping[str, str] | None = None
+    ) -> Self:
+        """As `from_project`, where the settings are loaded already."""
+        return cls._of(PolicyEngine.from_settings(settings, rules=rules, environ=environ), environ)
+
+    @classmethod
+    def _of(cls, engine: PolicyEngine, environ: Mapping[str, str] | None) -> Self:
         audit = AuditStore(engine.settings.audit_path)
         registry = open_registry(engine.settings, decisions=audit, environ=environ)
         return cls(engine, registry=registry, audit=audit, locks=StackLockManager(recorder=audit))

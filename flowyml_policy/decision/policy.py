@@ -13,14 +13,16 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Final
 
 from pydantic import ValidationError
 
+from flowyml_policy.decision.isolation import CONFIG_PATH, is_judged_apart
 from flowyml_policy.decision.normaliser import require_open_demands
 from flowyml_policy.errors.opa import OpaAnswerInvalid, PolicyInvalid
 from flowyml_policy.errors.settings import SettingsInvalid
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
+from flowyml_policy.opa.evaluator import OpaEvaluator
+from flowyml_policy.opa.loading import PolicySource
 from flowyml_policy.records.decision import CatalogueEntry
 from flowyml_policy.records.protocols import Evaluator
 from flowyml_policy.records.record import KeyPath
@@ -33,17 +35,16 @@ BUNDLES_PATH = "system/bundles"
 _POLICY_ITSELF = "main."
 """How the codes of findings about the policy itself begin."""
 
-CONFIG_PATH: Final[KeyPath] = ("policy", "opa", "config")
-
 
 def load_policy(settings: Settings, rules: Sequence[Path] = ()) -> Evaluator:
     """OPA with the policy of `settings` and the rules in the folders `rules`, checked against the settings.
 
-    Relative bundles lie beside the file that names them: those of the platform are never a project's to give.
+    Relative bundles lie beside the file that names them: those of the platform are never a project's to give. The
+    project's own policy is judged apart, and the library is then not loaded here (`isolation`).
     Raises OpaError where OPA cannot start or answer, SettingsInvalid where settings and policy do not fit.
     """
     opa = settings.policy.opa
-    evaluator = EmbeddedEvaluator(
+    source = PolicySource.of(
         config=opa.config,
         rule_folders=[*settings.rule_folders, *rules],
         root=settings.resolved(CONFIG_PATH, "."),
@@ -51,6 +52,13 @@ def load_policy(settings: Settings, rules: Sequence[Path] = ()) -> Evaluator:
         deadline=opa.deadline,
         allow_hosts=opa.allow_hosts,
     )
+    evaluator: OpaEvaluator
+    if is_judged_apart(settings, rules):
+        from flowyml_policy.opa.process import ProcessEvaluator
+
+        evaluator = ProcessEvaluator(source, memory=opa.memory)
+    else:
+        evaluator = EmbeddedEvaluator.from_source(source, memory=opa.memory)
     try:
         check_settings(evaluator, settings)
     except BaseException:

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from typing_extensions import Self
+
 from flowyml_policy.opa import shipped
 from flowyml_policy.opa.evaluator import OpaEvaluator
 from flowyml_policy.opa.library import Library, is_alive, load
@@ -49,7 +51,7 @@ class EmbeddedEvaluator(OpaEvaluator):
         allow_hosts: Sequence[str] = (),
         library: Library | None = None,
     ) -> None:
-        self._source = PolicySource.of(
+        source = PolicySource.of(
             config=config,
             rule_folders=rule_folders,
             root=root,
@@ -57,9 +59,21 @@ class EmbeddedEvaluator(OpaEvaluator):
             deadline=deadline,
             allow_hosts=allow_hosts,
         )
+        self._begin(source, library, None)
+
+    @classmethod
+    def from_source(cls, source: PolicySource, *, memory: int | None = None) -> Self:
+        """The evaluator of `source`. In a forked child, its process may take `memory` bytes."""
+        made = cls.__new__(cls)
+        made._begin(source, None, memory)
+        return made
+
+    def _begin(self, source: PolicySource, library: Library | None, memory: int | None) -> None:
+        self._source = source
+        self._memory = memory
         self._apart: PolicyProcess | None = None
         self._policy = self._loaded(library) if library or is_alive() else self._process({})
-        super().__init__(bundles=self._policy.bundles, version=self._policy.opa_version)
+        OpaEvaluator.__init__(self, bundles=self._policy.bundles, version=self._policy.opa_version)
         self._name_process()
 
     def _loaded(self, library: Library | None) -> Policy:
@@ -89,9 +103,9 @@ class EmbeddedEvaluator(OpaEvaluator):
             return self._apart or self._policy
 
     def _process(self, bundles: Mapping[str, str]) -> Policy:
-        from flowyml_policy.opa.process import PolicyProcess
+        from flowyml_policy.opa.process import MEMORY, PolicyProcess
 
-        self._apart = PolicyProcess(self._source, bundles=bundles)
+        self._apart = PolicyProcess(self._source, self._memory or MEMORY, bundles=bundles)
         return self._apart
 
     def _name_process(self) -> None:

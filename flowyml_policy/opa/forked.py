@@ -68,14 +68,15 @@ def _limit(memory: int) -> None:
 
 def _serve(connection: socket.socket) -> None:
     """Answer every frame by one. The first starts the policy."""
-    frames.send(connection, frames.READY, b"")
+    tempfile.tempdir = tempfile.mkdtemp(prefix="flowyml-policy-")  # removed by the other process, come what may
+    frames.send(connection, frames.READY, os.fsencode(tempfile.tempdir))
     policy: LoadedPolicy | None = None
     while True:
         kind, payload = frames.receive(connection)
         answer = b""
         try:
             if policy is None:
-                policy = _load(payload)
+                policy = LoadedPolicy(PolicySource.decode(payload), load())
                 answer = json.dumps({"bundles": dict(policy.bundles), "opa_version": policy.opa_version}).encode()
             else:
                 answer = _answer(policy, kind, payload)
@@ -87,12 +88,6 @@ def _serve(connection: socket.socket) -> None:
         except Exception as error:  # noqa: BLE001  whatever it is, the other process must be told
             failed = OpaEvaluationFailed(f"judging apart failed: {type(error).__name__}: {error}")
             frames.send(connection, frames.ERROR, frames.encode_error(failed))
-
-
-def _load(payload: bytes) -> LoadedPolicy:
-    scratch, _, source = payload.partition(b"\0")
-    tempfile.tempdir = os.fsdecode(scratch)  # the other process removes it, also when this one is ended meanwhile
-    return LoadedPolicy(PolicySource.decode(source), load())
 
 
 def _answer(policy: LoadedPolicy, kind: bytes, payload: bytes) -> bytes:

@@ -8,7 +8,7 @@ Rules:
   first one did: settings were checked against that policy.
 - After any doubt about where the two stand (an interrupt, a late answer, a frame that is none) the process is ended.
 - A forked child keeps nothing of its parent's: it closes the socket, so that the process ends with the parent, and
-  starts its own.
+  starts its own. On its way there it takes no lock that another thread may have held at the fork, tempfile's included.
 - No file of the working directory is ever taken for a module: Python starts isolated, with this program's sys.path.
 """
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -53,6 +54,10 @@ _PYTHON: Final = re.compile(r"(?:python|pypy)[0-9.]*t?d?", re.IGNORECASE)
 _BOOT: Final = (
     "import sys; sys.path[:] = sys.argv[3:]; del sys.argv[3:]; from flowyml_policy.opa.forked import main; main()"
 )
+_ENVIRONMENT: Final = {
+    "GOTRACEBACK": "none",  # why it ended is enough: a trace of Go's tells no author of a rule anything
+    "MALLOC_ARENA_MAX": "1",  # else each thread reserves 64 MiB, of which the limit takes account
+}
 _MEMORY_ADVICE: Final = "correct the rule, or raise policy.opa.memory if it needs more"
 
 
@@ -131,22 +136,23 @@ class PolicyProcess:
 
     def _start(self) -> _Child:
         """Start a process, and the policy in it. Raises OpaError or FeatureUnavailable."""
-        from tempfile import TemporaryDirectory
-
-        with TemporaryDirectory(prefix="flowyml-policy-") as scratch:
-            self._child = child = _Child(self._memory)
-            try:
-                child.await_ready()
-                until = monotonic() + self._start_timeout + GRACE
-                started = json.loads(child.ask(frames.START, os.fsencode(scratch) + b"\0" + self._encoded, until))
-            except _Refused as refused:
-                self._end()
-                raise refused.error from None
-            except (frames.Silent, frames.Gone, frames.Garbled) as error:
-                raise self._unstarted(error) from error
-            except BaseException:
-                self._end()
-                raise
+        self._child = child = _Child(self._memory)
+        scratch = ""
+        try:
+            scratch = child.await_ready()
+            until = monotonic() + self._start_timeout + GRACE
+            started = json.loads(child.ask(frames.START, self._encoded, until))
+        except _Refused as refused:
+            self._end()
+            raise refused.error from None
+        except (frames.Silent, frames.Gone, frames.Garbled) as error:
+            raise self._unstarted(error) from error
+        except BaseException:
+            self._end()
+            raise
+        finally:
+            if scratch:  # what is staged there was read, or the process that staged it was ended
+                shutil.rmtree(scratch, ignore_errors=True)
         if self.bundles and started["bundles"] != self.bundles:
             self._end()
             raise PolicyInvalid(
@@ -227,7 +233,7 @@ class _Child:
                     stderr=notes,
                     pass_fds=[theirs.fileno()],
                     start_new_session=True,  # an interrupt from the keyboard is for this process to pass on
-                    env={**os.environ, "GOTRACEBACK": "none"},
+                    env={**os.environ, **_ENVIRONMENT},
                 )
             except OSError as error:
                 self._socket.close()
@@ -238,11 +244,12 @@ class _Child:
                 os.close(notes)
         self._finalizer = weakref.finalize(self, _ended, self._process, self._socket, self._notes)
 
-    def await_ready(self) -> None:
-        """Wait until Python runs. Raises Silent, Gone, Garbled."""
-        kind, _ = frames.receive(self._socket, monotonic() + _READY_SECONDS)
+    def await_ready(self) -> str:
+        """Wait until Python runs; answer the folder that it made for what it stages. Raises Silent, Gone, Garbled."""
+        kind, scratch = frames.receive(self._socket, monotonic() + _READY_SECONDS)
         if kind != frames.READY:
             raise frames.Garbled(repr(kind))
+        return os.fsdecode(scratch)
 
     def ask(self, kind: bytes, payload: bytes, until: float) -> bytes:
         """The answer to one question. Raises Silent, Gone, Garbled, OpaError, and _Refused for an error in answer."""

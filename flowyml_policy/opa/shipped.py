@@ -1,8 +1,8 @@
 """The shipped policy: where it is, and an OPA that starts on it while Python is still importing.
 
 Rules:
-- Only the standard library and `library` are imported: a command calls `start_early` before it loads what it works
-  with, and OPA, which needs 30 ms of a processor but none of Python's lock, is ready when it is asked.
+- Only the standard library and `library` are imported: a command calls `start_early` once it has read the settings, and
+  OPA, which needs 30 ms of a processor but none of Python's lock, starts while the rest is imported.
 - An early start is a guess that the shipped policy is the whole policy. Whoever finds it wrong says `discard`; whoever
   finds it right says `take`, once. What failed early is tried again, so that the reason is told where it belongs.
 """

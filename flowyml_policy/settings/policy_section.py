@@ -15,6 +15,7 @@ from flowyml_policy.settings.types import (
     Host,
     ImageGlob,
     Listing,
+    Memory,
     NamedHost,
     Section,
     Text,
@@ -66,6 +67,16 @@ class OpaSettings(Section):
     require_signed: bool = Field(default=False, description="Refuse bundles that are not signed.")
     require_revision: Text | None = Field(default=None, description="The one bundle revision that may decide.")
     allow_hosts: Listing[Host] = Field(default=(), description="Hosts that rules may reach; none by default.")
+    isolation: Literal["auto", "process"] = Field(
+        default="auto",
+        description="Where OPA judges: `process`, in a process of its own that is ended where a rule does not end; "
+        "`auto`, there only if the project brings policy of its own.",
+    )
+    memory: Memory = Field(
+        default=4 * 2**30,
+        description="How much memory that process may take (Linux); at least 1.5GiB.",
+        json_schema_extra={"default": "4GiB"},
+    )
 
 
 class RegistryCredential(Section):

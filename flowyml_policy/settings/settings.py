@@ -90,6 +90,11 @@ class Settings(Section):
                 return document.location(written)
         return None
 
+    def is_set_by_platform(self, path: KeyPath) -> bool:
+        """Whether the platform's file sets the value at `path`, which no project then can."""
+        platform = self._origins.platform
+        return platform is not None and _written(platform.value, path) is not None
+
     def environment(self, name: str) -> EnvironmentSettings:
         """The environment called `name`. Raises EnvironmentUnknown."""
         found = self.environments.get(name)

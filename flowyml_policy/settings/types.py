@@ -44,9 +44,12 @@ from flowyml_policy.references.url import (
 )
 
 MAX_DURATION: Final = 3650 * 86400.0
+LEAST_MEMORY: Final = 3 * 2**29
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)(ms|s|m|h|d)", re.ASCII)
+_SIZES: Final = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_SIZE: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(KiB|MiB|GiB)", re.ASCII)
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _PIN: Final = re.compile(r"(?:sha256:)?[0-9a-f]{64}", re.ASCII)
 _STACK_KEY: Final = re.compile(r"[^\s/@#:]{1,128}")
@@ -66,6 +69,21 @@ def duration(value: Any) -> float:
 def _some_time(value: float) -> float:
     if value <= 0:
         raise BadValue("is no time at all", "write a duration longer than zero")
+    return value
+
+
+def byte_size(value: Any) -> int:
+    """Bytes from a number and a unit: `512MiB`, `1.5GiB`."""
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise BadValue(f"is not a size: {shown(value)}", "write a number and its unit: 512MiB or 4GiB")
+    return round(float(match[1]) * _SIZES[match[2]])
+
+
+def _memory_of_a_process(value: int) -> int:
+    """Go reserves most of the least, whether or not it is used."""
+    if value < LEAST_MEMORY:
+        raise BadValue("is too little for OPA to start", "write at least 1.5GiB")
     return value
 
 
@@ -200,6 +218,12 @@ Duration: TypeAlias = Annotated[float, BeforeValidator(duration), _DURATION_SCHE
 """Seconds, zero among them."""
 Timeout: TypeAlias = Annotated[float, AfterValidator(_some_time), BeforeValidator(duration), _DURATION_SCHEMA]
 """Seconds, more than none."""
+
+
+Memory: TypeAlias = Annotated[
+    int, AfterValidator(_memory_of_a_process), BeforeValidator(byte_size), _written(f"^{_SIZE.pattern}$")
+]
+"""Bytes of memory that a process may take."""
 
 
 class Section(BaseModel):

@@ -65,6 +65,7 @@ from tests.contract.conftest import document
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
 
 chance = random.Random(int(sys.argv[1]))
+document().encoded  # pydantic, too, has things that it does once, and under a lock
 loading = threading.Thread(target=lambda: EmbeddedEvaluator().judge(document()))
 children = []
 loading.start()
