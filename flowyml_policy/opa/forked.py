@@ -33,13 +33,13 @@ _FIRST_TO_GO: Final = "1000"
 
 
 def main() -> NoReturn:
-    """Serve on the socket whose number is the first argument, with the bytes of memory that are the second."""
+    """Serve: the arguments are the number of the socket, the bytes of memory, and the number of the board."""
     connection = socket.socket(fileno=int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _watch(connection)
     _limit(int(sys.argv[2]))
     with suppress(frames.Gone):
-        _serve(connection)
+        _serve(connection, int(sys.argv[3]))
     os._exit(0)  # without waiting for OPA's threads
 
 
@@ -66,7 +66,7 @@ def _limit(memory: int) -> None:
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
 
 
-def _serve(connection: socket.socket) -> None:
+def _serve(connection: socket.socket, board: int) -> None:
     """Answer every frame by one. The first starts the policy."""
     tempfile.tempdir = tempfile.mkdtemp(prefix="flowyml-policy-")  # removed by the other process, come what may
     frames.send(connection, frames.READY, os.fsencode(tempfile.tempdir))
@@ -76,7 +76,7 @@ def _serve(connection: socket.socket) -> None:
         answer = b""
         try:
             if policy is None:
-                policy = LoadedPolicy(PolicySource.decode(payload), load())
+                policy = LoadedPolicy(PolicySource.decode(payload), load(), board=board)
                 answer = json.dumps({"bundles": dict(policy.bundles), "opa_version": policy.opa_version}).encode()
             else:
                 answer = _answer(policy, kind, payload)

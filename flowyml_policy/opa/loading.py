@@ -119,12 +119,16 @@ class Policy(Protocol):
 class LoadedPolicy:
     """A policy that the library of this process judges by.
 
-    `early` is a start of the shipped policy that was begun before (see `shipped`). Raises OpaError or
+    `early` is a start of the shipped policy that was begun before (see `shipped`). `board` is the descriptor of memory
+    where it says which builtin is called, and where; 0 for none. Raises OpaError or
     FeatureUnavailable when the policy cannot be loaded.
     """
 
-    def __init__(self, source: PolicySource, library: Library, *, early: dict[str, Json] | None = None) -> None:
+    def __init__(
+        self, source: PolicySource, library: Library, *, early: dict[str, Json] | None = None, board: int = 0
+    ) -> None:
         self._source = source
+        self._board = board
         self._library = library
         self._deadline_ns = round(source.deadline * _NANOSECONDS)
         self._timeout_ns = round(source.start_timeout * _NANOSECONDS)
@@ -181,6 +185,7 @@ class LoadedPolicy:
                     self._source.allow_hosts,
                     self._timeout_ns,
                     vouched=any(source.place is None for source in configuration.sources),
+                    board=self._board,
                 )
             )
 

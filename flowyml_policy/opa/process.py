@@ -15,11 +15,13 @@ Rules:
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -47,17 +49,20 @@ _READY_SECONDS: Final = 60.0
 """How long Python may take to start."""
 
 _LONGEST_NOTE: Final = 16_384
+_BOARD: Final = 4096
+_LONGEST_TEXT: Final = _BOARD // 2 - 4
 _FATAL: Final = re.compile(r"^(?:fatal error|panic|MemoryError)\b.*", re.MULTILINE)
 """How Go, or Python, begins the line that says why it ended."""
 
 _PYTHON: Final = re.compile(r"(?:python|pypy)[0-9.]*t?d?", re.IGNORECASE)
 _BOOT: Final = (
-    "import sys; sys.path[:] = sys.argv[3:]; del sys.argv[3:]; from flowyml_policy.opa.forked import main; main()"
+    "import sys; sys.path[:] = sys.argv[4:]; del sys.argv[4:]; from flowyml_policy.opa.forked import main; main()"
 )
 _ENVIRONMENT: Final = {
     "GOTRACEBACK": "none",  # why it ended is enough: a trace of Go's tells no author of a rule anything
     "MALLOC_ARENA_MAX": "1",  # else each thread reserves 64 MiB, of which the limit takes account
 }
+_ENDLESS_ADVICE: Final = "give the call that it names less to do: no deadline reaches into it"
 _MEMORY_ADVICE: Final = "correct the rule, or raise policy.opa.memory if it needs more"
 
 
@@ -112,13 +117,15 @@ class PolicyProcess:
                 try:
                     return child.ask(kind, payload, began + left)
                 except frames.Silent as silent:
+                    place = child.place()
                     self._end()
                     raise OpaDeadlineExceeded(
-                        f"no decision within {_shown(self._deadline)}, and the rule could not be stopped: "
-                        "the process that judged it was ended"
+                        f"no decision within {_shown(self._deadline)}, and the process that judged was ended{place}",
+                        advice=_ENDLESS_ADVICE if place else None,
                     ) from silent
                 except frames.Gone:
-                    died = self._end()
+                    place = child.place()
+                    died = self._end() + place
                 except frames.Garbled as garbled:
                     self._end()
                     raise OpaEvaluationFailed(
@@ -219,6 +226,7 @@ class _Child:
 
     def __init__(self, memory: int) -> None:
         command = [_python(), *_flags(), "-c", _BOOT]
+        self._board = _Board()
         with _spawning:
             self._socket, theirs = socket.socketpair()
             self._notes, notes = os.pipe()
@@ -227,11 +235,11 @@ class _Child:
                     os.set_blocking(end, False)  # what nobody reads must not hold up a process that ends
                 path = [place for place in sys.path if isinstance(place, str)]
                 self._process = subprocess.Popen(  # noqa: S603  this program itself
-                    [*command, str(theirs.fileno()), str(memory), *path],
+                    [*command, str(theirs.fileno()), str(memory), str(self._board.descriptor), *path],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=notes,
-                    pass_fds=[theirs.fileno()],
+                    pass_fds=[theirs.fileno(), *([self._board.descriptor] if self._board.descriptor else [])],
                     start_new_session=True,  # an interrupt from the keyboard is for this process to pass on
                     env={**os.environ, **_ENVIRONMENT},
                 )
@@ -253,6 +261,7 @@ class _Child:
 
     def ask(self, kind: bytes, payload: bytes, until: float) -> bytes:
         """The answer to one question. Raises Silent, Gone, Garbled, OpaError, and _Refused for an error in answer."""
+        self._board.clear()
         frames.send(self._socket, kind, payload, until)
         kind, answer = frames.receive(self._socket, until)
         if kind == frames.ERROR:
@@ -261,16 +270,60 @@ class _Child:
             raise frames.Garbled(repr(kind))
         return answer
 
+    def place(self) -> str:
+        """Which call of which rule was the last to begin, for the end of a sentence; empty where that is not known."""
+        return self._board.read()
+
     def end(self) -> str:
         """End it, whatever it does; answer how it ended and why, as far as it said."""
-        return self._finalizer() or "before"
+        how = self._finalizer() or "before"
+        self._board.close()
+        return how
 
     def forget(self) -> None:
         """Close this process's ends, and leave the process to the one that started it."""
         self._finalizer.detach()
         self._socket.close()
         os.close(self._notes)
+        self._board.close()
         self._process.returncode = 0  # not this process's child: nothing to wait for
+
+
+class _Board:
+    """Memory shared with the process, where OPA says which call it begins (libopa/internal/engine/board.go).
+
+    Only Linux has memory with a descriptor and no name; elsewhere nothing is told.
+    """
+
+    def __init__(self) -> None:
+        self.descriptor = 0
+        self._memory: mmap.mmap | None = None
+        if sys.platform == "linux":
+            self.descriptor = os.memfd_create("flowyml-policy")
+            os.ftruncate(self.descriptor, _BOARD)
+            self._memory = mmap.mmap(self.descriptor, _BOARD)
+
+    def clear(self) -> None:
+        if self._memory is not None:
+            self._memory[:4] = bytes(4)
+
+    def read(self) -> str:
+        if self._memory is None:
+            return ""
+        written = self._memory[:]
+        (row,) = struct.unpack_from(">I", written)
+        texts, end = [], 4
+        for _ in range(2):
+            (size,) = struct.unpack_from(">H", written, end)
+            begin, end = end + 2, end + 2 + min(size, _LONGEST_TEXT)
+            texts.append(written[begin:end].decode(errors="replace"))
+        return f" in {texts[0]}: {texts[1]}:{row}" if row else ""
+
+    def close(self) -> None:
+        if self._memory is not None:
+            self._memory.close()
+            os.close(self.descriptor)
+            self._memory = None
 
 
 def _ended(process: subprocess.Popen[bytes], connection: socket.socket, notes: int) -> str:

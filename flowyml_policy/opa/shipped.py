@@ -64,10 +64,12 @@ def start_settings(
     deadline_ns: int,
     *,
     vouched: bool,
+    board: int = 0,
 ) -> dict[str, Any]:
     """What the library is started with (libopa/internal/engine, Settings).
 
     `vouched` is for the policy of this very package: another one may ask for more of an input than is validated here.
+    `board` is the descriptor of memory on which calls of builtins are told, 0 for none.
     """
     return {
         "config": dict(config),
@@ -77,6 +79,7 @@ def start_settings(
         "vouched": SHAPE_PATH if vouched else "",
         "allow_hosts": list(allow_hosts),
         "deadline_ns": deadline_ns,
+        "board": board,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -69,6 +70,8 @@ findings contains {"code": "hostile.rule", "subject": "x", "path": [], "message"
 }
 """
 
+ROW = HOSTILE[: HOSTILE.index("BODY")].count("\n") + 1
+
 Start = Callable[..., ProcessEvaluator]
 
 
@@ -112,8 +115,11 @@ def await_end(number: int) -> None:
 def test_call_that_does_not_end_fails_closed(start: Start, body: str) -> None:
     evaluator = start(body)
     began = time.monotonic()
-    with pytest.raises(OpaDeadlineExceeded, match="no decision within 500ms"):
+    with pytest.raises(OpaDeadlineExceeded, match="no decision within 500ms") as raised:
         evaluator.judge(document("hostile"))
+    call = re.search(r"(?:regex|object|json|graph)\.\w+", body)
+    assert call is not None
+    assert f" in {call.group()}: project/rules/hostile.rego:{ROW}" in raised.value.message
     assert evaluator.judge(document("prod"))[0].rules
     assert time.monotonic() - began < LONGEST
 
@@ -125,6 +131,7 @@ def test_call_that_takes_all_memory_fails_closed(start: Start, body: str, capfd:
     with pytest.raises(OpaError) as raised:
         evaluator.judge(document("hostile"))
     assert isinstance(raised.value, OpaEvaluationFailed | OpaDeadlineExceeded)
+    assert f": project/rules/hostile.rego:{ROW}" in raised.value.message
     assert evaluator.judge(document("prod"))[0].rules
     assert time.monotonic() - began < LONGEST
     assert capfd.readouterr() == ("", "")

@@ -34,6 +34,7 @@ type Settings struct {
 	Vouched     string              `json:"vouched"`      // a rule that a decision takes as true; see evaluation.decide
 	AllowHosts  []string            `json:"allow_hosts"`  // hosts that policy may reach; none by default
 	DeadlineNS  int64               `json:"deadline_ns"`  // of the start
+	Board       int                 `json:"board"`        // descriptor of the board that calls are told on; 0 for none
 }
 
 // Deadline is the time that the start may take.

@@ -43,7 +43,9 @@ func Start(ctx context.Context, settings Settings) (*Evaluator, Started, error) 
 }
 
 func (evaluator *Evaluator) start(ctx context.Context) (Started, error) {
-	prepareProcess()
+	if err := prepareProcess(evaluator.settings.Board); err != nil {
+		return Started{}, err
+	}
 	if len(evaluator.settings.Bundles) == 0 {
 		return Started{}, answer.Faultf(answer.Policy, "no bundle is configured")
 	}
@@ -86,13 +88,28 @@ func (evaluator *Evaluator) start(ctx context.Context) (Started, error) {
 // start and a decision are a fifth faster than with Go's own 100. GOGC in the environment has the last word.
 const gcPercent = 400
 
-// prepareProcess does what is done once for the whole library, before the first evaluator.
-var prepareProcess = sync.OnceFunc(func() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
-	guardBuiltins()
-})
+var prepared struct {
+	sync.Once
+	err error
+}
+
+// prepareProcess does what is done once for the whole library, before the first evaluator: the first one's board is
+// that of the process.
+func prepareProcess(descriptor int) error {
+	prepared.Do(func() {
+		if os.Getenv("GOGC") == "" {
+			debug.SetGCPercent(gcPercent)
+		}
+		guardBuiltins()
+		if descriptor != 0 {
+			var memory board
+			if memory, prepared.err = openBoard(descriptor); prepared.err == nil {
+				memory.watchBuiltins()
+			}
+		}
+	})
+	return prepared.err
+}
 
 // awaitBundles returns nil when all bundles are active, and an error when one cannot become active.
 func (evaluator *Evaluator) awaitBundles(ctx context.Context, ready <-chan struct{}) error {
