@@ -30,6 +30,9 @@ ERROR: Final = b"E"
 LONGEST: Final = 2**28
 """Bytes of a frame: more than any stack definition or decision, less than the least memory that can be set."""
 
+_AT_ONCE: Final = 2**18
+"""Bytes that are taken in one call."""
+
 _HEADER: Final = struct.Struct(">cI")
 _PATH: Final = struct.Struct(">I")
 
@@ -66,7 +69,7 @@ def send(connection: socket.socket, kind: bytes, payload: bytes, until: float | 
             f"a document of {len(payload)} bytes is too large to be judged apart", advice="make it smaller"
         )
     try:
-        connection.settimeout(_left(until))
+        _wait_at_most(connection, until)
         connection.sendall(_HEADER.pack(kind, len(payload)) + payload)
     except TimeoutError as error:
         raise Silent from error
@@ -76,36 +79,43 @@ def send(connection: socket.socket, kind: bytes, payload: bytes, until: float | 
 
 def receive(connection: socket.socket, until: float | None = None) -> tuple[bytes, bytes]:
     """The next frame, its kind and what it holds. Raises Silent, Gone, Garbled."""
-    kind, size = _HEADER.unpack(_exactly(connection, _HEADER.size, until))
+    received = _received(connection, until)
+    while len(received) < _HEADER.size:
+        received += _received(connection, until)
+    kind, size = _HEADER.unpack_from(received)
     if size > LONGEST:
         raise Garbled(f"a frame of {size} bytes")
-    return kind, _exactly(connection, size, until)
+    parts = [received[_HEADER.size :]]
+    missing = size - len(parts[0])
+    while missing > 0:
+        parts.append(_received(connection, until))
+        missing -= len(parts[-1])
+    if missing < 0:
+        raise Garbled("more than a frame")
+    return kind, b"".join(parts)
 
 
-def _exactly(connection: socket.socket, size: int, until: float | None) -> bytes:
-    parts = []
-    while size:
-        try:
-            connection.settimeout(_left(until))
-            part = connection.recv(min(size, 2**20))
-        except TimeoutError as error:
-            raise Silent from error
-        except OSError as error:
-            raise Gone from error
-        if not part:
-            raise Gone
-        parts.append(part)
-        size -= len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+def _received(connection: socket.socket, until: float | None) -> bytes:
+    try:
+        _wait_at_most(connection, until)
+        part = connection.recv(_AT_ONCE)
+    except TimeoutError as error:
+        raise Silent from error
+    except OSError as error:
+        raise Gone from error
+    if not part:
+        raise Gone
+    return part
 
 
-def _left(until: float | None) -> float | None:
+def _wait_at_most(connection: socket.socket, until: float | None) -> None:
+    """Let the next call wait until the instant `until`. Without one, none of the connection's calls ever ends."""
     if until is None:
-        return None
+        return
     left = until - monotonic()
     if left <= 0:
         raise TimeoutError
-    return left
+    connection.settimeout(left)
 
 
 def encode_query(path: str, document: bytes) -> bytes:

@@ -124,8 +124,5 @@ def test_every_key_of_the_schema_is_described() -> None:
 
 def test_schema_names_defaults_as_they_are_written() -> None:
     opa = settings_json_schema()["$defs"]["OpaSettings"]["properties"]
-    assert (opa["deadline"]["default"], opa["max_age"]["default"], opa["start_timeout"]["default"]) == (
-        "2s",
-        "7d",
-        "10s",
-    )
+    names = ("deadline", "max_age", "start_timeout", "memory")
+    assert [opa[name]["default"] for name in names] == ["2s", "7d", "10s", "4GiB"]

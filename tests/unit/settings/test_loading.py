@@ -83,6 +83,7 @@ def test_load_every_key_of_the_contract(load: Load, folder: Path) -> None:
     assert settings.waivers_path == folder / "excused.yaml"
     assert policy.opa.config == {"bundles": {"org": {"resource": "file:///b?opensesame"}}}
     assert (policy.opa.start_timeout, policy.opa.deadline, policy.opa.max_age) == (90.0, 0.5, 86400.0)
+    assert (policy.opa.isolation, policy.opa.memory) == ("process", 5 * 2**29)
     assert policy.opa.allow_hosts == ("api.company.com:8443", "[::1]:80")
     assert (policy.images.inspect, policy.images.concurrency, policy.images.tag_ttl) == ("off", 4, 0.0)
     assert policy.images.mirrors == {"docker.io": ("mirror.company.com/hub",)}
@@ -121,6 +122,8 @@ policy:
     start_timeout: 1.5m
     deadline: 500ms
     max_age: 24h
+    isolation: process
+    memory: 2.5GiB
     require_signed: false
     require_revision: null
     allow_hosts: [api.company.com:8443, "[::1]:80"]

@@ -36,6 +36,18 @@ policy:
     ("content", "words"),
     [
         ("policy: {opa: {timeout: 2s}}", "unknown key `policy.opa.timeout`: @:16; did you mean `start_timeout`?"),
+        (
+            "policy: {opa: {memory: 4GB}}",
+            "`policy.opa.memory` is not a size: '4GB': @:24; write a number and its unit: 512MiB or 4GiB",
+        ),
+        (
+            "policy: {opa: {memory: 4}}",
+            "`policy.opa.memory` is not a size: 4: @:24; write a number and its unit: 512MiB or 4GiB",
+        ),
+        (
+            "policy: {opa: {memory: 1GiB}}",
+            "`policy.opa.memory` is too little for OPA to start: @:24; write at least 1.5GiB",
+        ),
         ("audit: {}", "unknown key `audit`: @:1; this key belongs under `policy`"),
         ("policies: {packs: []}", "unknown key `policies.packs`: @:12; this key belongs under `environments.<name>`"),
         (
