@@ -171,6 +171,26 @@ problems contains _at(place, "glob.match has delimiters other than null") if {
 	terms[2].type != "null"
 }
 
+# No deadline and no limit of memory reaches into a call of a builtin, and this policy is judged in the process that asks.
+problems contains _at(place, sprintf("%s can make more than memory holds", [name])) if {
+	some place in _bodies
+	some name in _called(place.rule)
+	name in {"bits.lsh", "net.cidr_expand", "numbers.range", "numbers.range_step", "strings.render_template"}
+}
+
+problems contains _at(place, "sprintf has a format that is no literal, or one with `*`: its input could ask for any width") if {
+	some place in _bodies
+	walk(place.rule, [_, terms])
+	is_array(terms)
+	_name(terms[0]) == "sprintf"
+	not _is_bounded(terms[1])
+}
+
+_is_bounded(format) if {
+	format.type == "string"
+	not contains(format.value, "*")
+}
+
 # The bodies of all rules, with where they stand: those of the policy, those of them that report a code, those of tests.
 _bodies := [place | some place in _places; not _is_test(place.file)]
 

@@ -219,6 +219,23 @@ test_builtin_that_is_not_for_policy if {
 	_of_rules([_calling([_ref(["time", "parse_rfc3339_ns"])])]) == set()
 }
 
+test_builtin_whose_result_has_no_bound if {
+	every path in [["bits", "lsh"], ["net", "cidr_expand"], ["numbers", "range"], ["numbers", "range_step"], ["strings", "render_template"]] {
+		_of_rules([_calling([_ref(path), {"type": "number", "value": 1}])]) == {sprintf(
+			"rules/own/own.rego:1: %s can make more than memory holds",
+			[concat(".", path)],
+		)}
+	}
+	_of_rules([_calling([_ref(["bits", "rsh"]), {"type": "number", "value": 1}])]) == set()
+}
+
+test_format_that_is_not_bounded if {
+	every format in [{"type": "var", "value": "format"}, {"type": "string", "value": "%*d"}, {"type": "string", "value": "%.[1]*f"}] {
+		_of_rules([_calling([_ref(["sprintf"]), format])]) == {"rules/own/own.rego:1: sprintf has a format that is no literal, or one with `*`: its input could ask for any width"}
+	}
+	_of_rules([_calling([_ref(["sprintf"]), {"type": "string", "value": "%05d %s"}])]) == set()
+}
+
 test_glob_with_other_delimiters if {
 	_of_rules([_calling([_ref(["glob", "match"]), {"type": "string", "value": "*"}, {"type": "array", "value": []}])]) == {"rules/own/own.rego:1: glob.match has delimiters other than null"}
 	_of_rules([_calling([_ref(["glob", "match"]), {"type": "string", "value": "*"}, {"type": "null", "value": null}])]) == set()
