@@ -38,9 +38,6 @@ func guardBuiltins() {
 	for name, operand := range schemas {
 		topdown.RegisterBuiltinFunc(name, restricted(name, topdown.GetBuiltin(name), refuseLeavingSchema(operand)))
 	}
-	for name, reason := range sized {
-		topdown.RegisterBuiltinFunc(name, limited(name, topdown.GetBuiltin(name), reason))
-	}
 	topdown.RegisterBuiltinFunc(ast.OPARuntime.Name, refuse(ast.OPARuntime.Name))
 }
 

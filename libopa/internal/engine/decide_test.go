@@ -115,20 +115,6 @@ process := opa.runtime()
 
 schema := json.match_schema({}, {"$ref": "http://127.0.0.1:1/schema.json"})
 
-shifts := bits.lsh(1, 100000000000)
-
-shifts_far := bits.lsh(1, 65536) > 1
-
-ranges := numbers.range(1, 1048577)
-
-ranges_far := count(numbers.range(1, 1048576))
-
-formats := sprintf("%05000d", [1])
-
-formats_wide := sprintf("%04096d", [1])
-
-expands := net.cidr_expand("10.0.0.0/11")
-
 slow := count([1 | some i in numbers.range(1, 30000); some j in numbers.range(1, 30000); i + j == 0])
 `}))}))
 	cases := []struct{ path, input, code, reason string }{
@@ -143,15 +129,6 @@ slow := count([1 | some i in numbers.range(1, 30000); some j in numbers.range(1,
 		{"flowyml/cases/looks_up", `{}`, answer.Evaluation, "net.lookup_ip_addr is refused"},
 		{"flowyml/cases/process", `{}`, answer.Evaluation, "opa.runtime is refused"},
 		{"flowyml/cases/schema", `{}`, answer.Evaluation, "its schema leads out of itself by $ref"},
-		{"flowyml/cases/shifts", `{}`, answer.Evaluation, "bits.lsh is refused: a shift by more than 65536 bits"},
-		{"flowyml/cases/ranges", `{}`, answer.Evaluation, "numbers.range is refused: more than 1048576 numbers"},
-		{"flowyml/cases/formats", `{}`, answer.Evaluation, "sprintf is refused: a width or precision above 4096"},
-		{"flowyml/cases/expands", `{}`, answer.Evaluation, "net.cidr_expand is refused: more than 1048576 addresses"},
-	}
-	for _, atTheLimit := range []string{"shifts_far", "ranges_far", "formats_wide"} {
-		if found := decide(t, evaluator, "flowyml/cases/"+atTheLimit, `{}`); found.OK == nil {
-			t.Errorf("%s: %+v", atTheLimit, found.Error)
-		}
 	}
 	for _, tried := range cases {
 		found := decide(t, evaluator, tried.path, tried.input)

@@ -4,8 +4,8 @@
 // Rules of this package:
 //   - Each decision runs in one read transaction, and the revisions it answers with are those of that transaction.
 //   - A bundle that breaks a rule of this program, or is missing, makes every decision an error, also after a reload.
-//   - Undefined is an error, builtin errors are errors, and policy cannot reach out of the process, nor fill its memory
-//     by one call.
+//   - Undefined is an error, builtin errors are errors, and policy cannot reach out of the process. It can keep its
+//     thread, and fill the memory, by one call: what is not trusted with this process is judged in another one.
 //   - Nothing is written to the process's streams.
 package engine
 
