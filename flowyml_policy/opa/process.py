@@ -27,11 +27,18 @@ import sys
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from flowyml_policy.errors.opa import OpaDeadlineExceeded, OpaEvaluationFailed, OpaUnavailable, PolicyInvalid
+from flowyml_policy.errors.opa import (
+    OpaDeadlineExceeded,
+    OpaEvaluationFailed,
+    OpaStartFailed,
+    OpaUnavailable,
+    PolicyInvalid,
+)
 from flowyml_policy.opa import frames
 from flowyml_policy.opa.evaluator import OpaEvaluator
 from flowyml_policy.records.result import GlobProblem
@@ -48,6 +55,7 @@ GRACE: Final = 1.0
 _READY_SECONDS: Final = 60.0
 """How long Python may take to start."""
 
+_LONGEST_END: Final = 10.0
 _LONGEST_NOTE: Final = 16_384
 _BOARD: Final = 4096
 _LONGEST_TEXT: Final = _BOARD // 2 - 4
@@ -74,7 +82,10 @@ class PolicyProcess:
     """
 
     def __init__(self, source: PolicySource, memory: int = MEMORY, *, bundles: Mapping[str, str] | None = None) -> None:
-        self._encoded = source.encode()
+        try:
+            self._encoded = source.encode()
+        except (TypeError, ValueError) as error:
+            raise OpaStartFailed(f"the policy could not be staged: {type(error).__name__}: {error}") from error
         self._deadline = source.deadline
         self._start_timeout = source.start_timeout
         self._memory = memory
@@ -226,31 +237,41 @@ class _Child:
 
     def __init__(self, memory: int) -> None:
         command = [_python(), *_flags(), "-c", _BOOT]
-        self._board = _Board()
-        with _spawning:
-            self._socket, theirs = socket.socketpair()
-            self._notes, notes = os.pipe()
-            try:
-                for end in (self._notes, notes):
-                    os.set_blocking(end, False)  # what nobody reads must not hold up a process that ends
-                path = [place for place in sys.path if isinstance(place, str)]
-                self._process = subprocess.Popen(  # noqa: S603  this program itself
-                    [*command, str(theirs.fileno()), str(memory), str(self._board.descriptor), *path],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=notes,
-                    pass_fds=[theirs.fileno(), *([self._board.descriptor] if self._board.descriptor else [])],
-                    start_new_session=True,  # an interrupt from the keyboard is for this process to pass on
-                    env={**os.environ, **_ENVIRONMENT},
-                )
-            except OSError as error:
-                self._socket.close()
-                os.close(self._notes)
-                raise OpaUnavailable(f"the process that judges cannot be started: {command[0]}: {error}") from error
-            finally:
-                theirs.close()
-                os.close(notes)
+        try:
+            with _spawning, ExitStack() as undo:
+                self._board = _Board()
+                undo.callback(self._board.close)
+                self._socket, theirs = socket.socketpair()
+                undo.callback(self._socket.close)
+                with theirs:
+                    self._notes, notes = os.pipe()
+                    undo.callback(os.close, self._notes)
+                    try:
+                        self._process = self._popen(command, theirs, notes, memory)
+                    finally:
+                        os.close(notes)
+                undo.pop_all()
+        except OSError as error:
+            raise OpaUnavailable(
+                f"the process that judges cannot be started: {command[0]}: {error}",
+                advice="correct what the system names",
+            ) from error
         self._finalizer = weakref.finalize(self, _ended, self._process, self._socket, self._notes)
+
+    def _popen(self, command: Sequence[str], theirs: socket.socket, notes: int, memory: int) -> subprocess.Popen[bytes]:
+        for end in (self._notes, notes):
+            os.set_blocking(end, False)  # what nobody reads must not hold up a process that ends
+        board = self._board.descriptor
+        path = [place for place in sys.path if isinstance(place, str)]
+        return subprocess.Popen(  # noqa: S603  this program itself
+            [*command, str(theirs.fileno()), str(memory), str(board), *path],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=notes,
+            pass_fds=[theirs.fileno(), *([board] if board else [])],
+            start_new_session=True,  # an interrupt from the keyboard is for this process to pass on
+            env={**os.environ, **_ENVIRONMENT},
+        )
 
     def await_ready(self) -> str:
         """Wait until Python runs; answer the folder that it made for what it stages. Raises Silent, Gone, Garbled."""
@@ -300,8 +321,12 @@ class _Board:
         self._memory: mmap.mmap | None = None
         if sys.platform == "linux":
             self.descriptor = os.memfd_create("flowyml-policy")
-            os.ftruncate(self.descriptor, _BOARD)
-            self._memory = mmap.mmap(self.descriptor, _BOARD)
+            try:
+                os.ftruncate(self.descriptor, _BOARD)
+                self._memory = mmap.mmap(self.descriptor, _BOARD)
+            except BaseException:
+                os.close(self.descriptor)
+                raise
 
     def clear(self) -> None:
         if self._memory is not None:
@@ -330,9 +355,11 @@ def _ended(process: subprocess.Popen[bytes], connection: socket.socket, notes: i
     """End `process`, and answer how it ended."""
     connection.close()
     process.kill()  # one that has ended keeps its exit code
-    code = process.wait()
     try:
+        code = process.wait(_LONGEST_END)
         said = _FATAL.search(os.read(notes, _LONGEST_NOTE).decode(errors="replace"))
+    except subprocess.TimeoutExpired:
+        return "by nothing: the system does not end it"
     except BlockingIOError:
         said = None
     finally:
@@ -346,7 +373,7 @@ def _ended(process: subprocess.Popen[bytes], connection: socket.socket, notes: i
 
 def _flags() -> list[str]:
     """How Python is to start: isolated, with compiled files where this one keeps them."""
-    flags = ["-I"]
+    flags = ["-I", "-X", f"utf8={sys.flags.utf8_mode}"]
     if sys.dont_write_bytecode:
         flags.append("-B")
     if sys.pycache_prefix:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from flowyml_policy.errors.opa import (
     OpaDeadlineExceeded,
     OpaError,
     OpaEvaluationFailed,
+    OpaStartFailed,
     OpaUnavailable,
     PolicyInvalid,
 )
@@ -375,6 +377,34 @@ def test_modules_of_the_working_directory_are_not_taken(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     with ProcessEvaluator(PolicySource.of()) as evaluator:
         assert evaluator.judge(document("prod"))[0].rules
+
+
+def test_system_that_gives_no_more_files_fails_closed() -> None:
+    before = open_files()
+    _, hard = limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        for more in range(1, 6):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(before) + more, hard))
+            with pytest.raises(OpaUnavailable, match=r"cannot be started: .*Too many open files"):
+                ProcessEvaluator(PolicySource.of())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert open_files() == before
+
+
+def open_files() -> set[int]:
+    found = set()
+    for number in range(1024):
+        with suppress(OSError):
+            os.fstat(number)
+            found.add(number)
+    return found
+
+
+def test_configuration_that_is_no_json_fails_closed() -> None:
+    config = {"bundles": {"flowyml": {"resource": "shipped"}}, "labels": {"x": float("nan")}}
+    with pytest.raises(OpaStartFailed, match="the policy could not be staged: ValueError"):
+        ProcessEvaluator(PolicySource.of(config=config))
 
 
 def test_start_that_takes_too_long_fails_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
