@@ -55,11 +55,12 @@ LAZY = {
     "asyncio": ("decision/engine.py",),  # 70 ms, and only `acheck` has an event loop
     "gzip": ("opa/bundle_files.py",),  # a wheel's bundle is packed already
     "tarfile": ("opa/bundle_files.py",),  # as gzip
-    "tempfile": ("opa/embedded.py", "opa/shipped.py"),  # as gzip; a policy of the project's own is staged
+    "tempfile": ("opa/loading.py", "opa/shipped.py"),  # as gzip; a policy of the project's own is staged
     "sqlite_utils": ("storage/migrations.py",),  # 150 ms, and only a file without its tables needs them made
     f"{PACKAGE}.definitions.schema_b_model": ("definitions/stack.py",),  # a definition in FlowyML's own schema
     f"{PACKAGE}.documents.mistakes": ("documents/reader.py",),  # a document that is no YAML
     f"{PACKAGE}.network.http": ("registry/remote.py", "sources/http.py"),  # urllib3, 100 ms: a server is asked
+    f"{PACKAGE}.opa.process": ("decision/policy.py", "opa/embedded.py"),  # policy is judged apart
     f"{PACKAGE}.resolution.environments": ("decision/normaliser.py",),  # an environment runs on a distant stack
     f"{PACKAGE}.resolution.lockfile": ("resolution/pins.py",),  # the project has a lockfile
     f"{PACKAGE}.resolution.resolver": ("decision/engine.py",),  # a stack is named by a reference, not by its path
