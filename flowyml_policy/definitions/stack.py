@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
@@ -30,7 +30,7 @@ from flowyml_policy.documents.reader import Limits, load_documents
 from flowyml_policy.errors.definitions import DefinitionInvalid, DefinitionProblem, SchemaTooNarrow
 from flowyml_policy.errors.documents import YamlInvalid
 from flowyml_policy.records.policy_input import Source
-from flowyml_policy.records.record import Json, Key, Location
+from flowyml_policy.records.record import Json, Key, Location, computed_once
 from flowyml_policy.system.files import display_path, read_file
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class StackDefinition(Definition):
         definition._origin = _Origin(source, document, value, conversion.value)
         return cast("Self", definition)
 
-    @cached_property
+    @computed_once
     def document(self) -> dict[str, Json]:
         """The document as its author wrote it. Treat it as read-only."""
         origin = self._origin
@@ -188,7 +188,7 @@ class StackDefinition(Definition):
             raise SchemaTooNarrow(self.metadata.name, API_VERSION_B, reasons)
         return result
 
-    @cached_property
+    @computed_once
     def digest(self) -> str:
         """The SHA-256 of the canonical JSON of `set_values()`: what identifies this definition, wherever it stands."""
         return canonical_digest(self.set_values())

@@ -6,14 +6,13 @@ meets one shape. New optional keys keep version 1.
 """
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any, Final, Literal
 
 from pydantic import Field
 from typing_extensions import Self
 
 from flowyml_policy.records.decision import Enforcement
-from flowyml_policy.records.record import Authority, Json, KeyPath, Operation, Record, Sha256, SourceKind
+from flowyml_policy.records.record import Authority, Json, KeyPath, Operation, Record, Sha256, SourceKind, computed_once
 
 SCHEMA_VERSION: Final = 1
 
@@ -163,7 +162,7 @@ class PolicyInput(Record):
     run: RunFacts | None = None
     images: tuple[ImageFacts, ...] = ()
 
-    @cached_property
+    @computed_once
     def encoded(self) -> bytes:
         """This document as compact UTF-8 JSON, keys in schema order: the bytes judged and the bytes recorded.
 

@@ -1,6 +1,9 @@
 """What every record is made of: its one configuration, keys and paths, places in files."""
 
-from typing import Annotated, Any, Literal, TypeAlias
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,13 +29,35 @@ Sha256: TypeAlias = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 """A digest as `sha256:` and 64 lower-case hex digits."""
 
 
+if TYPE_CHECKING:
+    computed_once = cached_property
+else:
+
+    class _ComputedOnce(cached_property):
+        """What is computed when it is first asked for, and kept: `cached_property` without a lock.
+
+        Before Python 3.12 its lock is one for all objects of a class, and a child that is forked while another thread
+        holds it waits for ever. Two threads may compute the same value twice.
+        """
+
+        def __get__(self, instance: object, owner: type | None = None) -> Any:
+            if instance is None:
+                return self
+            value = instance.__dict__[self.attrname] = self.func(instance)
+            return value
+
+    computed_once = _ComputedOnce
+
+
 class Record(BaseModel):
     """A frozen value. Unknown keys and values of another type are refused, never coerced.
 
     Its validator is built when it is first needed: a start needs those of few records.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, defer_build=True, ignored_types=(computed_once,)
+    )
 
 
 class Location(Record):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from difflib import get_close_matches
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ from pydantic import PrivateAttr
 
 from flowyml_policy.documents.document import Document
 from flowyml_policy.errors.settings import EnvironmentUnknown
-from flowyml_policy.records.record import Authority, Json, Key, KeyPath, Location
+from flowyml_policy.records.record import Authority, Json, Key, KeyPath, Location, computed_once
 from flowyml_policy.settings.places import ENVIRONMENT_VARIABLE, LOCKFILE
 from flowyml_policy.settings.platform import TIGHTENED
 from flowyml_policy.settings.policy_section import Enforce, PolicySection
@@ -137,7 +136,7 @@ class Settings(Section):
             names.update(self._keys_by_file.get(os.path.realpath(file), ()))
         return tuple(name for name, environment in self.environments.items() if environment.stack in names)
 
-    @cached_property
+    @computed_once
     def has_distant_stacks(self) -> bool:
         """Whether an environment may run on a stack that neither its name alone nor a file of this machine tells."""
         kinds = {source.source for source in self.stacks.values()}
@@ -160,7 +159,7 @@ class Settings(Section):
         source = self.stacks[name]
         return self.resolved(("stacks", name), source.path) if source.source == "local" else None
 
-    @cached_property
+    @computed_once
     def _keys_by_file(self) -> dict[str, list[str]]:
         """The keys of `stacks:` that are kept in local files, by the file that each comes to."""
         found: dict[str, list[str]] = {}

@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from flowyml_policy.errors.references import ReferenceInvalid
+from flowyml_policy.records.record import computed_once
 from flowyml_policy.references.arguments import FILE_ENDINGS
 from flowyml_policy.references.credentials import has_credentials
 from flowyml_policy.references.git import git_ref
@@ -232,4 +233,6 @@ class Section(BaseModel):
     Validators are built when first needed, as part of the file that holds the section: most never are by themselves.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, defer_build=True, ignored_types=(computed_once,)
+    )

@@ -35,7 +35,6 @@ def settings_of(folder: Path, project: str, platform: str | None) -> Settings:
         ("policy: {opa: {config: {}}}\n", None, False, ()),
         (RULES, None, True, ("policy.rules",)),
         (COMPANY, None, True, ("policy.opa.config",)),
-        (COMPANY, "policy: {enforce: block}\n", True, ("policy.opa.config",)),
         ("policy: {}\n", COMPANY, False, ()),
         ("policy: {}\n", RULES, False, ()),
         (RULES, COMPANY, True, ("policy.rules",)),

@@ -93,6 +93,8 @@ KEPT_FOR_THE_PLATFORM = {
     "opa.require_signed": "false",
     "opa.require_revision": "a",
     "opa.allow_hosts": "[a.io]",
+    "opa.isolation": "process",
+    "opa.memory": "2GiB",
     "images.inspect": "daemon",
     "images.insecure": "[a.io]",
     "images.allow_local": "['*']",
