@@ -14,7 +14,6 @@ Rules:
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, groupby, islice
@@ -24,8 +23,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from flowyml_policy.definitions.files import find_files, local_source
 from flowyml_policy.definitions.stack import StackDefinition, read_definitions
 from flowyml_policy.documents.canonical import digest
-from flowyml_policy.documents.reader import Limits
+from flowyml_policy.documents.reader import Limits, load_documents
 from flowyml_policy.errors.definitions import NoStacksFound
+from flowyml_policy.errors.documents import YamlInvalid
 from flowyml_policy.errors.root import FlowymlPolicyError, UsageError
 from flowyml_policy.errors.settings import EnvironmentUnknown
 from flowyml_policy.errors.sources import SourceError, SourceUnreadable
@@ -43,7 +43,7 @@ Content: TypeAlias = StackDefinition | FlowymlPolicyError
 
 
 _NO_STACKS: Final = {"flowyml.yaml": "a settings file", "flowyml.lock": "a lockfile"}
-_HEADER: Final = re.compile(rb"^[\"']?(?:apiVersion|api_version|kind)[\"']?\s*:", re.MULTILINE)
+_KEYS_OF_STACKS: Final = frozenset({"apiVersion", "api_version", "kind", "metadata", "spec"})
 _NAMED: Final = 3
 
 
@@ -123,14 +123,15 @@ def _candidates(
 def _no_stacks_by_name(named: Path, skip: Collection[Path]) -> str | None:
     """What the file `named` is, where its name says that it holds no stacks; None for all others.
 
-    One that says what kind of document it is is read as such, whatever it is called.
+    One that holds a key of stacks, or cannot be read, is judged as any other, whatever it is called.
     """
     if os.path.realpath(named) in {os.path.realpath(one) for one in skip}:
         return "the file of waivers"
     if named.name not in _NO_STACKS or is_folder(named):
         return None
-    with suppress(SourceUnreadable):
-        if _HEADER.search(read_file(named, most=Limits().size)) is None:
+    with suppress(SourceUnreadable, YamlInvalid):
+        values = [one.value for one in load_documents(read_file(named, most=Limits().size), named.name)]
+        if not any(isinstance(value, dict) and _KEYS_OF_STACKS & value.keys() for value in values):
             return _NO_STACKS[named.name]
     return None
 

@@ -7,6 +7,7 @@ so that columns behind it are counted back; outside double quotes neither is an 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -53,12 +54,16 @@ def join_pairs(text: str) -> tuple[str, tuple[Pair, ...]]:
 
 def column_as_written(pairs: Sequence[Pair], line: int, column: int) -> int:
     """Where what now stands at `column` stood before pairs of its line were joined."""
-    return column + _SHORTER * sum(pair.line == line and pair.column < column for pair in pairs)
+    if not pairs:
+        return column
+    first, end = (bisect_left(pairs, (line, at), key=lambda pair: (pair.line, pair.column)) for at in (0, column))
+    return column + _SHORTER * (end - first)
 
 
 def text_as_written(pairs: Sequence[Pair], text: str, start: int, end: int) -> str:
     """The scalar `text` between two indices, which is not in double quotes, with its pairs as they were written."""
-    for pair in pairs:
-        if start <= pair.at < end:
-            text = text.replace(pair.joined, pair.written)
-    return text
+    if not pairs:
+        return text
+    first, last = (bisect_left(pairs, at, key=lambda pair: pair.at) for at in (start, end))
+    written = {pair.joined: pair.written for pair in pairs[first:last]}
+    return re.sub(r"\\U[0-9a-f]{8}", lambda match: written.get(match[0], match[0]), text) if written else text

@@ -39,7 +39,7 @@ _PATH: Final = rf"{_COMPONENT}(?:/{_COMPONENT})*"
 _TAG: Final = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 _DIGEST: Final = "sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}"
 _DIGEST_SHAPE: Final = "[A-Za-z][A-Za-z0-9+._-]*:[0-9A-Za-z=_-]*"
-_AZURE_ML: Final = ("azureml:", "azureml://")
+_AZURE_ML: Final = re.compile(r"azureml:(?://|[^/:@]+[:@](?!sha[0-9]))", re.IGNORECASE)
 _IMAGE_ID = re.compile(f"[0-9a-f]{{64}}|{_DIGEST}")
 _REMAINDER = re.compile(rf"({_PATH})(?::({_TAG}))?(?:@({_DIGEST}))?")
 _BLANK_OR_CONTROL: Final = r"[\s\x00-\x1f\x7f]"
@@ -79,7 +79,7 @@ def parse_reference(text: str) -> ImageReference:
     """
     if not isinstance(text, str) or not text or len(text) > _LONGEST_TEXT:
         raise _refused(text, *_not_text(text))
-    if text.lower().startswith(_AZURE_ML):
+    if _AZURE_ML.match(text):
         fix = "name the image that the environment is built from, as registry/path@sha256:digest"
         raise _refused(text, "it is an Azure ML environment, no image", fix)
     if _IMAGE_ID.fullmatch(text):

@@ -14,6 +14,11 @@ from flowyml_policy.references.url import BadValue, shown, text
 
 _OPERATOR: Final = re.compile(r"[!<>~^$*?(){}\[\]|&;\"'`\\]")
 _IN: Final = re.compile(r"\s*(?P<name>[^\s!(]+)\s+(?:not\s*)?in\s*\((?P<values>[^)]*)\)?", re.IGNORECASE)
+_LIST: Final = re.compile(
+    r",(?!\s)|,\s+(?:[a-z0-9._/-]*[a-z0-9]\s*(?:,|$)|[^\s=]+=)"  # a comma, and what reads as a demand behind it
+    r"|[;&|]+\s*[^\s=]+=|\s[^\s=]+="
+)
+"""What parts demands; the comma of `Acme, Inc.` does not, nor does anything in an address."""
 _ONE: Final = "write the label's name alone, as `team`, or with the one value that it must have, as `approved=true`"
 
 
@@ -54,9 +59,11 @@ def _selectors(value: str, name: str, wanted: str) -> Iterator[tuple[str, str]]:
     if colon:
         fix = f"write {key.strip()}={said.strip()}" if key.strip() and said.strip() and wanted == "" else _ONE
         yield "is written with `:`", fix
-    if "," in value or re.search(r"[;&|]+\s*[^\s=]+=|\s[^\s=]+=", wanted):
-        parts = [part.strip() for part in re.split(r"[,;&|\s]+", value) if part.strip()]
-        yield "is a list in one string", f"write each as an entry of its own: [{', '.join(parts)}]"
+    if "," in name or _LIST.search(wanted.partition("://")[0]):
+        parts = [part for part in re.split(r"[,;&|\s]+", value) if part]
+        are_demands = not {"and", "or"} & {part.lower() for part in parts} and ("=" in parts[-1] or "=" not in parts[0])
+        own = f": [{', '.join(parts)}]" if are_demands else ""
+        yield "is a list in one string", f"write each label as an entry of its own, with one value{own}"
     if value.startswith("!") or name.endswith("!"):
         yield "asks with `!` that a label is absent or other, which cannot be asked for", _ONE
     if wanted.strip() == "*":
@@ -66,8 +73,14 @@ def _selectors(value: str, name: str, wanted: str) -> Iterator[tuple[str, str]]:
     operator = _OPERATOR.search(name)
     if operator:
         yield f"names a label with `{operator[0]}` in it", _ONE
-    if re.search(r"^[!<>~^\"'(\[{]|[*|\\]|[$\"')\]}]$|&&", wanted):
+    if re.search(r"^[!<>~^\"'(\[{]|[*|\\]|[$\"']$|&&", wanted) or not _is_closed(wanted):
         yield "asks for a value with an operator, and values are compared as they are", _ONE
+
+
+def _is_closed(wanted: str) -> bool:
+    """Whether a bracket at the end of `wanted` has its other half, as in `ACME (ML)`."""
+    halves = {")": "(", "]": "[", "}": "{"}
+    return wanted[-1:] not in halves or halves[wanted[-1]] in wanted
 
 
 def contradicts(one: str, other: str) -> bool:

@@ -146,8 +146,20 @@ def _around(start: Path) -> ProjectPlace:
 
 
 def _work_tree(folder: Path) -> Path:
-    """The git work tree that `folder` is in; `folder` itself where it is in none."""
-    return next((one for one in (folder, *folder.parents) if _exists(one / ".git")), folder)
+    """The git work tree that `folder` is in; `folder` itself where it is in none. Another user's `.git` makes none."""
+    return next((one for one in (folder, *folder.parents) if _is_trusted_git(one / ".git")), folder)
+
+
+def _is_trusted_git(entry: Path) -> bool:
+    return _exists(entry) and not _other_owners(entry)
+
+
+def _other_owners(file: Path) -> set[int]:
+    """Who owns `file`, or the link that it is, besides this user and root."""
+    try:
+        return {file.lstat().st_uid, file.stat().st_uid} - {os.geteuid(), 0}
+    except OSError as error:
+        raise _unreadable(str(file), error) from error
 
 
 def _require_trusted(file: Path) -> None:
@@ -156,11 +168,7 @@ def _require_trusted(file: Path) -> None:
     In a folder that many may write to, such as /tmp, anybody could otherwise decide for whoever works below it; git
     takes no repository of another user for the same reason (CVE-2022-24765).
     """
-    try:
-        owners = {file.lstat().st_uid, file.stat().st_uid}
-    except OSError as error:
-        raise _unreadable(str(file), error) from error
-    others = owners - {os.geteuid(), 0}
+    others = _other_owners(file)
     if others:
         raise SettingsInvalid(
             f"the settings found above this folder belong to another user (uid {min(others)}): {file}",

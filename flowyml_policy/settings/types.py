@@ -191,7 +191,7 @@ ImageGlob: TypeAlias = Annotated[
 LabelRequirement: TypeAlias = Annotated[
     str,
     AfterValidator(label_demand),
-    _written(r"""^[^\s=!<>~^$*?(){}\[\]|&;"'`\\:,]+(=[^\s=!<>~^"'(\[{*|\\,]([^*|\\,]*[^\s*|\\,$"')\]}])?)?$"""),
+    _written(r"""^[^\s=!<>~^$*?(){}\[\]|&;"'`\\:,]+(=[^\s=!<>~^"'(\[{*|\\,]((?:[^*|\\,]|,\s)*[^\s*|\\,$"'])?)?$"""),
 ]
 AllowedRegistry: TypeAlias = Annotated[
     str, AfterValidator(registry_entry), _written(r"^(\*\.)?[^\s*/@]+(/[^\s*@A-Z]*)?(/\*{0,2})?$", never="://")

@@ -98,3 +98,20 @@ def test_json_beside_yaml_is_told_of(examples: Any) -> None:
         "note: of a folder only *.yaml and *.yml are read, and not stacks/prod.json; "
         "name such a file to have it judged\n"
     )
+
+
+@pytest.mark.parametrize("name", ["flowyml.yaml", "flowyml.lock"])
+@pytest.mark.parametrize("written", ["flow", "indented", "utf-16", "unreadable"])
+def test_stack_under_such_a_name_is_judged(examples: Any, name: str, written: str) -> None:
+    text = (examples.here / LARGE).read_text("utf-8")
+    data = {
+        "flow": json.dumps({"apiVersion": "flowyml/v1", "kind": "StackDefinition", "metadata": {"name": "x"}}).encode(),
+        "indented": "".join(f"  {line}\n" for line in text.splitlines()).encode(),
+        "utf-16": text.encode("utf-16"),
+        "unreadable": b"apiVersion: [",
+    }[written]
+    (examples.here / "sub").mkdir()
+    (examples.here / "sub" / name).write_bytes(data)
+    ran = examples.run("stack", "validate", f"sub/{name}", "--format", "json")
+    assert json.loads(ran.stdout)["summary"]["stacks"] == 1
+    assert ran.stderr == ""

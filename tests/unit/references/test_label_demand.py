@@ -21,6 +21,10 @@ from flowyml_policy.references.url import BadValue
         "key=YWJj==",
         "Straße=ä",
         "size=a+b",
+        "org.opencontainers.image.vendor=Acme, Inc.",
+        "maintainer=ACME (ML)",
+        "title=Foo [bar]",
+        "url=https://x.io/a?b=1&c=2",
     ],
 )
 def test_demand_for_a_label_or_its_value_is_taken(demand: str) -> None:
@@ -32,7 +36,11 @@ def test_demand_for_a_label_or_its_value_is_taken(demand: str) -> None:
     [
         ("approved: true", "written with `:`", "write approved=true"),
         ("approved:true", "written with `:`", "write approved=true"),
-        ("approved=true,team", "a list in one string", r"\[approved=true, team\]"),
+        ("approved=true,team", "a list in one string", "entry of its own, with one value$"),
+        ("tier=gold,silver", "a list in one string", "entry of its own, with one value$"),
+        ("team=risk, approved", "a list in one string", "entry of its own, with one value$"),
+        ("team=risk and approved=true", "a list in one string", "entry of its own, with one value$"),
+        ("team=risk&approved=true", "a list in one string", r"\[team=risk, approved=true\]"),
         ("a=x,b=y", "a list in one string", r"\[a=x, b=y\]"),
         ("a, b", "a list in one string", r"\[a, b\]"),
         ("a=x b=y", "a list in one string", r"\[a=x, b=y\]"),

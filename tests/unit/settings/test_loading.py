@@ -419,3 +419,14 @@ def test_settings_of_another_user_above_the_work_tree_fail_closed(tmp_path: Path
     )
     for named in (tmp_path, None):
         assert load_settings(tmp_path, project=named, environ={"HOME": "/"}, system_file=tmp_path / "none").file == file
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file to another user")
+def test_settings_of_another_user_beside_a_git_folder_of_theirs_fail_closed(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "flowyml.yaml").write_text("project: {name: a}\n")
+    for planted in ("flowyml.yaml", ".git"):
+        os.chown(tmp_path / planted, 4242, -1)
+    with pytest.raises(SettingsInvalid, match="belong to another user"):
+        load_settings(tmp_path / "inner", environ={"HOME": "/home/ada"}, system_file=tmp_path / "none")
