@@ -29,7 +29,7 @@ from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.errors.audit import AuditError
 from flowyml_policy.errors.decision import PolicyDenied, PolicyUndecided
 from flowyml_policy.errors.definitions import DefinitionInvalid
-from flowyml_policy.errors.opa import OpaError
+from flowyml_policy.errors.opa import OpaError, OpaStartFailed
 from flowyml_policy.errors.root import FlowymlPolicyError, InternalError, UsageError
 from flowyml_policy.opa.unavailable import UnavailableEvaluator
 from flowyml_policy.records.decision import CatalogueEntry, Decision
@@ -418,3 +418,7 @@ def _start(settings: Settings, rules: Sequence[Path]) -> Evaluator:
         return load_policy(settings, rules)
     except OpaError as error:
         return UnavailableEvaluator(error)
+    except FlowymlPolicyError:
+        raise
+    except Exception as error:  # noqa: BLE001  whatever kept it from starting, each stack is recorded as undecided
+        return UnavailableEvaluator(OpaStartFailed(f"the policy could not be loaded: {type(error).__name__}: {error}"))

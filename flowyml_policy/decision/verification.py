@@ -25,19 +25,23 @@ from flowyml_policy.errors.audit import AuditCorrupt, AuditError
 from flowyml_policy.mask.text import mask
 from flowyml_policy.records.events import StackApplied, StackRetired, StackRetiring
 from flowyml_policy.records.record import Json
+from flowyml_policy.registry.local import precedence
 from flowyml_policy.registry.schema import TABLES, TRIGGERS
 from flowyml_policy.storage.opening import open_for_reading
 from flowyml_policy.storage.schema import reported
 
 _STACKS: Final = (
-    "SELECT name, version, digest, labels, source, applied_by, applied_at, decision_id, document, at, by, reason"
-    " FROM stacks LEFT JOIN stack_retirements USING (number) ORDER BY number"
+    "SELECT name, version, precedence, digest, labels, source, applied_by, applied_at, decision_id, document, at, by,"
+    " reason FROM stacks LEFT JOIN stack_retirements USING (number) ORDER BY number"
 )
 _STRAYS: Final = "SELECT count(*) FROM stack_retirements WHERE number NOT IN (SELECT number FROM stacks)"
 _EVENTS: Final = (
     "SELECT seq, type, stack_name, at, actor, decision_id, payload FROM events WHERE type IN (?, ?, ?) ORDER BY seq"
 )
-_ALLOWED: Final = "SELECT 1 FROM decisions WHERE decision_id = ? AND outcome = 'allow' AND definition_digest = ?"
+_ALLOWED: Final = (
+    "SELECT 1 FROM decisions WHERE decision_id = ? AND outcome = 'allow' AND definition_digest = ?"
+    " AND operation = 'apply' AND hypothetical = 0"
+)
 
 
 class ProjectVerification(Verification):
@@ -147,12 +151,12 @@ class _Registry:
         yield from self._connection.execute(_STACKS)
 
     def _stack(self, row: tuple[Any, ...]) -> None:
-        name, version, digest, labels, source, by, at, decision_id, document, *retired = row
+        name, version, found_by, digest, labels, source, by, at, decision_id, document, *retired = row
         what = f"{name}@{version}"
         definition = json.loads(document)
         metadata = definition.get("metadata", {})
         said = (metadata.get("name"), metadata.get("version"), metadata.get("labels", {}), canonical_digest(definition))
-        if said != (name, version, json.loads(labels), digest):
+        if said != (name, version, json.loads(labels), digest) or found_by != precedence(version):
             raise _Broken(None, f"what is registered of {what} is not what its digest says")
         event = self._events.pop((StackApplied.TYPE, mask(name), version), None)
         if event is not None:

@@ -72,7 +72,7 @@ class EmbeddedEvaluator(OpaEvaluator):
         self._source = source
         self._memory = memory
         self._apart: PolicyProcess | None = None
-        self._policy = self._loaded(library) if library or is_alive() else self._process({})
+        self._policy = self._loaded(library) if library or is_alive() else self._process(None)
         OpaEvaluator.__init__(self, bundles=self._policy.bundles, version=self._policy.opa_version)
         self._name_process()
 
@@ -98,14 +98,14 @@ class EmbeddedEvaluator(OpaEvaluator):
             return self._policy
         with _lock:
             if self._apart is None:
-                self._process(self._policy.bundles)
+                self._process(self._policy)
                 self._name_process()
             return self._apart or self._policy
 
-    def _process(self, bundles: Mapping[str, str]) -> Policy:
+    def _process(self, known: Policy | None) -> Policy:
         from flowyml_policy.opa.process import MEMORY, PolicyProcess
 
-        self._apart = PolicyProcess(self._source, self._memory or MEMORY, bundles=bundles)
+        self._apart = PolicyProcess(self._source, self._memory or MEMORY, known=known)
         return self._apart
 
     def _name_process(self) -> None:

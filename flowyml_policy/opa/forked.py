@@ -13,6 +13,7 @@ import json
 import os
 import resource
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -50,6 +51,8 @@ def _watch(connection: socket.socket) -> None:
 
     def wait() -> None:
         poll.poll()
+        if tempfile.tempdir is not None:  # who would remove it is gone
+            shutil.rmtree(tempfile.tempdir, ignore_errors=True)
         os._exit(0)
 
     threading.Thread(target=wait, name="flowyml-policy-parent", daemon=True).start()
@@ -77,7 +80,9 @@ def _serve(connection: socket.socket, board: int) -> None:
         try:
             if policy is None:
                 policy = LoadedPolicy(PolicySource.decode(payload), load(), board=board)
-                answer = json.dumps({"bundles": dict(policy.bundles), "opa_version": policy.opa_version}).encode()
+                answer = json.dumps(
+                    {"bundles": dict(policy.bundles), "digest": policy.digest, "opa_version": policy.opa_version}
+                ).encode()
             else:
                 answer = _answer(policy, kind, payload)
             frames.send(connection, frames.ANSWER, answer)

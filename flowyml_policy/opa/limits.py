@@ -69,9 +69,11 @@ def _mapped() -> int:
 
 def _threads_of(user: int) -> int:
     """The threads that `user` runs, as far as /proc shows them."""
-    return sum(
-        _threads_in(process) for process in os.scandir(_PROC) if process.name.isdecimal() and _is_of(process, user)
-    )
+    with suppress(OSError):
+        return sum(
+            _threads_in(process) for process in os.scandir(_PROC) if process.name.isdecimal() and _is_of(process, user)
+        )
+    return 0
 
 
 def _is_of(process: os.DirEntry[str], user: int) -> bool:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
@@ -103,6 +104,10 @@ class Policy(Protocol):
         """Every bundle that was loaded, and its revision."""
 
     @property
+    def digest(self) -> str:
+        """The SHA-256 of all that was loaded besides the shipped policy: a revision is only what its author says."""
+
+    @property
     def opa_version(self) -> str:
         """The version of the OPA that judges."""
 
@@ -132,6 +137,7 @@ class LoadedPolicy:
         self._library = library
         self._deadline_ns = round(source.deadline * _NANOSECONDS)
         self._timeout_ns = round(source.start_timeout * _NANOSECONDS)
+        self.digest = _digest({})
         try:
             started = early or self._start(read_configuration(source.config, source.root))
         except FlowymlPolicyError:
@@ -170,14 +176,19 @@ class LoadedPolicy:
         with TemporaryDirectory(prefix="flowyml-policy-") as scratch, ExitStack() as held:
             bundles: dict[str, Json] = {}
             expected: dict[str, Json] = {}
+            places: dict[str, Path] = {}
             for source in configuration.sources:
                 place = self._staged(source, Path(scratch), held)
                 bundles[source.name] = {**source.options, "resource": place.absolute().as_uri()}
                 expected[source.name] = {"roots": shipped.CONFIGURED_ROOTS}
+                if source.place is not None:
+                    places[source.name] = place
             if rule_folders:
                 place = self._staged_project(rule_folders, Path(scratch))
                 bundles[PROJECT_BUNDLE] = {"resource": place.as_uri()}
                 expected[PROJECT_BUNDLE] = {"roots": PROJECT_ROOTS}
+                places[PROJECT_BUNDLE] = place
+            self.digest = _digest(places)
             return self._library.start(
                 shipped.start_settings(
                     {**configuration.rest, "bundles": bundles},
@@ -236,3 +247,16 @@ class LoadedPolicy:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise PolicyInvalid(f"data.{root}.catalogue.rules is no list of names")
         return names
+
+
+def _digest(places: Mapping[str, Path]) -> str:
+    """The SHA-256 of the bytes that OPA reads for each bundle, an archive or a folder, by its name."""
+    digest = sha256()
+    for name, place in sorted(places.items()):
+        files = sorted(file for file in place.rglob("*") if file.is_file()) if place.is_dir() else [place]
+        for file in files:
+            with suppress(OSError):  # OPA says what is wrong with it
+                content = file.read_bytes()
+                digest.update(f"{name}\0{file.relative_to(place)}\0{len(content)}\0".encode(errors="surrogateescape"))
+                digest.update(content)
+    return digest.hexdigest()

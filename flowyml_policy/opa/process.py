@@ -44,7 +44,7 @@ from flowyml_policy.opa.evaluator import OpaEvaluator
 from flowyml_policy.records.result import GlobProblem
 
 if TYPE_CHECKING:
-    from flowyml_policy.opa.loading import PolicySource
+    from flowyml_policy.opa.loading import Policy, PolicySource
 
 MEMORY: Final = 4 * 2**30
 """Bytes that a process may take, where nothing is set."""
@@ -63,6 +63,7 @@ _FATAL: Final = re.compile(r"^(?:fatal error|panic|MemoryError)\b.*", re.MULTILI
 """How Go, or Python, begins the line that says why it ended."""
 
 _PYTHON: Final = re.compile(r"(?:python|pypy)[0-9.]*t?d?", re.IGNORECASE)
+_PACKAGES: Final = str(Path(__file__).resolve().parents[2])
 _BOOT: Final = (
     "import sys; sys.path[:] = sys.argv[4:]; del sys.argv[4:]; from flowyml_policy.opa.forked import main; main()"
 )
@@ -77,11 +78,11 @@ _MEMORY_ADVICE: Final = "correct the rule, or raise policy.opa.memory if it need
 class PolicyProcess:
     """A policy in a process of its own. Safe from many threads, and after a fork.
 
-    `bundles` are the revisions that must be loaded, where they are known. Raises OpaError or FeatureUnavailable when
-    the policy cannot be loaded, as if it were loaded here.
+    `known` is the policy that it must load, where one is known: the same bytes. Raises OpaError or
+    FeatureUnavailable when the policy cannot be loaded, as if it were loaded here.
     """
 
-    def __init__(self, source: PolicySource, memory: int = MEMORY, *, bundles: Mapping[str, str] | None = None) -> None:
+    def __init__(self, source: PolicySource, memory: int = MEMORY, *, known: Policy | None = None) -> None:
         try:
             self._encoded = source.encode()
         except (TypeError, ValueError) as error:
@@ -89,9 +90,11 @@ class PolicyProcess:
         self._deadline = source.deadline
         self._start_timeout = source.start_timeout
         self._memory = memory
-        self.bundles: Mapping[str, str] = bundles or {}
+        self.bundles: Mapping[str, str] = known.bundles if known else {}
+        self.digest = known.digest if known else ""
         self.opa_version = ""
         self._lock = threading.Lock()
+        self._asking = 0
         self._child: _Child | None = None
         self._stopped = False
         _processes.add(self)
@@ -117,40 +120,47 @@ class PolicyProcess:
 
     def _ask(self, kind: bytes, payload: bytes) -> bytes:
         """What the process answers; a second one where the first dies. Raises OpaError."""
+        if self._asking == threading.get_ident():  # a signal handler, or an object's end, in the middle of a question
+            raise OpaUnavailable("policy is asked in the middle of a question", advice="ask from another thread")
         with self._lock:
-            if self._stopped:  # by another thread, while this one waited for its turn
-                raise OpaUnavailable("the process that judges was stopped", advice="make a new PolicyEngine")
-            left = self._deadline + GRACE
-            died = None
-            for _ in range(2):
-                child = self._child or self._start()
-                began = monotonic()
-                try:
-                    return child.ask(kind, payload, began + left)
-                except frames.Silent as silent:
-                    place = child.place()
-                    self._end()
-                    raise OpaDeadlineExceeded(
-                        f"no decision within {_shown(self._deadline)}, and the process that judged was ended{place}",
-                        advice=_ENDLESS_ADVICE if place else None,
-                    ) from silent
-                except frames.Gone:
-                    place = child.place()
-                    died = self._end() + place
-                except frames.Garbled as garbled:
-                    self._end()
-                    raise OpaEvaluationFailed(
-                        f"the process that judges sent no answer: {garbled}", advice=""
-                    ) from garbled
-                except _Refused as refused:
-                    raise refused.error from None
-                except BaseException:
-                    self._end()
-                    raise
-                left -= monotonic() - began
-                if left <= 0:
-                    break
-            raise OpaEvaluationFailed(f"the process that judges ended: {died}", advice=_MEMORY_ADVICE)
+            self._asking = threading.get_ident()
+            try:
+                return self._asked(kind, payload)
+            finally:
+                self._asking = 0
+
+    def _asked(self, kind: bytes, payload: bytes) -> bytes:
+        if self._stopped:  # by another thread, while this one waited for its turn
+            raise OpaUnavailable("the process that judges was stopped", advice="make a new PolicyEngine")
+        left = self._deadline + GRACE
+        died = None
+        for _ in range(2):
+            child = self._child or self._start()
+            began = monotonic()
+            try:
+                return child.ask(kind, payload, began + left)
+            except frames.Silent as silent:
+                place = child.place()
+                self._end()
+                raise OpaDeadlineExceeded(
+                    f"no decision within {_shown(self._deadline)}, and the process that judged was ended{place}",
+                    advice=_ENDLESS_ADVICE if place else None,
+                ) from silent
+            except frames.Gone:
+                place = child.place()
+                died = self._end() + place
+            except frames.Garbled as garbled:
+                self._end()
+                raise OpaEvaluationFailed(f"the process that judges sent no answer: {garbled}", advice="") from garbled
+            except _Refused as refused:
+                raise refused.error from None
+            except BaseException:
+                self._end()
+                raise
+            left -= monotonic() - began
+            if left <= 0:
+                break
+        raise OpaEvaluationFailed(f"the process that judges ended: {died}", advice=_MEMORY_ADVICE)
 
     def _start(self) -> _Child:
         """Start a process, and the policy in it. Raises OpaError or FeatureUnavailable."""
@@ -171,13 +181,14 @@ class PolicyProcess:
         finally:
             if scratch:  # what is staged there was read, or the process that staged it was ended
                 shutil.rmtree(scratch, ignore_errors=True)
-        if self.bundles and started["bundles"] != self.bundles:
+        if self.bundles and (started["bundles"], started["digest"]) != (self.bundles, self.digest):
             self._end()
             raise PolicyInvalid(
                 "the policy changed while it was in use, and its process had to be started anew",
                 advice="run the command again, or make a new PolicyEngine",
             )
-        self.bundles, self.opa_version = started["bundles"], started["opa_version"]
+        self.bundles, self.digest = started["bundles"], started["digest"]
+        self.opa_version = started["opa_version"]
         return child
 
     def _unstarted(self, error: Exception) -> OpaUnavailable | OpaDeadlineExceeded:
@@ -197,6 +208,7 @@ class PolicyProcess:
     def forget(self) -> None:
         """In a forked child: leave the parent's process to the parent."""
         self._lock = threading.Lock()  # another thread may have held it at the fork
+        self._asking = 0
         child, self._child = self._child, None
         if child is not None:
             child.forget()
@@ -262,7 +274,9 @@ class _Child:
         for end in (self._notes, notes):
             os.set_blocking(end, False)  # what nobody reads must not hold up a process that ends
         board = self._board.descriptor
-        path = [place for place in sys.path if isinstance(place, str)]
+        path = [place for place in sys.path if isinstance(place, str) and Path(place).is_absolute()]  # "" is any folder
+        if _PACKAGES not in path:
+            path.append(_PACKAGES)
         return subprocess.Popen(  # noqa: S603  this program itself
             [*command, str(theirs.fileno()), str(memory), str(board), *path],
             stdin=subprocess.DEVNULL,
@@ -319,7 +333,7 @@ class _Board:
     def __init__(self) -> None:
         self.descriptor = 0
         self._memory: mmap.mmap | None = None
-        if sys.platform == "linux":
+        if hasattr(os, "memfd_create"):  # not every Python on Linux has it
             self.descriptor = os.memfd_create("flowyml-policy")
             try:
                 os.ftruncate(self.descriptor, _BOARD)

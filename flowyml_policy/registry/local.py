@@ -174,12 +174,12 @@ class LocalRegistry:
 
     def _find(self, connection: sqlite3.Connection, name: str, version: str) -> RegisteredStack | None:
         """The version, or another build of it, with its document. Raises RegistryCorrupt."""
-        row = connection.execute(_ONE, (name, _precedence(version))).fetchone()
+        row = connection.execute(_ONE, (name, precedence(version))).fetchone()
         if row is None:
             return None
         with self._as_registered(f"{name}@{version}"):
             found = RegisteredStack(**_fields(row), document=json.loads(row[-1]))
-            if is_whole(found):
+            if is_whole(found) and precedence(found.version) == precedence(version):
                 return found
         raise RegistryCorrupt(f"{name}@{version} is not what its digest says: {self.path}")
 
@@ -228,7 +228,8 @@ def _only_registry_errors(leaf: type[RegistryError], path: Path) -> Iterator[Non
         raise leaf(f"the registry file cannot be used: {path}: {error}") from error
 
 
-def _precedence(version: str) -> str:
+def precedence(version: str) -> str:
+    """What two builds of one version share, and a row is looked up by."""
     return str(parse_version(version).replace(build=None))
 
 
@@ -238,7 +239,7 @@ def _cells(stack: NewStack) -> tuple[str | None, ...]:
     return (
         stack.name,
         stack.version,
-        _precedence(stack.version),
+        precedence(stack.version),
         stack.digest,
         json.dumps(stack.labels, ensure_ascii=False),
         source.model_dump_json(),

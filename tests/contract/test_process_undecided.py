@@ -200,6 +200,45 @@ def test_policy_that_changed_before_a_new_start_fails_closed(start: Start, tmp_p
         evaluator.judge(document("prod"))
 
 
+def test_policy_that_changed_under_its_revision_fails_closed(tmp_path: Path) -> None:
+    rule = HOSTILE.replace("project.rules", "org.rules").replace('input.stack.name == "hostile"', "true")
+    files = {".manifest": '{"revision": "r1", "roots": ["org"]}', "hostile.rego": rule.replace("BODY", "true")}
+    bundle = write(tmp_path / "org", files)
+    config = {"bundles": {"flowyml": {"resource": "shipped"}, "org": {"resource": "org"}}}
+    with ProcessEvaluator(PolicySource.of(config=config, root=tmp_path)) as evaluator:
+        assert not evaluator.judge(document("prod"))[0].allow
+        os.kill(pid(evaluator), signal.SIGKILL)
+        assert not evaluator.judge(document("prod"))[0].allow
+        (bundle / "hostile.rego").write_text(rule.replace("BODY", "false"))
+        os.kill(pid(evaluator), signal.SIGKILL)
+        with pytest.raises(PolicyInvalid, match="the policy changed while it was in use"):
+            evaluator.judge(document("prod"))
+
+
+def test_question_within_a_question_fails_closed(start: Start) -> None:
+    evaluator = start(ENDLESS[next(iter(ENDLESS))])
+    said: list[str] = []
+
+    def ask(*_: object) -> None:
+        with pytest.raises(OpaUnavailable) as raised:
+            evaluator.judge(document("prod"))
+        said.append(raised.value.message)
+
+    before = signal.signal(signal.SIGALRM, ask)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(OpaDeadlineExceeded):
+            evaluator.judge(document("hostile"))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert said == ["policy is asked in the middle of a question"]
+
+
+def test_python_without_named_memory_judges_too(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "memfd_create")
+    assert start().judge(document("prod"))[0].rules
+
+
 @pytest.mark.parametrize(
     "said",
     [b"\xff" * 9, b"A\xff\xff\xff\xff", b"A\x00\x00\x00\x02{}", b"E\x00\x00\x00\x02{}", b"Z\x00\x00\x00\x00"],
@@ -375,6 +414,7 @@ def test_python_that_cannot_start_fails_closed(monkeypatch: pytest.MonkeyPatch, 
 def test_modules_of_the_working_directory_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, {"json.py": "raise SystemExit(1)\n", "flowyml_policy/__init__.py": "raise SystemExit(1)\n"})
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", ".", *sys.path])
     with ProcessEvaluator(PolicySource.of()) as evaluator:
         assert evaluator.judge(document("prod"))[0].rules
 

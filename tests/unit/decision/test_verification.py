@@ -101,6 +101,10 @@ def test_verify_project_untouched_file_is_ok(file: Path) -> None:
             "what is registered of prod@1.0.0 is not what its digest says",
         ),
         (
+            "UPDATE stacks SET precedence = '9.0.0' WHERE version = '2.0.0'",
+            "what is registered of prod@2.0.0 is not what its digest says",
+        ),
+        (
             COPIED,
             "what is registered of prodx@2.0.0 is not what its digest says",
         ),
@@ -126,7 +130,7 @@ def test_verify_project_what_a_killed_call_left_is_told_and_ok(tmp_path: Path) -
     record = make_record(1, outcome="allow")
     definition = stack()
     with AuditStore(path) as audit, LocalRegistry(path) as registry:
-        audit.record([record._replace(definition_digest=definition.digest)])
+        audit.record([record._replace(definition_digest=definition.digest, operation="apply")])
         registry.put(new_stack(definition, applied_by="ada", applied_at=AT, decision_id=record.decision_id))
         begun = {"version": "1.0.0", "registry": str(path)}
         audit.append_events([new_event("StackRetiring", at=AT, actor="ada", stack_name="prod", payload=begun)])
@@ -139,6 +143,16 @@ def test_verify_project_what_a_killed_call_left_is_told_and_ok(tmp_path: Path) -
             "prod@1.0.0 was retired by a call that ended before the audit said so",
         ),
     )
+
+
+def test_verify_project_row_by_a_decision_that_registers_nothing_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "policy.db"
+    definition = stack()
+    record = make_record(1, outcome="allow")._replace(definition_digest=definition.digest, operation="validate")
+    with AuditStore(path) as audit, LocalRegistry(path) as registry:
+        audit.record([record])
+        registry.put(new_stack(definition, applied_by="eve", applied_at=AT, decision_id=record.decision_id))
+    assert str(verify(path).problem) == "the registry holds prod@1.0.0, and no event tells of it"
 
 
 def test_verify_project_without_a_trigger_is_told(file: Path) -> None:
