@@ -38,9 +38,9 @@ def main() -> NoReturn:
     connection = socket.socket(fileno=int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _watch(connection)
-    _limit(int(sys.argv[2]))
+    is_limited = _limit(int(sys.argv[2]))
     with suppress(frames.Gone):
-        _serve(connection, int(sys.argv[3]))
+        _serve(connection, int(sys.argv[3]), is_limited=is_limited)
     os._exit(0)  # without waiting for OPA's threads
 
 
@@ -58,18 +58,20 @@ def _watch(connection: socket.socket) -> None:
     threading.Thread(target=wait, name="flowyml-policy-parent", daemon=True).start()
 
 
-def _limit(memory: int) -> None:
+def _limit(memory: int) -> bool:
+    """Limit this process to `memory` bytes; answer whether no tighter limit holds."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform != "linux":  # elsewhere the limit does not hold, or Go does not start under it
-        return
+        return False
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
+    return limit == memory
 
 
-def _serve(connection: socket.socket, board: int) -> None:
+def _serve(connection: socket.socket, board: int, *, is_limited: bool) -> None:
     """Answer every frame by one. The first starts the policy."""
     tempfile.tempdir = tempfile.mkdtemp(prefix="flowyml-policy-")  # removed by the other process, come what may
     frames.send(connection, frames.READY, os.fsencode(tempfile.tempdir))
@@ -79,7 +81,7 @@ def _serve(connection: socket.socket, board: int) -> None:
         answer = b""
         try:
             if policy is None:
-                policy = LoadedPolicy(PolicySource.decode(payload), load(), board=board)
+                policy = LoadedPolicy(PolicySource.decode(payload), load(is_limited=is_limited), board=board)
                 answer = json.dumps(
                     {"bundles": dict(policy.bundles), "digest": policy.digest, "opa_version": policy.opa_version}
                 ).encode()

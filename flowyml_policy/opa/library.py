@@ -150,7 +150,6 @@ def _open(file: Path) -> ctypes.CDLL:
         raise OpaUnavailable("the OPA library needs glibc, this system has musl", advice=SIDECAR_ADVICE)
     if not file.is_file():
         raise OpaUnavailable(f"the OPA library is missing: {file}")
-    check_limits()
     global _process  # there is one Go runtime in a process, and it belongs to that process
     before = _process
     try:
@@ -210,12 +209,17 @@ def _check_process() -> None:
         )
 
 
-def load(file: Path = LIBRARY_FILE) -> Library:
-    """The library in `file`, loaded on first use. Raises OpaUnavailable."""
+def load(file: Path = LIBRARY_FILE, *, is_limited: bool = False) -> Library:
+    """The library in `file`, loaded on first use. Raises OpaUnavailable.
+
+    The limits of this process are looked at before, unless it set them itself.
+    """
     _check_process()
     library = _libraries.get(file)
     if library is None:
         with _lock:
+            if not is_limited:
+                check_limits()
             library = _libraries.get(file) or Library(file)
             _libraries[file] = library
     return library

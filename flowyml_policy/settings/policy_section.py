@@ -74,7 +74,7 @@ class OpaSettings(Section):
     )
     memory: Memory = Field(
         default=4 * 2**30,
-        description="How much memory that process may take (Linux); at least 2GiB.",
+        description="How much memory that process may take (Linux); at least 1.5GiB.",
         json_schema_extra={"default": "4GiB"},
     )
 

@@ -45,7 +45,7 @@ from flowyml_policy.references.url import (
 )
 
 MAX_DURATION: Final = 3650 * 86400.0
-LEAST_MEMORY: Final = 2 * 2**30
+LEAST_MEMORY: Final = 3 * 2**29
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)(ms|s|m|h|d)", re.ASCII)
@@ -84,7 +84,7 @@ def byte_size(value: Any) -> int:
 def _memory_of_a_process(value: int) -> int:
     """Go reserves most of the least, whether or not it is used."""
     if value < LEAST_MEMORY:
-        raise BadValue("is too little for OPA to start", "write at least 2GiB")
+        raise BadValue("is too little for OPA to start", "write at least 1.5GiB")
     return value
 
 

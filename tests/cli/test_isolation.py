@@ -44,7 +44,7 @@ def project(program: Any) -> Any:
 
 
 def settings(deadline: str) -> str:
-    return f"policy: {{rules: [rules], opa: {{deadline: {deadline}, memory: 2GiB}}}}\n"
+    return f"policy: {{rules: [rules], opa: {{deadline: {deadline}, memory: 1.5GiB}}}}\n"
 
 
 def test_rule_that_does_not_end_costs_its_stack_fails_closed(project: Any) -> None:

@@ -46,7 +46,7 @@ policy:
         ),
         (
             "policy: {opa: {memory: 1GiB}}",
-            "`policy.opa.memory` is too little for OPA to start: @:24; write at least 2GiB",
+            "`policy.opa.memory` is too little for OPA to start: @:24; write at least 1.5GiB",
         ),
         ("audit: {}", "unknown key `audit`: @:1; this key belongs under `policy`"),
         ("policies: {packs: []}", "unknown key `policies.packs`: @:12; this key belongs under `environments.<name>`"),
