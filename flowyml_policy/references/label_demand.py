@@ -18,7 +18,7 @@ _LIST: Final = re.compile(
     r",(?!\s)|,\s+(?:[a-z0-9._/-]*[a-z0-9]\s*(?:,|$)|[^\s=]+=)"  # a comma, and what reads as a demand behind it
     r"|[;&|]+\s*[^\s=]+=|\s[^\s=]+="
 )
-"""What parts demands; the comma of `Acme, Inc.` does not, nor does anything in an address."""
+"""What parts demands; the comma of `Acme, Inc.` does not, nor the `&` of an address."""
 _ONE: Final = "write the label's name alone, as `team`, or with the one value that it must have, as `approved=true`"
 
 
@@ -59,7 +59,7 @@ def _selectors(value: str, name: str, wanted: str) -> Iterator[tuple[str, str]]:
     if colon:
         fix = f"write {key.strip()}={said.strip()}" if key.strip() and said.strip() and wanted == "" else _ONE
         yield "is written with `:`", fix
-    if "," in name or _LIST.search(wanted.partition("://")[0]):
+    if "," in name or _LIST.search(wanted.replace("&", "") if "://" in wanted else wanted):
         parts = [part for part in re.split(r"[,;&|\s]+", value) if part]
         are_demands = not {"and", "or"} & {part.lower() for part in parts} and ("=" in parts[-1] or "=" not in parts[0])
         own = f": [{', '.join(parts)}]" if are_demands else ""

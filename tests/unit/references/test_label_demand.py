@@ -37,6 +37,7 @@ def test_demand_for_a_label_or_its_value_is_taken(demand: str) -> None:
         ("approved: true", "written with `:`", "write approved=true"),
         ("approved:true", "written with `:`", "write approved=true"),
         ("approved=true,team", "a list in one string", "entry of its own, with one value$"),
+        ("url=https://x.io,approved=true", "a list in one string", r"\[url=https://x.io, approved=true\]"),
         ("tier=gold,silver", "a list in one string", "entry of its own, with one value$"),
         ("team=risk, approved", "a list in one string", "entry of its own, with one value$"),
         ("team=risk and approved=true", "a list in one string", "entry of its own, with one value$"),
