@@ -14,7 +14,7 @@ from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.errors.references import ReferenceInvalid
 from flowyml_policy.mask.text import mask_report
 from flowyml_policy.mask.value import mask_value_report
-from flowyml_policy.records.policy_input import ImageFacts
+from flowyml_policy.records.policy_input import ImageFacts, ImageProblem
 from flowyml_policy.records.record import Json, KeyPath
 from flowyml_policy.references.image import parse_reference
 
@@ -98,4 +98,5 @@ def _image(ref: str, paths: Sequence[KeyPath], *, is_guessed: bool) -> ImageFact
 
 
 def _unreadable(ref: str, paths: Sequence[KeyPath], error: str) -> ImageFacts:
-    return ImageFacts(ref=ref, registry=None, repository=None, paths=tuple(paths), via="off", error=error)
+    problem = ImageProblem(code=ReferenceInvalid.code, message=error)
+    return ImageFacts(ref=ref, registry=None, repository=None, paths=tuple(paths), via="off", error=problem)

@@ -8,7 +8,7 @@ meets one shape. New optional keys keep version 1.
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from typing_extensions import Self
 
 from flowyml_policy.records.decision import Enforcement
@@ -30,6 +30,10 @@ class ImagePolicy(Record):
 
     allowed_registries: tuple[str, ...] | None = None
     required_labels: tuple[str, ...] | None = None
+    allowed_bases: tuple[str, ...] | None = None
+    max_age_seconds: int | None = None
+    require_digest: bool | None = None
+    deny_tags: tuple[str, ...] | None = None
 
 
 class ProjectPolicies(Record):
@@ -107,8 +111,24 @@ class RunFacts(Record):
     packages: tuple[str, ...] = ()
 
 
+class BaseFacts(Record):
+    """The image that a platform was built on. `how` is what shows it: equal `layers`, signed `provenance`, a `claim`.
+
+    A claim is the annotation `org.opencontainers.image.base.*`, which whoever pushed the image could write.
+    """
+
+    ref: str
+    digest: Sha256 | None = None
+    how: Literal["layers", "provenance", "claim"]
+
+
 class PlatformFacts(Record):
-    """One platform of an image. `created` is an RFC 3339 instant, `size` counts bytes."""
+    """One platform of an image, `linux/arm64/v8`. `created` is an RFC 3339 instant, `size` counts bytes.
+
+    `digest` is that of the platform's manifest, null where only a daemon knows the image. `size` is what a pull
+    would bring, or, from a daemon, what the image takes there. `env` holds names, never values. `diff_ids` are the
+    digests of the layers' unpacked archives, the lowest first.
+    """
 
     platform: str
     digest: Sha256 | None = None
@@ -116,16 +136,85 @@ class PlatformFacts(Record):
     user: str | None = None
     created: str | None = None
     size: int | None = None
-    base: str | None = None
+    base: BaseFacts | None = None
+    architecture: str | None = None
+    os: str | None = None
+    ports: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    diff_ids: tuple[str, ...] = ()
+
+
+class ImageProblem(Record):
+    """Why nothing is known of an image: a stable code, and what happened in words."""
+
+    code: str
+    message: str
+
+
+class SigningKey(Record):
+    """A public key that may sign an image: `id` is the SHA-256 of its SubjectPublicKeyInfo, `name` its file."""
+
+    id: str
+    name: str
+
+
+class SigningDemand(Record):
+    """What `policy.images.cosign_keys` asks of an image: `need` of `keys` have signed it. `entry` is its key there."""
+
+    entry: str
+    need: int
+    keys: tuple[SigningKey, ...]
+
+
+class SignatureFacts(Record):
+    """What was found at one place where a signature may lie.
+
+    `key` is the `id` of the key that made it, null where none of ours did. `form` is the layout: `bundle` (a referrer
+    that is a Sigstore bundle), `tag` (the older `.sig` tag). `digest` is what is signed, the image's or a platform's.
+    `problem` says what `reason` explains: `unknown` that the place could not be read.
+    """
+
+    key: str | None
+    form: Literal["bundle", "tag"]
+    digest: Sha256 | None
+    ok: bool
+    reason: str | None = None
+    problem: Literal["invalid", "keyless", "unknown"] | None = None
+
+
+class VulnerabilityFacts(Record):
+    """One entry of a scan report; `severity` in small letters: critical, high, medium, low, negligible, unknown."""
+
+    id: str
+    severity: str
+    package: str
+    fixed_in: str | None = None
+
+
+class ScanFacts(Record):
+    """What scan reports say of an image. `db_at` is the oldest instant that vouches for any of them.
+
+    `digests` are the platforms' digests that were scanned. `signed`: it came as an attestation that a key of
+    `cosign_keys` signed, not as a file.
+    """
+
+    tool: str
+    db_at: str | None
+    findings: tuple[VulnerabilityFacts, ...] = ()
+    digests: tuple[str, ...] = ()
+    signed: bool = False
 
 
 class ImageFacts(Record):
     """One image that the stack names, normalised as Docker reads it, and what inspection found.
 
     `paths` leads to every place of the definition that names it. `registry` and `repository` are null for a
-    reference that Docker would refuse; `error` then says why, as it does for a failed inspection. `via` is
-    how it was inspected, "off" where the settings switch inspection off. `certainty` is `guessed` where nothing but
-    its look says that the text is an image.
+    reference that Docker would refuse; `error` then says why, as it does for a failed inspection. `digest` is what
+    the author wrote and, once the image was inspected, what was judged. `via` is how it was inspected, "off" where the
+    settings switch inspection off, `endpoint` who answered, `inspected_at` when that was, an RFC 3339 instant.
+    `kind` says whether the digest is that of an index of platforms. `signing` is what must be signed, and by whom.
+    `certainty` is `guessed` where nothing but its look says that the text is an image.
     """
 
     ref: str
@@ -136,16 +225,38 @@ class ImageFacts(Record):
     paths: tuple[KeyPath, ...] = ()
     inspected: bool = False
     via: Literal["daemon", "registry", "off"] | None = None
-    error: str | None = None
+    error: ImageProblem | None = None
     platforms: tuple[PlatformFacts, ...] = ()
     certainty: Literal["named", "guessed"] = "named"
+    endpoint: str | None = None
+    inspected_at: str | None = None
+    kind: Literal["index", "manifest"] | None = None
+    signing: tuple[SigningDemand, ...] = ()
+    signatures: tuple[SignatureFacts, ...] = ()
+    scan: ScanFacts | None = None
+
+    @field_validator("error", mode="before")
+    @classmethod
+    def _read_older(cls, value: object) -> object:
+        """Inputs that were recorded before inspection existed say the reason alone."""
+        return {"code": "reference_invalid", "message": value} if isinstance(value, str) else value
+
+
+class BasePlatform(Record):
+    """One platform of an allowed base image, with the digests of its layers; none where it could not be read."""
+
+    ref: str
+    digest: Sha256 | None
+    platform: str
+    diff_ids: tuple[str, ...]
 
 
 class PolicyInput(Record):
     """Everything that policy may look at, at one instant. Rego does no I/O and reads no clock.
 
     `evaluated_at` is an RFC 3339 instant in UTC, taken once for a command. `environments` names every
-    environment that applies. `authority` says who owns the settings.
+    environment that applies. `authority` says who owns the settings. `bases` are the allowed base images that could be
+    read.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -161,6 +272,7 @@ class PolicyInput(Record):
     lock: LockFacts | None = None
     run: RunFacts | None = None
     images: tuple[ImageFacts, ...] = ()
+    bases: tuple[BasePlatform, ...] = ()
 
     @computed_once
     def encoded(self) -> bytes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from flowyml_policy.records.decision import Decision
     from flowyml_policy.records.events import NewEvent
-    from flowyml_policy.records.policy_input import PolicyInput
+    from flowyml_policy.records.policy_input import ImageFacts, PolicyInput
     from flowyml_policy.records.record import Json
     from flowyml_policy.records.registry import LastDecision, ListedStack, NewStack, RegisteredStack, Registration
     from flowyml_policy.records.result import DecisionRecord, Evaluation, GlobProblem
@@ -135,3 +135,13 @@ class ContentStore(Protocol):
 
     def put(self, *key: str, data: bytes, notes: Mapping[str, str] | None = None) -> None:
         """Keep `data` under `key`, in place of what was there."""
+
+
+class ImageInspector(Protocol):
+    """Finds out what an image is. Safe from many threads."""
+
+    def inspect(self, reference: str, platform: str | None = None) -> ImageFacts:
+        """What the image is that `reference`, in its normal form, names; of all its platforms, or of one.
+
+        Raises only ImageError. `paths` is empty, and the digest that of what was read.
+        """

@@ -109,3 +109,4 @@ def _shortest(value: str) -> int:
 
 STACK_NAMES: Final = GlobGrammar("name of a stack", longest=LONGEST_NAME)
 IMAGE_NAMES: Final = GlobGrammar("image's name", others="/:@")
+TAG_NAMES: Final = GlobGrammar("tag", longest=LONGEST_NAME)

@@ -18,6 +18,7 @@ from flowyml_policy.settings.types import (
     Memory,
     NamedHost,
     Section,
+    Size,
     Text,
     Timeout,
     Url,
@@ -108,6 +109,20 @@ class RegistryCredential(Section):
         return self
 
 
+class ClientCertificate(Section):
+    """What this program shows of itself to a server that asks for it (mutual TLS)."""
+
+    certificate: FilePath = Field(description="The certificate and its chain, a PEM file.")
+    key: FilePath = Field(description="Its private key, a PEM file.")
+
+
+class SigningKeys(Section):
+    """Several public keys, of which some must have signed."""
+
+    keys: Annotated[Listing[FilePath], Field(min_length=1)] = Field(description="Public keys, PEM files.")
+    need: int = Field(default=1, ge=1, le=16, description="How many of them must have signed.")
+
+
 class ImagesSettings(Section):
     """How images are inspected."""
 
@@ -118,11 +133,31 @@ class ImagesSettings(Section):
     )
     credentials: dict[Host, RegistryCredential] = Field(default={}, description="Logins by registry host.")
     mirrors: dict[Host, Listing[AllowedRegistry]] = Field(default={}, description="Mirrors by registry host, in order.")
-    ca: FilePath | None = Field(default=None, description="CA certificates, a PEM file.")
-    cosign_keys: dict[AllowedRegistry, FilePath] = Field(default={}, description="Public keys by registry, PEM files.")
+    ca: FilePath | dict[Host, FilePath] | None = Field(
+        default=None, description="CA certificates, a PEM file, or one for each registry host."
+    )
+    client_certificates: dict[Host, ClientCertificate] = Field(
+        default={}, description="Certificates to show to registries, by host."
+    )
+    cosign_keys: dict[AllowedRegistry, FilePath | Listing[FilePath] | SigningKeys] = Field(
+        default={},
+        description="Public keys, PEM files, that must have signed the images of a registry: one of them, or `need` of "
+        "`keys`.",
+    )
     concurrency: int = Field(default=8, ge=1, le=64, description="How many images are looked at at once.")
+    per_registry: int = Field(default=6, ge=1, le=64, description="How many of them at one registry.")
+    timeout: Timeout = Field(
+        default=30.0,
+        description="How long one image may take, all requests together.",
+        json_schema_extra={"default": "30s"},
+    )
     tag_ttl: Duration = Field(
         default=300.0, description="How long a tag's digest is remembered.", json_schema_extra={"default": "5m"}
+    )
+    max_cache: Size = Field(
+        default=512 * 2**20,
+        description="How much is kept of what registries said of images.",
+        json_schema_extra={"default": "512MiB"},
     )
 
 

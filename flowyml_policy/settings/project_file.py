@@ -13,13 +13,16 @@ from flowyml_policy.settings.policy_section import PolicySection
 from flowyml_policy.settings.stack_entries import StackEntry
 from flowyml_policy.settings.types import (
     AllowedRegistry,
+    BaseImage,
     LabelRequirement,
     Listing,
     Section,
     StackGlob,
     StackKey,
     StackName,
+    TagGlob,
     Text,
+    Timeout,
     WhenSet,
 )
 
@@ -35,6 +38,18 @@ class ImagePolicySection(Section):
     )
     required_labels: Annotated[Listing[LabelRequirement] | None, WhenSet] = Field(
         default=None, description="Labels that every image must have: `name`, or `name=value`."
+    )
+    allowed_bases: Annotated[Listing[BaseImage] | None, WhenSet] = Field(
+        default=None, description="Images, each with a tag or digest, one of which every image must be built on."
+    )
+    max_age: Annotated[Timeout | None, WhenSet] = Field(
+        default=None, description="How long ago an image may have been built, for example 90d."
+    )
+    require_digest: Annotated[bool | None, WhenSet] = Field(
+        default=None, description="Whether every image must be named by its digest."
+    )
+    deny_tags: Annotated[Listing[TagGlob] | None, WhenSet] = Field(
+        default=None, description="Globs of tags that no image may be named by; a missing tag is `latest`."
     )
 
 
@@ -66,6 +81,10 @@ class PoliciesSection(Section):
             "image_policy": {
                 "allowed_registries": _listed(images.allowed_registries),
                 "required_labels": _listed(images.required_labels),
+                "allowed_bases": _listed(images.allowed_bases),
+                "max_age_seconds": None if images.max_age is None else int(images.max_age),
+                "require_digest": images.require_digest,
+                "deny_tags": _listed(images.deny_tags),
             },
             "levels": dict(self.levels),
             "rule_data": {rule: dict(data) for rule, data in self.rule_data.items()},

@@ -28,8 +28,8 @@ from flowyml_policy.records.record import computed_once
 from flowyml_policy.references.arguments import FILE_ENDINGS
 from flowyml_policy.references.credentials import has_credentials
 from flowyml_policy.references.git import git_ref
-from flowyml_policy.references.glob import IMAGE_NAMES, STACK_NAMES
-from flowyml_policy.references.image import parse_allowlist_entry
+from flowyml_policy.references.glob import IMAGE_NAMES, STACK_NAMES, TAG_NAMES
+from flowyml_policy.references.image import parse_allowlist_entry, parse_reference
 from flowyml_policy.references.label_demand import label_demand
 from flowyml_policy.references.url import (
     HOST_PATTERN,
@@ -94,6 +94,17 @@ def registry_entry(value: str) -> str:
         return parse_allowlist_entry(value)
     except ReferenceInvalid as error:
         raise BadValue(f"is refused: {error.message}", error.advice) from error
+
+
+def image_reference(value: str) -> str:
+    """An image's reference with a tag or a digest, in its normal form."""
+    try:
+        reference = parse_reference(value)
+    except ReferenceInvalid as error:
+        raise BadValue(f"is refused: {error.message}", error.advice) from error
+    if reference.tag is None and reference.digest is None:
+        raise BadValue(f"names no tag and no digest: {shown(value)}", f"write {value}:TAG or {value}@sha256:...")
+    return str(reference)
 
 
 def variable_name(value: str) -> str:
@@ -188,6 +199,8 @@ StackGlob: TypeAlias = Annotated[
 ImageGlob: TypeAlias = Annotated[
     str, AfterValidator(IMAGE_NAMES.checked), _written(IMAGE_NAMES.pattern, never=_NO_GLOB)
 ]
+TagGlob: TypeAlias = Annotated[str, AfterValidator(TAG_NAMES.checked), _written(TAG_NAMES.pattern, never=_NO_GLOB)]
+BaseImage: TypeAlias = Annotated[str, AfterValidator(image_reference), _written(r"^[^\s]+[:@][^\s/]+$")]
 LabelRequirement: TypeAlias = Annotated[
     str,
     AfterValidator(label_demand),
@@ -225,6 +238,10 @@ Memory: TypeAlias = Annotated[
     int, AfterValidator(_memory_of_a_process), BeforeValidator(byte_size), _written(f"^{_SIZE.pattern}$")
 ]
 """Bytes of memory that a process may take."""
+
+
+Size: TypeAlias = Annotated[int, BeforeValidator(byte_size), _written(f"^{_SIZE.pattern}$")]
+"""Bytes."""
 
 
 class Section(BaseModel):

@@ -19,7 +19,14 @@ plain := {
 		"policies": {
 			"allowed_stacks": null,
 			"required_labels": null,
-			"image_policy": {"allowed_registries": null, "required_labels": null},
+			"image_policy": {
+				"allowed_registries": null,
+				"required_labels": null,
+				"allowed_bases": null,
+				"max_age_seconds": null,
+				"require_digest": null,
+				"deny_tags": null,
+			},
 			"levels": {},
 			"rule_data": {},
 		},
@@ -46,6 +53,7 @@ plain := {
 	"lock": null,
 	"run": null,
 	"images": [image],
+	"bases": [],
 }
 
 # METADATA
@@ -62,6 +70,12 @@ image := {
 	"certainty": "named",
 	"error": null,
 	"platforms": [],
+	"endpoint": null,
+	"inspected_at": null,
+	"kind": null,
+	"signing": [],
+	"signatures": [],
+	"scan": null,
 }
 
 # METADATA

@@ -24,7 +24,7 @@ test_valid_with_an_image_of_which_little_is_known if {
 		"images/0/repository": null,
 		"images/0/tag": null,
 		"images/0/via": null,
-		"images/0/error": "unreadable",
+		"images/0/error": {"code": "image_error", "message": "unreadable"},
 		"images/0/paths": [],
 		"images/0/inspected": false,
 	})

@@ -126,7 +126,7 @@ _guessed(image) if image.certainty == "guessed"
 
 default _reason(_) := "no reason is known"
 
-_reason(error) := error if is_string(error)
+_reason(error) := error.message
 
 _advice("off") := "use a stack without this image, or have the labels taken off the list: this version inspects no images"
 

@@ -4,7 +4,7 @@ import data.flowyml.lib.inputs
 
 _off := {"images/0/inspected": false, "images/0/via": "off"}
 
-_failed := {"images/0/inspected": false, "images/0/via": "registry", "images/0/error": "401 Unauthorized"}
+_failed := {"images/0/inspected": false, "images/0/via": "registry", "images/0/error": {"code": "image_error", "message": "401 Unauthorized"}}
 
 test_allow_inspected_image if {
 	findings == set() with input as inputs.plain

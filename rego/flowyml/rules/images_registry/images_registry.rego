@@ -170,7 +170,7 @@ _dotted(path) := concat(".", [sprintf("%v", [key]) | some key in path])
 
 default _reason(_) := ""
 
-_reason(error) := sprintf(": %s", [error]) if is_string(error)
+_reason(error) := sprintf(": %s", [error.message])
 
 _advice(_, []) := "use a stack without this image, or have a registry added to the list"
 

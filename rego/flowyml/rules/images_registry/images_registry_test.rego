@@ -199,7 +199,7 @@ test_deny_reference_that_cannot_be_read if {
 		"images/0/ref": "Not An Image",
 		"images/0/registry": null,
 		"images/0/repository": null,
-		"images/0/error": "a path is in lower case",
+		"images/0/error": {"code": "image_error", "message": "a path is in lower case"},
 		"project/policies/image_policy/allowed_registries": [],
 	})
 }
