@@ -44,7 +44,7 @@ IMAGES = st.builds(
             "paths": st.lists(st.lists(TEXTS | st.integers(0, 9), max_size=3), max_size=2),
             "inspected": st.booleans(),
             "via": st.sampled_from(["daemon", "registry", "off", None]),
-            "error": st.none() | TEXTS,
+            "error": st.none() | st.fixed_dictionaries({"code": TEXTS, "message": TEXTS}),
             "platforms": st.just([]),
         }
     ),
@@ -85,7 +85,7 @@ def test_document_that_is_no_policy_input_fails_closed(shipped: EmbeddedEvaluato
 
 
 def test_every_key_that_is_missing_is_denied_or_of_no_consequence(shipped: EmbeddedEvaluator, change: Change) -> None:
-    unused = {"operation", "evaluated_at", "hypothetical", "authority", "actor", "lock", "run"}
+    unused = {"operation", "evaluated_at", "hypothetical", "authority", "actor", "lock", "run", "bases"}
     document = change({"stack/version": None})
     for key in document:
         partial = {name: value for name, value in document.items() if name != key}

@@ -11,7 +11,7 @@ import pytest
 from flowyml_policy import PolicyEngine, StackDefinition
 from flowyml_policy.decision.normaliser import Normaliser
 from flowyml_policy.errors.settings import SettingsInvalid
-from flowyml_policy.records.policy_input import Actor, ImageFacts
+from flowyml_policy.records.policy_input import Actor, ImageFacts, ImageProblem
 from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.records.result import Result
 from flowyml_policy.settings.loading import load_settings
@@ -93,7 +93,7 @@ def test_check_image_that_holds_a_secret_is_no_other_image(
             repository=None,
             paths=(IMAGE_PATH,),
             via="off",
-            error=f"it holds what looks like a secret ({detector})",
+            error=ImageProblem(code="reference_invalid", message=f"it holds what looks like a secret ({detector})"),
         ),
     )
     assert [finding.code for finding in result.denials] == ["images_registry.reference"]

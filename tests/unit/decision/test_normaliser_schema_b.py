@@ -10,7 +10,7 @@ from flowyml_policy import AuditStore, PolicyEngine
 from flowyml_policy.decision.normaliser import Normaliser
 from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.images.named import named_images
-from flowyml_policy.records.policy_input import ImageFacts
+from flowyml_policy.records.policy_input import ImageFacts, ImageProblem
 from flowyml_policy.records.record import Location
 from flowyml_policy.settings.loading import load_settings
 from flowyml_policy.system.actor import current_actor
@@ -174,7 +174,9 @@ def test_image_anywhere_in_what_the_deployer_is_told_is_found(
 def test_image_that_is_written_in_parts_fails_closed(project: Path, config: str, ref: str) -> None:
     (image,) = images_of(project, config)
     assert (image.ref, image.registry, image.repository) == (ref, None, None)
-    assert image.error == "it is written in parts, which cannot be judged"
+    assert image.error == ImageProblem(
+        code="reference_invalid", message="it is written in parts, which cannot be judged"
+    )
 
 
 def test_images_in_parts_side_by_side_are_told_apart_at_the_key_that_names_each(project: Path) -> None:
@@ -203,7 +205,9 @@ def test_secret_where_an_image_is_looked_for_is_masked(project: Path) -> None:
         ("q.io/b", "q.io"),
     ]
     refused = [image for image in found if image.registry is None]
-    assert [str(image.error).partition(" (")[0] for image in refused] == ["it holds what looks like a secret"] * 2
+    assert [image.error and image.error.message.partition(" (")[0] for image in refused] == [
+        "it holds what looks like a secret"
+    ] * 2
 
 
 def test_validate_denies_images_in_depth_and_in_parts_with_their_lines(write_stack: WriteStack) -> None:

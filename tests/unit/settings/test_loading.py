@@ -12,7 +12,7 @@ from flowyml_policy.errors.root import FlowymlPolicyError, UsageError
 from flowyml_policy.errors.settings import EnvironmentUnknown, SettingsInvalid
 from flowyml_policy.records.record import Location
 from flowyml_policy.settings.loading import load_settings
-from flowyml_policy.settings.policy_section import PolicySection
+from flowyml_policy.settings.policy_section import PolicySection, SigningKeys
 from flowyml_policy.settings.project_file import EnvironmentSettings, PoliciesSection, ProjectIdentity
 from flowyml_policy.settings.settings import Settings
 
@@ -41,6 +41,7 @@ def test_load_page_example_unchanged(load: Load, folder: Path, page: str) -> Non
         "image_policy": {
             "allowed_registries": ["myregistry.azurecr.io", "gcr.io/my-project"],
             "required_labels": ["maintainer", "version"],
+            **NO_MORE_OF_IMAGES,
         },
         "levels": {},
         "rule_data": {},
@@ -56,7 +57,14 @@ def test_load_every_key_of_the_contract(load: Load, folder: Path) -> None:
     assert settings.policies.for_policy_input() == {
         "allowed_stacks": ["prod-gpu-*"],
         "required_labels": ["approved=true", "team"],
-        "image_policy": {"allowed_registries": ["gcr.io/my-project"], "required_labels": []},
+        "image_policy": {
+            "allowed_registries": ["gcr.io/my-project"],
+            "required_labels": [],
+            "allowed_bases": ["docker.io/library/python:3.11-slim"],
+            "max_age_seconds": 7776000,
+            "require_digest": True,
+            "deny_tags": ["dev-*"],
+        },
         "levels": {"images_tag.mutable": "hard"},
         "rule_data": {"compute": {"max_nodes": 8}},
     }
@@ -86,18 +94,33 @@ def test_load_every_key_of_the_contract(load: Load, folder: Path) -> None:
     assert (policy.opa.isolation, policy.opa.memory) == ("process", 5 * 2**29)
     assert policy.opa.allow_hosts == ("api.company.com:8443", "[::1]:80")
     assert (policy.images.inspect, policy.images.concurrency, policy.images.tag_ttl) == ("off", 4, 0.0)
+    assert policy.images.ca == {"gcr.io": "certs/gcr.pem"}
+    assert policy.images.cosign_keys == {
+        "gcr.io/my-project": "keys/cosign.pub",
+        "gcr.io/ours": ("keys/a.pub", "keys/b.pub"),
+        "quay.io": SigningKeys(keys=("keys/a.pub", "keys/b.pub"), need=2),
+    }
+    assert (policy.images.per_registry, policy.images.timeout, policy.images.max_cache) == (2, 10.0, 2**30)
     assert policy.images.mirrors == {"docker.io": ("mirror.company.com/hub",)}
     assert policy.registry.url == "https://stacks.company.com"
     assert policy.audit.report_to == "http://127.0.0.1:8181/logs"
     assert settings.audit_path == folder / "../audit.db"
 
 
+NO_MORE_OF_IMAGES = dict.fromkeys(("allowed_bases", "max_age_seconds", "require_digest", "deny_tags"))
+
 CONTRACT = """\
 project: {name: fraud-detection, org: fintech-corp}
 policies:
   allowed_stacks: [prod-gpu-*]
   required_labels: [approved=true, team]
-  image_policy: {allowed_registries: [gcr.io/my-project/], required_labels: []}
+  image_policy:
+    allowed_registries: [gcr.io/my-project/]
+    required_labels: []
+    allowed_bases: ["python:3.11-slim"]
+    max_age: 90d
+    require_digest: true
+    deny_tags: [dev-*]
   levels: {images_tag.mutable: hard}
   rule_data: {compute: {max_nodes: 8}}
 environments:
@@ -133,9 +156,16 @@ policy:
     allow_local: [ours/*]
     credentials: {gcr.io: {token_env: GCR}, docker.io: {username: ci, password_env: HUB}}
     mirrors: {docker.io: [mirror.company.com/hub]}
-    ca: null
-    cosign_keys: {gcr.io/my-project: keys/cosign.pub}
+    ca: {gcr.io: certs/gcr.pem}
+    client_certificates: {gcr.io: {certificate: certs/own.pem, key: certs/own.key}}
+    cosign_keys:
+      gcr.io/my-project: keys/cosign.pub
+      gcr.io/ours: [keys/a.pub, keys/b.pub]
+      quay.io: {keys: [keys/a.pub, keys/b.pub], need: 2}
     concurrency: 4
+    per_registry: 2
+    timeout: 10s
+    max_cache: 1GiB
     tag_ttl: 0s
   registry: {url: https://stacks.company.com, token_env: null}
   audit: {path: ../audit.db, report_to: "http://127.0.0.1:8181/logs"}

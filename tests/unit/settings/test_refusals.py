@@ -35,7 +35,7 @@ policy:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("policy: {opa: {timeout: 2s}}", "unknown key `policy.opa.timeout`: @:16; did you mean `start_timeout`?"),
+        ("policy: {opa: {timeouts: 2s}}", "unknown key `policy.opa.timeouts`: @:16; did you mean `start_timeout`?"),
         (
             "policy: {opa: {memory: 4GB}}",
             "`policy.opa.memory` is not a size: '4GB': @:24; write a number and its unit: 512MiB or 4GiB",
@@ -88,11 +88,8 @@ policy:
             ),
         ),
         (
-            "policy: {images: {'a b': 1}}",
-            (
-                "unknown key `policy.images['a b']`: @:19; take it out; here may stand "
-                "allow_local, ca, concurrency, cosign_keys, credentials, insecure, inspect, mirrors, tag_ttl"
-            ),
+            "policy: {audit: {'a b': 1}}",
+            "unknown key `policy.audit['a b']`: @:18; take it out; here may stand path, report_to",
         ),
     ],
 )
