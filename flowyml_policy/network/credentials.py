@@ -3,39 +3,44 @@
 Rules:
 - A login belongs to one host, as references write it, with its port; Docker Hub's is that of docker.io.
 - What the settings name counts alone: where it cannot be used, no other login takes its place.
+- What is wrong in one file or helper is told only if no other has a login for the host.
 - No secret is in any message, nor in what is printed of a login.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
 
+from flowyml_policy.network.credential_helpers import CredentialHelper
+from flowyml_policy.network.docker_config import Way, config_files, login_host, read_config, ways_in
+from flowyml_policy.network.logins import AnyLogin, BearerToken, CredentialsUnusable, IdentityToken, Login
 
-@dataclass(frozen=True)
-class Login:
-    """A user name and password."""
+__all__ = [
+    "AnyLogin",
+    "BearerToken",
+    "Credentials",
+    "CredentialsUnusable",
+    "IdentityToken",
+    "Login",
+    "RegistryLogin",
+    "login_host",
+]
 
-    username: str
-    password: str = field(repr=False)
+_KEPT: Final = 300.0
+"""Seconds for which a file and a helper's answer are remembered."""
+_TOKEN: Final = re.compile(r"[\x21-\x7e]{1,65536}", re.ASCII)
+_PASSWORD: Final = re.compile(r"[^\x00-\x1f\x7f]{1,65536}")
 
-
-@dataclass(frozen=True)
-class IdentityToken:
-    """What a token server gave at login in place of the password; it is changed for a token by OAuth2's POST."""
-
-    token: str = field(repr=False)
-
-
-@dataclass(frozen=True)
-class BearerToken:
-    """A token that the registry itself takes as it is."""
-
-    token: str = field(repr=False)
-
-
-AnyLogin: TypeAlias = Login | IdentityToken | BearerToken
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -47,20 +52,6 @@ class RegistryLogin:
     token_env: str | None = None
 
 
-class CredentialsUnusable(Exception):
-    """There is a login for a host, or a way to get one, and it cannot be used.
-
-    `what` and `advice` hold no secret. `is_explicit` where the settings name the login for this very host: going on
-    without it is then no choice.
-    """
-
-    def __init__(self, what: str, advice: str, *, is_explicit: bool = False) -> None:
-        super().__init__(what)
-        self.what = what
-        self.advice = advice
-        self.is_explicit = is_explicit
-
-
 class Credentials:
     """The logins for registries: `configured` by the settings, by host, and those of Docker's configuration.
 
@@ -69,16 +60,113 @@ class Credentials:
     """
 
     def __init__(self, configured: Mapping[str, RegistryLogin], *, environ: Mapping[str, str]) -> None:
-        self._configured = configured
+        self._configured = {login_host(host): login for host, login in configured.items()}
         self._environ = environ
+        self._files: _Memory[Path, dict[str, Any]] = _Memory(read_config)
+        self._helpers: _Memory[CredentialHelper, AnyLogin | None] = _Memory(lambda helper: helper.login(environ))
 
     def of(self, host: str, repository: str = "") -> AnyLogin | None:
         """The login for `host`, None where there is none. Raises CredentialsUnusable.
 
         `repository` finds the logins for a part of a host, which podman keeps.
         """
-        raise NotImplementedError
+        host = login_host(host)
+        if host in self._configured:
+            return _checked(self._of_settings(host), host, is_explicit=True)
+        failures: list[CredentialsUnusable] = []
+        for way in self._ways(host, repository, failures):
+            with _collected(failures):
+                login = self._helpers.of(way) if isinstance(way, CredentialHelper) else way
+                if login is not None:
+                    return _checked(login, host)
+        if failures:
+            raise failures[0]
+        return None
 
     def identity(self, host: str, repository: str = "") -> str:
         """What stands for the login without telling it, the same in every process. No helper is run for it."""
-        raise NotImplementedError
+        host = login_host(host)
+        failures: list[CredentialsUnusable] = []
+        ways: list[Way] = []
+        with _collected(failures):
+            found = [self._of_settings(host)] if host in self._configured else self._ways(host, repository, failures)
+            ways.extend(found)
+        return _digest(ways, [failure.what for failure in failures])
+
+    def _ways(self, host: str, repository: str, failures: list[CredentialsUnusable]) -> Iterator[Way]:
+        """The ways to a login, the first to count first; what keeps a file from being read joins the failures."""
+        for file in config_files(self._environ):
+            with _collected(failures):
+                yield from ways_in(self._files.of(file), file, host, repository)
+
+    def _of_settings(self, host: str) -> AnyLogin:
+        given = self._configured[host]
+        variable = given.token_env or given.password_env or ""
+        secret = self._environ.get(variable, "")
+        if not secret:
+            raise CredentialsUnusable(
+                f"the environment variable {variable}, which holds the login for {host}, is not set",
+                f"set {variable}",
+                is_explicit=True,
+            )
+        return BearerToken(secret) if given.token_env else Login(given.username or "", secret)
+
+
+@dataclass
+class _Slot(Generic[_Value]):
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    until: float | None = None
+    value: _Value | CredentialsUnusable | None = None
+
+
+_Key = TypeVar("_Key")
+
+
+class _Memory(Generic[_Key, _Value]):
+    """What was found by key, also that it could not be found: a helper that hangs does so once, not for each image."""
+
+    def __init__(self, find: Callable[[_Key], _Value]) -> None:
+        self._find = find
+        self._slots: dict[_Key, _Slot[_Value]] = {}
+        self._lock = threading.Lock()
+
+    def of(self, key: _Key) -> _Value:
+        with self._lock:
+            slot = self._slots.setdefault(key, _Slot())
+        with slot.lock:
+            if slot.until is None or slot.until <= time.monotonic():
+                try:
+                    slot.value = self._find(key)
+                except CredentialsUnusable as error:
+                    slot.value = error
+                slot.until = time.monotonic() + _KEPT
+            found = slot.value
+        if isinstance(found, CredentialsUnusable):
+            raise CredentialsUnusable(found.what, found.advice) from found
+        return found  # type: ignore[return-value]  # it was set above
+
+
+@contextmanager
+def _collected(failures: list[CredentialsUnusable]) -> Iterator[None]:
+    try:
+        yield
+    except CredentialsUnusable as error:
+        failures.append(error)
+
+
+def _checked(login: AnyLogin, host: str, *, is_explicit: bool = False) -> AnyLogin:
+    """The login, if it can be sent in a header as it is."""
+    if isinstance(login, Login):
+        is_usable = _PASSWORD.fullmatch(login.username + login.password) is not None and ":" not in login.username
+    else:
+        is_usable = _TOKEN.fullmatch(login.token) is not None
+    if not is_usable:
+        what = f"the login for {host} holds characters that no login can have"
+        raise CredentialsUnusable(what, "take blanks and line ends out of it", is_explicit=is_explicit)
+    return login
+
+
+def _digest(ways: list[Way], problems: list[str]) -> str:
+    """What stands for ways to a login: for a helper its name, since what it answers changes from hour to hour."""
+    told = [[type(way).__name__, *vars(way).values()] for way in ways]
+    return hashlib.sha256(json.dumps([told, problems]).encode()).hexdigest() if told or problems else "none"

@@ -56,10 +56,11 @@ LAZY = {
     "gzip": ("opa/bundle_files.py",),  # a wheel's bundle is packed already
     "tarfile": ("opa/bundle_files.py",),  # as gzip
     "tempfile": ("opa/loading.py", "opa/shipped.py"),  # as gzip; a policy of the project's own is staged
+    "subprocess": ("network/credential_helpers.py",),  # a credential helper is asked
     "sqlite_utils": ("storage/migrations.py",),  # 150 ms, and only a file without its tables needs them made
     f"{PACKAGE}.definitions.schema_b_model": ("definitions/stack.py",),  # a definition in FlowyML's own schema
     f"{PACKAGE}.documents.mistakes": ("documents/reader.py",),  # a document that is no YAML
-    f"{PACKAGE}.network.http": ("registry/remote.py", "sources/http.py"),  # urllib3, 100 ms: a server is asked
+    f"{PACKAGE}.network.http": ("network/oci_registry.py", "registry/remote.py", "sources/http.py"),  # urllib3, 100 ms
     f"{PACKAGE}.opa.process": ("decision/policy.py", "opa/embedded.py"),  # policy is judged apart
     f"{PACKAGE}.resolution.environments": ("decision/normaliser.py",),  # an environment runs on a distant stack
     f"{PACKAGE}.resolution.lockfile": ("resolution/pins.py",),  # the project has a lockfile
