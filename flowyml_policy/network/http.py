@@ -12,16 +12,11 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import threading
 from collections.abc import Collection, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from pathlib import Path
-from typing import Final, TypeAlias, TypeVar
+from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, PoolManager, Timeout
@@ -31,13 +26,11 @@ from flowyml_policy.network.address import Address, parse_address
 from flowyml_policy.network.connections import Call, open_manager, proxy_of
 from flowyml_policy.network.deadline import Deadline
 from flowyml_policy.network.failures import HttpFailure, failure_of, proxy_failure_of
-from flowyml_policy.network.tls import PLAIN, Tls, load_tls, trust
+from flowyml_policy.network.messages import Request, Response
+from flowyml_policy.network.tls import PLAIN, Certificate, Tls, file_of, load_tls, trust
 from flowyml_policy.version import VERSION
 
-Certificate: TypeAlias = tuple[Path, Path]
-"""The file of a client certificate, and that of its key."""
-
-_File = TypeVar("_File", Path, Certificate)
+__all__ = ["Client", "Request", "Response"]
 
 _MOST_TRIES: Final = 3
 _FIRST_PAUSE: Final = 0.1
@@ -47,78 +40,6 @@ _TRY_AGAIN: Final = frozenset({429, 502, 503, 504})
 _SUCCESS: Final = range(200, 300)
 _NOT_MODIFIED: Final = 304
 _OWN_HEADERS: Final = {"User-Agent": f"flowyml-policy/{VERSION}", "Accept-Encoding": "identity"}
-_GUARDED: Final = frozenset({"authorization", "proxy-authorization", "if-none-match", "if-modified-since"})
-_STRONG_ETAG: Final = re.compile(r'"[\x21\x23-\x7e]{0,1000}"', re.ASCII)
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked of a server.
-
-    `largest` is the size of the largest body in bytes. `authorization` is the value of that header, and `etag` a strong
-    one that `url` itself gave before: both have no place in `headers`, since they go to `url` and not to wherever a
-    redirect leads. `redirects` is how many are followed; with none a redirect is the answer. `mirror` is the address
-    that `url` stands in for. `repeatable` says that asking twice does no harm; None leaves that to the method.
-    """
-
-    method: str
-    url: str
-    largest: int
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = field(default=None, repr=False)
-    authorization: str | None = field(default=None, repr=False)
-    etag: str | None = None
-    redirects: int = 0
-    mirror: str | None = None
-    repeatable: bool | None = None
-
-    def __post_init__(self) -> None:
-        if not _GUARDED.isdisjoint(name.lower() for name in self.headers):
-            raise ValueError("credentials and validators have fields of their own")
-
-    @property
-    def is_safe(self) -> bool:
-        """Whether it changes nothing on the server."""
-        return self.method in {"GET", "HEAD"}
-
-
-@dataclass(frozen=True)
-class Response:
-    """What a server said: header names in small letters, `url` the address that answered last.
-
-    `trust` stands for whatever decided that it is believed: that server, the CA, whose credentials it got, the mirror.
-    `not_modified` means that the ETag of the request is still right. The body of anything but a success may be cut.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    url: str = ""
-    trust: str = ""
-    not_modified: bool = False
-
-    @property
-    def etag(self) -> str | None:
-        """The ETag, if it is a strong one, which stands for these very bytes."""
-        found = self.headers.get("etag", "")
-        return found if _STRONG_ETAG.fullmatch(found) else None
-
-    @property
-    def is_delimited(self) -> bool:
-        """Whether the server said where the body ends, so that a part of it does not pass for the whole."""
-        length = self.headers.get("content-length", "").strip()
-        is_chunked = self.headers.get("transfer-encoding", "").strip().lower() == "chunked"
-        return is_chunked or (length.isascii() and length.isdecimal())
-
-    @property
-    def retry_after(self) -> float | None:
-        """Seconds for which the server wants to be left alone; None where it does not say."""
-        text = self.headers.get("retry-after", "").strip()
-        if text.isascii() and text.isdecimal():
-            return float(text)
-        with suppress(ValueError, TypeError, OverflowError):
-            return max((parsedate_to_datetime(text) - datetime.now(timezone.utc)).total_seconds(), 0.0)
-        return None
 
 
 class Client:
@@ -234,8 +155,8 @@ class Client:
     def _tls_to(self, address: Address) -> Tls:
         if address.scheme == "http":
             return PLAIN
-        ca = _of_host(self._ca, address) if isinstance(self._ca, Mapping) else self._ca
-        key = ca, _of_host(self._certificates, address)
+        ca = file_of(self._ca, address) if isinstance(self._ca, Mapping) else self._ca
+        key = ca, file_of(self._certificates, address)
         if key not in self._tls:
             loaded = load_tls(*key)  # outside the lock, which a fork in the meantime would never give back
             with self._lock:
@@ -284,7 +205,3 @@ def _body(raw: BaseHTTPResponse, request: Request, call: Call[Response]) -> byte
         if not counts or len(found) <= largest:
             return bytes(found[:largest])
     raise HttpFailure("too_large", f"the answer is larger than {largest:,} bytes")
-
-
-def _of_host(files: Mapping[str, _File], address: Address) -> _File | None:
-    return files.get(address.place, files.get(address.place.rpartition(":")[0]))

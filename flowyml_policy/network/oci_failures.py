@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from flowyml_policy.network.address import AddressRefused
 from flowyml_policy.network.failures import FailureReason, HttpFailure
-
-if TYPE_CHECKING:
-    from flowyml_policy.network.http import Response
+from flowyml_policy.network.messages import Response
 
 RegistryReason: TypeAlias = Literal[
     "missing",  # it answered, and has no such thing

@@ -7,12 +7,18 @@ import json
 import os
 import secrets
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias, TypeVar
 
 from flowyml_policy.network.address import Address
 from flowyml_policy.network.failures import HttpFailure
+
+Certificate: TypeAlias = tuple[Path, Path]
+"""The file of a client certificate, and that of its key."""
+
+_File = TypeVar("_File", Path, Certificate)
 
 _LARGEST_FILE: Final = 4 << 20
 
@@ -29,7 +35,7 @@ class Tls:
 PLAIN: Final = Tls(None, "none")
 
 
-def load_tls(ca: Path | None, certificate: tuple[Path, Path] | None) -> Tls:
+def load_tls(ca: Path | None, certificate: Certificate | None) -> Tls:
     """Trust the certificates in `ca` alone (None: the system's), and show a client certificate (its file, its key's).
 
     Raises HttpFailure.
@@ -40,14 +46,26 @@ def load_tls(ca: Path | None, certificate: tuple[Path, Path] | None) -> Tls:
         context = ssl.create_default_context(cadata=None if given is None else given.decode("ascii", "ignore"))
     except (OSError, ValueError) as error:
         raise _unusable(ca, "CA certificates", "it holds no certificates") from error
-    shown = None
     if certificate is not None:
-        shown = _digest(_read(certificate[0], "client certificate"))
         try:
             context.load_cert_chain(*certificate, password="")  # else OpenSSL asks the terminal for one
         except (OSError, ValueError) as error:
             raise _unusable(certificate[0], "client certificate", "it does not fit its key") from error
-    return Tls(context, _system() if given is None else _digest(given), shown)
+    return Tls(context, _system() if given is None else _digest(given), _shown(certificate))
+
+
+def describe_tls(ca: Path | None, certificate: Certificate | None) -> Tls:
+    """The same without its context, which takes long to make: what is trusted and shown. Raises HttpFailure."""
+    return Tls(None, _system() if ca is None else _digest(_read(ca, "CA certificates")), _shown(certificate))
+
+
+def file_of(files: Mapping[str, _File], address: Address) -> _File | None:
+    """What is named for a host, or for a host and port."""
+    return files.get(address.place, files.get(address.place.rpartition(":")[0]))
+
+
+def _shown(certificate: Certificate | None) -> str | None:
+    return None if certificate is None else _digest(_read(certificate[0], "client certificate"))
 
 
 def _system() -> str:
