@@ -18,6 +18,7 @@ FailureReason: TypeAlias = Literal[
     "certificates",  # ours cannot be read: the CA's, or the client's
     "proxy",
     "cut_off",
+    "not_tls",
     "not_http",
     "too_large",
     "encoded",
@@ -34,6 +35,10 @@ _ADVICE_BY_CODE: Final = {  # OpenSSL's x509_vfy.h; of a chain that ends nowhere
     62: _OTHER_NAME,
     64: _OTHER_NAME,
 }
+
+
+_NO_TLS: Final = "WRONG_VERSION_NUMBER"
+"""OpenSSL's word for an answer that is no TLS, such as one of plain http."""
 
 
 class HttpFailure(Exception):
@@ -64,6 +69,8 @@ def failure_of(error: Exception) -> HttpFailure:
     if isinstance(cause, ssl.SSLCertVerificationError):
         what = f"the server's certificate is not trusted ({cause.verify_message})"
         return HttpFailure("untrusted", what, _ADVICE_BY_CODE.get(cause.verify_code))
+    if isinstance(cause, ssl.SSLError) and cause.reason == _NO_TLS:
+        return HttpFailure("not_tls", "the server does not speak TLS")
     if isinstance(cause, TimeoutError):
         return HttpFailure("silent", "the server does not answer")
     if isinstance(cause, IncompleteRead | RemoteDisconnected | ConnectionResetError | BrokenPipeError):

@@ -33,6 +33,7 @@ _REASONS: Final[Mapping[FailureReason, RegistryReason]] = {
 """What is not named here is `unreachable`."""
 _ADVICE_FOR: Final[Mapping[FailureReason, str]] = {
     "untrusted": "name the registry's CA certificates in policy.images.ca",
+    "not_tls": "if it speaks plain http, name it under policy.images.insecure",
     "certificates": "name readable PEM files in policy.images.ca and policy.images.client_certificates",
     "plain_token": "have the registry speak TLS; a login is not sent over plain http",
 }
