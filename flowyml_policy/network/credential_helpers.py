@@ -51,8 +51,8 @@ class CredentialHelper:
         try:
             found: Any = json.loads(answer)
             username, secret = found.get("Username") or "", found.get("Secret") or ""
-        except (ValueError, RecursionError, AttributeError) as error:
-            raise self._unusable("gave no answer that can be read") from error
+        except (ValueError, RecursionError, AttributeError):
+            raise self._unusable("gave no answer that can be read") from None  # the cause holds the answer
         if not isinstance(username, str) or not isinstance(secret, str):
             raise self._unusable("gave no answer that can be read")
         if not username or not secret:

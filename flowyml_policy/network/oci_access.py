@@ -154,7 +154,11 @@ class Access:
             authorization = _basic(login) if isinstance(login, Login) else None
             request = Request("GET", url, _LARGEST_ANSWER, authorization=authorization)
         now = self._clock()
-        response = ask(request)
+        try:
+            response = ask(request)
+        except RegistryFailure as failure:
+            what = f"asking the registry's token server, {urlsplit(realm).netloc}: {failure.what}"
+            raise RegistryFailure(failure.reason, what, failure.advice) from failure
         if response.status in _REFUSED and login is None and self._problem is not None:
             raise self._problem
         token, life = _answer_of(response)

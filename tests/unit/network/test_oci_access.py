@@ -285,7 +285,26 @@ def test_many_threads_ask_for_one_token(server: OciServer, make_client: MakeClie
     assert len(server.issued) == 2
 
 
+def test_image_of_two_platforms_costs_eight_requests(server: OciServer, make_client: MakeClient) -> None:
+    """HEAD, the index, two for each platform, and two for the demand. Not changed, it is HEAD alone."""
+    repository = server.repository(NAME)
+    children = [repository.add_image({"os": "linux", "architecture": one}) for one in ("amd64", "arm64")]
+    digest = repository.add_index([repository.descriptor(one) for one in children], "all")
+    server.asks_for = "bearer"
+    client = make_client(BY_PASSWORD)
+    endpoint = client.endpoint(server.host, NAME)
+    assert client.head(endpoint, "all", Deadline(20)) == digest
+    for one in json.loads(client.manifest(endpoint, digest, Deadline(20)).data)["manifests"]:
+        child = json.loads(client.manifest(endpoint, one["digest"], Deadline(20)).data)
+        client.blob(endpoint, child["config"]["digest"], Deadline(20))
+    assert len(server.requests) == 8
+    client.head(endpoint, "all", Deadline(20))
+    assert (len(server.requests), server.requests[-1].method) == (9, "HEAD")
+
+
 # Token servers
+
+ASKING = "asking the registry's token server, {host}"
 
 
 @pytest.mark.parametrize(
@@ -302,7 +321,12 @@ def test_many_threads_ask_for_one_token(server: OciServer, make_client: MakeClie
         (answering(200, b"{}"), "server", "the registry's token server gave no token (200)", 1),
         (answering(200, b'{"token": 5}'), "server", "the registry's token server gave no token (200)", 1),
         (answering(200, b'{"token": "a\\r\\nX: y"}'), "server", "the registry's token server gave no token (200)", 1),
-        (answering(200, b" " * (1 << 19)), "too_large", "the answer is larger than 262,144 bytes", 1),
+        (
+            answering(200, b" " * (1 << 19)),
+            "too_large",
+            "asking the registry's token server, {host}: the answer is larger than 262,144 bytes",
+            1,
+        ),
     ],
 )
 def test_token_server_failing_is_told(
@@ -316,7 +340,19 @@ def test_token_server_failing_is_told(
     server.asks_for = "bearer"
     server.misbehave = only("/token", misbehave)
     failure = refusal(make_client(BY_PASSWORD), server)
-    assert (failure.reason, failure.what, len(server.asked(part="/token"))) == (reason, what, requests)
+    assert (failure.reason, failure.what, len(server.asked(part="/token"))) == (
+        reason,
+        what.format(host=server.host),
+        requests,
+    )
+
+
+def test_token_server_unreachable_is_named(server: OciServer, make_client: MakeClient) -> None:
+    with start() as gone:
+        server.asks_for, server.realm = "bearer", f"{gone.url}/token"
+    failure = refusal(make_client(), server)
+    assert failure.reason == "unreachable"
+    assert failure.what.startswith(f"asking the registry's token server, {gone.host}: the server cannot be reached")
 
 
 def test_access_token_is_a_token(server: OciServer, make_client: MakeClient) -> None:
