@@ -41,7 +41,6 @@ _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 _CLIENT: Final = "flowyml-policy"
 _TOKEN_SERVER: Final = "the registry's token server"  # noqa: S105  no secret
 
-
 Ask = Callable[[Request], Response]
 
 
@@ -78,7 +77,7 @@ class Access:
         self._lock = threading.Lock()
         self._challenges: tuple[Challenge, ...] = ()
         self._current: Authorization | None = None
-        self._problem: RegistryFailure | None = None
+        self._problem: tuple[str, str] | None = None
 
     def current(self, ask: Ask) -> Authorization | None:
         """What to send; None before the registry has asked for anything. Raises RegistryFailure."""
@@ -110,14 +109,14 @@ class Access:
     @property
     def problem(self) -> RegistryFailure | None:
         """Why the login that there is was not used, where it was not."""
-        return self._problem
+        return None if self._problem is None else RegistryFailure("credentials", *self._problem)
 
     def _made(self, ask: Ask) -> Authorization:
         login = self._login()
         schemes = {"bearer", "basic"} if isinstance(login, Login) else {"bearer"}
         known = [one for one in self._challenges if one.scheme in schemes]
         if not known:
-            raise self._problem or _no_way_in(self._challenges)
+            raise self.problem or _no_way_in(self._challenges)
         if isinstance(login, BearerToken):
             return Authorization(f"Bearer {login.token}", self._clock())
         if isinstance(login, Login) and known[0].scheme == "basic":
@@ -130,13 +129,13 @@ class Access:
         try:
             login = self._find_login()
         except CredentialsUnusable as error:
-            self._problem = RegistryFailure("credentials", error.what, error.advice)
+            self._problem = error.what, error.advice
             if error.is_explicit:
-                raise self._problem from error
+                raise RegistryFailure("credentials", *self._problem) from error
             return None
         if login is not None and not self._is_safe:
             advice = "have the registry speak TLS, and take it out of policy.images.insecure"
-            self._problem = RegistryFailure("credentials", "a login is not sent over plain http", advice)
+            self._problem = "a login is not sent over plain http", advice
             return None
         return login
 
@@ -159,8 +158,8 @@ class Access:
         except RegistryFailure as failure:
             what = f"asking the registry's token server, {urlsplit(realm).netloc}: {failure.what}"
             raise RegistryFailure(failure.reason, what, failure.advice) from failure
-        if response.status in _REFUSED and login is None and self._problem is not None:
-            raise self._problem
+        if response.status in _REFUSED and (problem := self.problem) is not None:
+            raise problem
         token, life = _answer_of(response)
         return Authorization(f"Bearer {token}", now, now + life * _MARGIN)
 
@@ -209,7 +208,7 @@ def _answer_of(response: Response) -> tuple[str, float]:
         what = f"{_TOKEN_SERVER} gave no token ({response.status})"
         raise RegistryFailure("server", what, "report it to the registry's owner", response.status)
     is_number = isinstance(life, int | float) and not isinstance(life, bool) and life > 0
-    return token, min(float(life), _LONGEST_LIFE) if is_number else _DEFAULT_LIFE
+    return token, float(min(life, _LONGEST_LIFE)) if is_number else _DEFAULT_LIFE
 
 
 def _basic(login: Login) -> str:

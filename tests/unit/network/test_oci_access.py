@@ -181,6 +181,22 @@ def test_first_known_challenge_counts(server: OciServer, make_client: MakeClient
     assert len(server.asked(part="/token")) == 2
 
 
+def test_demands_in_two_fields_are_read(server: OciServer, make_client: MakeClient) -> None:
+    def misbehave(handler: Handler) -> bool:
+        if "Authorization" in handler.headers:
+            return False
+        handler.send_response(401)
+        for demand in ("Negotiate", f'Bearer service="a, b",realm="{server.url}/token"'):
+            handler.send_header("WWW-Authenticate", demand)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+        return True
+
+    server.asks_for, server.misbehave = "bearer", only("/manifests/", misbehave)
+    read(make_client(BY_PASSWORD), server)
+    assert "service=a%2C+b" in server.asked(part="/token")[0].path
+
+
 def test_identity_token_is_changed_by_post(server: OciServer, make_client: MakeClient) -> None:
     server.asks_for, server.identity_tokens = "bearer", {"identity"}
     read(make_client(docker={"auths": {server.host: {"identitytoken": "identity"}}}), server)
@@ -231,6 +247,18 @@ def test_token_without_life_is_kept_a_minute(
     server.asks_for, server.token_life = "bearer", life
     client = make_client(BY_PASSWORD)
     for passed in (0, 53, 2):
+        clock.now += passed
+        read(client, server)
+    assert len(server.issued) == 2
+
+
+@pytest.mark.parametrize("life", [10**400, float("inf")])
+def test_token_without_end_is_kept_a_day(
+    server: OciServer, make_client: MakeClient, clock: Clock, life: object
+) -> None:
+    server.asks_for, server.token_life = "bearer", life
+    client = make_client(BY_PASSWORD)
+    for passed in (0, 70_000, 20_000):
         clock.now += passed
         read(client, server)
     assert len(server.issued) == 2
