@@ -141,14 +141,13 @@ class Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         with self.server.counting():
             self.server.requests.append(Asked(self.command, self.path, headers, self.body))
-            if self.server.delay:
-                time.sleep(self.server.delay)
-            if self.server.misbehave is not None and self.server.misbehave(self):
-                return
-            if urlsplit(self.path).path == "/token":
-                self.answer_token()
-            elif self.may_enter():
-                self.answer()
+            time.sleep(self.server.delay)
+        if self.server.misbehave is not None and self.server.misbehave(self):
+            return
+        if urlsplit(self.path).path == "/token":
+            self.answer_token()
+        elif self.may_enter():
+            self.answer()
 
     def answer(self) -> None:
         parts = urlsplit(self.path)
@@ -230,7 +229,11 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class OciServer(ThreadingHTTPServer):
-    """A registry on this machine. A repository that is not there yet is made by `repository`."""
+    """A registry on this machine. A repository that is not there yet is made by `repository`.
+
+    Each request waits for `delay` seconds; `busiest` is how many ever did so at once. `misbehave`, where it is set,
+    gets each handler first, and answers True when it has answered in its place.
+    """
 
     daemon_threads = True
     block_on_close = False

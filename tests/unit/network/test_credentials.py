@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -281,11 +282,13 @@ def test_helper_that_hangs_is_ended(add_helper: Callable[[str, str], Path], bin_
     add_helper("hanging", f"sleep 60 & echo $! > {pid}; exit 0")
     helper, environ = CredentialHelper("hanging", HOST), {"PATH": f"{bin_folder}:/usr/bin:/bin"}
     before = time.monotonic()
-    with pytest.raises(CredentialsUnusable, match=r"gave no answer within 0\.5 s"):
-        helper.login(environ, 0.5)
-    assert time.monotonic() - before < 30
+    with pytest.raises(CredentialsUnusable, match="gave no answer within 2 s"):
+        helper.login(environ, 2)
     stat = Path(f"/proc/{pid.read_text().strip()}/stat")
-    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+    with suppress(OSError):  # it is gone
+        while stat.read_text().rpartition(")")[2].split()[0] != "Z":
+            assert time.monotonic() - before < 30, "what the helper started is left behind"
+            time.sleep(0.01)
 
 
 def test_helper_is_asked_once_by_many_threads(configured: Configured, add_helper: Callable[[str, str], Path]) -> None:

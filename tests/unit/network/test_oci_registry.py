@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -352,14 +353,17 @@ def test_requests_at_one_host_are_bounded(server: OciServer) -> None:
 
 def test_turn_that_does_not_come_is_given_up(server: OciServer) -> None:
     client = OciRegistry(Credentials({}, environ={}), insecure=[server.host], most_at_once=1, environ={})
-    server.misbehave = silent
-    first = threading.Thread(target=lambda: failure_of(lambda: client.manifest(at(client, server), "v1", soon(1.5))))
+    release = threading.Event()
+    server.misbehave = lambda _: not release.wait(60)
+    first = threading.Thread(target=lambda: client.manifest(at(client, server), "v1", soon(60)))
     first.start()
     while not server.requests:
-        pass
+        time.sleep(0.01)
     failure = failure_of(lambda: client.manifest(at(client, server), "v1", soon(0.2)))
     assert (failure.reason, len(server.requests)) == ("unreachable", 1)
+    release.set()
     first.join()
+    client.close()
 
 
 def test_quota_is_what_was_said_last(client: OciRegistry, server: OciServer) -> None:
