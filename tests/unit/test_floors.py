@@ -40,6 +40,7 @@ FLOORS = (
 IMPORTERS = {
     "_ctypes": "opa/library.py",
     "cffi": "opa/library.py",
+    "cryptography": "images/signatures.py",
     "ctypes": "opa/library.py",
     "flowyml": "integrations/flowyml/",
     "sqlite_utils": "storage/migrations.py",
