@@ -1,0 +1,394 @@
+"""Looks for an image's signatures in its registry: bundles that refer to it, and the older `.sig` tag.
+
+Rules:
+- Both places are looked in until enough is found. A place that cannot be read is a fact of its own (`unknown`), so
+  that a registry cannot turn a signature into none by failing.
+- The image's digest first; the digests of its platforms only where that does not suffice, until one of them does not
+  either.
+- Requests are few: what refers to the image (1, or 2 where the fallback tag has it), one bundle (its manifest and its
+  blob), the `.sig` tag (its manifest, and its payload, which is the same for all keys). Bundles that are said to be
+  signatures come first; one that is said to be an attestation is read only where attestations are wanted.
+- At most `most_requests` for a digest, and 2 more for each further key that a demand needs. What is cut off by that is
+  `unknown`. Documents are kept by digest, so that the next look goes on where this one ended.
+- What was found is kept and verified again at each use, without a request. That nothing was found is never kept.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from flowyml_policy.documents.canonical import digest as digest_of
+from flowyml_policy.images.attestations import WANTED
+from flowyml_policy.images.envelopes import BUNDLE_FAMILY, SIGNATURE, SIMPLE_SIGNING, Statement
+from flowyml_policy.images.json_text import NotJson, read_json
+from flowyml_policy.images.signatures import PublicKey, attestation, examine_bundle, examine_payload
+from flowyml_policy.network.deadline import Deadline
+from flowyml_policy.network.oci_failures import RegistryFailure
+from flowyml_policy.network.oci_referrers import Descriptor
+from flowyml_policy.network.oci_registry import Endpoint, OciRegistry
+from flowyml_policy.records.policy_input import SignatureFacts, SigningDemand
+from flowyml_policy.records.protocols import ContentStore
+from flowyml_policy.records.record import Json
+
+MOST_REQUESTS: Final = 5
+_FOR_EACH_FURTHER_KEY: Final = 2
+_MOST_LAYERS: Final = 32
+_DIGEST: Final = re.compile("sha256:[0-9a-f]{64}")
+_PREDICATE_TYPE: Final = "dev.sigstore.bundle.predicateType"
+_SIGNATURE: Final = "dev.cosignproject.cosign/signature"
+_CERTIFICATE: Final = "dev.sigstore.cosign/certificate"
+_SAY_NOTHING: Final = frozenset({None, "", "application/vnd.oci.empty.v1+json"})
+"""Artifact types by which older tools list whatever refers to an image."""
+
+_Form: TypeAlias = Literal["bundle", "tag"]
+_IsEnough: TypeAlias = Callable[[Iterable[SignatureFacts]], bool]
+
+
+@dataclass(frozen=True)
+class FoundSignatures:
+    """What was found. `statements` are attestations that the keys signed, `requests` how many the registry was sent."""
+
+    signatures: tuple[SignatureFacts, ...] = ()
+    statements: tuple[Statement, ...] = ()
+    requests: int = 0
+
+
+class SignatureReader:
+    """Looks for signatures, one for a run. Safe from many threads."""
+
+    def __init__(
+        self, registry: OciRegistry, store: ContentStore | None = None, *, most_requests: int = MOST_REQUESTS
+    ) -> None:
+        self._registry = registry
+        self._store = store
+        self._most_requests = most_requests
+
+    def read(
+        self,
+        endpoint: Endpoint,
+        digest: str,
+        platforms: Sequence[str],
+        *,
+        demands: Sequence[SigningDemand],
+        keys: Collection[PublicKey],
+        deadline: Deadline,
+        attestations: bool = False,
+    ) -> FoundSignatures:
+        """What signs the image of `digest` and, where that is not enough for `demands`, its `platforms`.
+
+        `keys` are those of `demands`. Where `attestations` are wanted, the requests that are left go to them. Whatever
+        the registry answers becomes a fact; what is raised is the store's FlowymlPolicyError.
+        """
+        further = max((demand.need for demand in demands), default=1) - 1
+        most = self._most_requests + _FOR_EACH_FURTHER_KEY * further
+
+        def search_of(one: str) -> _Search:
+            return _Search(self._registry, self._store, endpoint, one, keys, deadline, most)
+
+        image = search_of(digest)
+        is_enough = partial(_are_enough, demands=demands)
+        image.run(is_enough, attestations=attestations)
+        searches = [image]
+        if not is_enough(image.facts):
+            is_enough = partial(_are_enough, demands=demands, also=image.facts)
+            for platform in (one for one in dict.fromkeys(platforms) if one != digest):
+                searches.append(search_of(platform))
+                searches[-1].run(is_enough, is_asked=not image.is_unknown)
+                if not is_enough(searches[-1].facts):
+                    break
+        return FoundSignatures(
+            tuple(fact for search in searches for fact in search.facts),
+            tuple(statement for search in searches for statement in search.statements),
+            sum(search.requests for search in searches),
+        )
+
+
+def _are_enough(
+    facts: Iterable[SignatureFacts], *, demands: Sequence[SigningDemand], also: Iterable[SignatureFacts] = ()
+) -> bool:
+    signers = {fact.key for fact in (*facts, *also) if fact.ok}
+    return all(sum(key.id in signers for key in demand.keys) >= demand.need for demand in demands)
+
+
+@dataclass
+class _Candidate:
+    """A manifest that refers to the image. `claims` is its predicate type as it is said, `blob` what it holds."""
+
+    digest: str
+    rank: int
+    claims: str | None = None
+    blob: str | None = None
+
+    @property
+    def is_attestation(self) -> bool:
+        return self.claims not in {None, SIGNATURE}
+
+
+class _Proof(NamedTuple):
+    """A document that showed a good signature; `signature` is that of the older layout, which stands beside it."""
+
+    form: _Form
+    document: str
+    signature: str = ""
+
+
+@dataclass
+class _Search:
+    """The look for what signs one digest."""
+
+    registry: OciRegistry
+    store: ContentStore | None
+    endpoint: Endpoint
+    digest: str
+    keys: Collection[PublicKey]
+    deadline: Deadline
+    most: int
+    requests: int = 0
+    statements: list[Statement] = field(default_factory=list)
+    _facts: dict[SignatureFacts, None] = field(default_factory=dict)
+    _proofs: dict[_Proof, None] = field(default_factory=dict)
+    _aside: list[_Candidate] = field(default_factory=list)
+
+    @property
+    def facts(self) -> tuple[SignatureFacts, ...]:
+        return tuple(self._facts)
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether a place could not be read to its end."""
+        return any(fact.problem == "unknown" for fact in self._facts)
+
+    def run(self, is_enough: _IsEnough, *, attestations: bool = False, is_asked: bool = True) -> None:
+        """Look until there is enough; without `is_asked` only at what is kept."""
+        self._remember()
+        if not is_asked or (is_enough(self._facts) and not attestations):
+            return
+        waiting = self._listed()
+        self._read_bundles(waiting, is_enough, spared=1)
+        if not is_enough(self._facts):
+            self._read_tag()
+        self._read_bundles(waiting, is_enough, spared=0)
+        if waiting and not is_enough(self._facts):
+            self._note_cut("bundle")
+        self._read_aside(is_wanted=attestations)
+        self._keep()
+
+    def _listed(self) -> deque[_Candidate]:
+        """What refers to the digest and may be a signature, the likeliest first."""
+        listed = self.registry.referrers(self.endpoint, self.digest, self.deadline)
+        self.requests += 1 if listed.supported and listed.descriptors else 2  # the second is the fallback tag
+        if listed.error is not None:
+            self._note("bundle", listed.error.what, "unknown")
+        candidates = sorted(map(_candidate, listed.descriptors), key=lambda one: one.rank)
+        self._aside += (one for one in candidates if one.is_attestation)
+        return deque(one for one in candidates if not one.is_attestation)
+
+    def _read_bundles(self, waiting: deque[_Candidate], is_enough: _IsEnough, *, spared: int) -> None:
+        """Read what is waiting, but for `spared` requests, until there is enough."""
+        try:
+            while waiting and not is_enough(self._facts) and self._is_read(waiting[0], spared=spared):
+                waiting.popleft()
+        except RegistryFailure as error:
+            waiting.clear()
+            self._note_failure("bundle", error)
+
+    def _is_read(self, one: _Candidate, *, spared: int) -> bool:
+        """Read a candidate; false where that would take more requests than there are."""
+        if one.blob is None:
+            manifest = self._document(one.digest, is_manifest=True, spared=spared)
+            if manifest is None:
+                return False
+            one.blob = self._bundle_in(one, manifest)
+            if one.blob is None:
+                return True
+            if one.is_attestation:
+                self._aside.append(one)
+                return True
+        # What says that it is a signature may have the request that is spared for the other place.
+        data = self._document(one.blob, is_manifest=False, spared=0 if one.claims == SIGNATURE else spared)
+        if data is None:
+            return False
+        self._examine(_Proof("bundle", one.blob), data)
+        return True
+
+    def _bundle_in(self, one: _Candidate, manifest: bytes) -> str | None:
+        """The digest of the bundle that a manifest holds, whatever the list said of it; another artefact has none."""
+        found = _object(manifest)
+        if found is not None and "layers" not in found and "manifests" in found:
+            return None
+        layers = None if found is None else _layers(found)
+        if found is None or layers is None:
+            self._note("bundle", "a manifest that refers to the image cannot be read", "invalid")
+            return None
+        bundles = [layer for layer in layers if str(layer.get("mediaType")).startswith(BUNDLE_FAMILY)]
+        if len(bundles) > 1:
+            self._note("bundle", "a manifest that refers to the image holds several bundles", "invalid")
+        one.claims = _text(_annotations(found).get(_PREDICATE_TYPE)) or one.claims
+        return str(bundles[0]["digest"]) if len(bundles) == 1 else None
+
+    def _read_tag(self) -> None:
+        """Read the older layout: a manifest under a tag made of the digest, a layer a signature."""
+        if self._left < 1:
+            self._note_cut("tag")
+            return
+        tag = f"{self.digest.replace(':', '-')}.sig"
+        self.requests += 1
+        try:
+            document = self.registry.manifest(self.endpoint, tag, self.deadline)
+        except RegistryFailure as error:
+            if error.reason != "missing":
+                self._note_failure("tag", error)
+            return
+        layers = _layers(_object(document.data) or {})
+        if layers is None or len(layers) > _MOST_LAYERS:
+            self._note("tag", f"the manifest under {tag} cannot be read", "invalid")
+            return
+        try:
+            for layer in layers:
+                if layer.get("mediaType") == SIMPLE_SIGNING and not self._is_layer_read(layer):
+                    self._note_cut("tag")
+                    return
+        except RegistryFailure as error:
+            self._note_failure("tag", error)
+
+    def _is_layer_read(self, layer: dict[str, Json]) -> bool:
+        said = _annotations(layer)
+        payload = self._document(str(layer["digest"]), is_manifest=False)
+        if payload is None:
+            return False
+        proof = _Proof("tag", str(layer["digest"]), _text(said.get(_SIGNATURE)) or "")
+        self._examine(proof, payload, by_certificate=_CERTIFICATE in said)
+        return True
+
+    def _read_aside(self, *, is_wanted: bool) -> None:
+        """Read the attestations that are wanted, and note of the others that they are no signatures."""
+        for one in self._aside:
+            data = None
+            if is_wanted and one.claims in WANTED:
+                with suppress(RegistryFailure):  # that an attestation cannot be read says nothing of signatures
+                    data = self._attested(one)
+            if data is None or one.blob is None:
+                self._note("bundle", attestation(str(one.claims)).reason, "invalid")
+            else:
+                self._examine(_Proof("bundle", one.blob), data)
+
+    def _attested(self, one: _Candidate) -> bytes | None:
+        if one.blob is None:
+            manifest = self._document(one.digest, is_manifest=True)
+            one.blob = None if manifest is None else self._bundle_in(one, manifest)
+        return None if one.blob is None else self._document(one.blob, is_manifest=False)
+
+    def _examine(self, proof: _Proof, data: bytes, *, by_certificate: bool = False, is_kept: bool = False) -> None:
+        """Take what a document shows; of one that was kept, only what is good."""
+        if proof.form == "bundle":
+            evidence = examine_bundle(data, self.digest, self.keys)
+            facts = evidence.facts
+            self.statements += [] if evidence.statement is None else [evidence.statement]
+        else:
+            facts = examine_payload(data, proof.signature, self.digest, self.keys, by_certificate=by_certificate)
+        self._facts |= dict.fromkeys(fact for fact in facts if fact.ok or not is_kept)
+        if any(fact.ok for fact in facts):
+            self._proofs[proof] = None
+
+    @property
+    def _left(self) -> int:
+        return self.most - self.requests
+
+    def _document(self, digest: str, *, is_manifest: bool, spared: int = 0) -> bytes | None:
+        """The document of a digest, kept or from the registry; None where there is no request left for it.
+
+        Raises RegistryFailure; what is listed and missing is no absence of a signature.
+        """
+        kept = self._kept(digest)
+        if kept is not None:
+            return kept
+        if self._left <= spared:
+            return None
+        self.requests += 1
+        if is_manifest:
+            data = self.registry.manifest(self.endpoint, digest, self.deadline).data
+        else:
+            data = self.registry.blob(self.endpoint, digest, self.deadline)
+        if self.store is not None:
+            self.store.put(*self._key("image-signature", digest), data=data)
+        return data
+
+    def _kept(self, digest: str) -> bytes | None:
+        kept = None if self.store is None else self.store.get(*self._key("image-signature", digest))
+        return kept.data if kept is not None and digest_of(kept.data) == digest else None
+
+    def _remember(self) -> None:
+        """Verify again what showed good signatures before."""
+        kept = None if self.store is None else self.store.get(*self._key("image-signed", self.digest))
+        for proof in [] if kept is None else _proofs(kept.data):
+            data = self._kept(proof.document)
+            if data is not None:
+                self._examine(proof, data, is_kept=True)
+
+    def _keep(self) -> None:
+        """Keep which documents showed good signatures."""
+        if self.store is not None and self._proofs:
+            data = json.dumps([list(proof) for proof in self._proofs]).encode()
+            self.store.put(*self._key("image-signed", self.digest), data=data)
+
+    def _key(self, kind: str, digest: str) -> tuple[str, ...]:
+        return kind, self.endpoint.place, self.endpoint.repository, digest
+
+    def _note_failure(self, form: _Form, error: RegistryFailure) -> None:
+        what = "the registry lists a document that it does not have" if error.reason == "missing" else error.what
+        self._note(form, what, "unknown")
+
+    def _note_cut(self, form: _Form) -> None:
+        self._note(form, f"there is more to read than {self.most} requests allow for; look again to go on", "unknown")
+
+    def _note(self, form: _Form, reason: str, problem: Literal["invalid", "unknown"]) -> None:
+        fact = SignatureFacts(key=None, form=form, digest=self.digest, ok=False, reason=reason, problem=problem)
+        self._facts[fact] = None
+
+
+def _candidate(listed: Descriptor) -> _Candidate:
+    claims = _text(listed.annotations.get(_PREDICATE_TYPE))
+    is_likely = claims == SIGNATURE, (listed.artifact_type or "").startswith(BUNDLE_FAMILY)
+    rank = 0 if is_likely[0] else 1 if is_likely[1] else 2 if listed.artifact_type in _SAY_NOTHING else 3
+    return _Candidate(listed.digest, rank, claims)
+
+
+def _proofs(data: bytes) -> list[_Proof]:
+    """The proofs that were kept; none of what cannot be read."""
+    with suppress(ValueError, TypeError, RecursionError):
+        found = [_Proof(*(str(part) for part in one)) for one in json.loads(data)]  # type: ignore[arg-type]
+        return [proof for proof in found if proof.form in {"bundle", "tag"}]
+    return []
+
+
+def _object(data: bytes) -> dict[str, Json] | None:
+    try:
+        value = read_json(data)
+    except NotJson:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _layers(manifest: dict[str, Json]) -> list[dict[str, Json]] | None:
+    """The layers of a manifest, each with a digest that may be asked for; None for what is no manifest."""
+    layers = manifest.get("layers")
+    if not isinstance(layers, list):
+        return None
+    found = [one for one in layers if isinstance(one, dict) and _DIGEST.fullmatch(str(one.get("digest")))]
+    return found if len(found) == len(layers) else None
+
+
+def _annotations(value: dict[str, Json]) -> dict[str, Json]:
+    found = value.get("annotations")
+    return found if isinstance(found, dict) else {}
+
+
+def _text(value: Json) -> str | None:
+    return value if isinstance(value, str) and value else None
