@@ -83,7 +83,7 @@ def read_bundle(data: bytes) -> Bundle:
     """The envelope of a Sigstore bundle of version 0.3. Raises Unusable."""
     value = _object(data, "the bundle")
     kind = value.get("mediaType")
-    if kind not in _BUNDLES:
+    if not isinstance(kind, str) or kind not in _BUNDLES:
         named = shown(kind, _SHOWN) if isinstance(kind, str) else "without a media type"
         raise Unusable(f"the bundle is of a version that is not read, {named}; version 0.3 is")
     if "messageSignature" in value:
@@ -107,7 +107,7 @@ def read_statement(payload: bytes) -> Statement:
     """The in-toto statement that an envelope holds. Raises Unusable."""
     value = _object(payload, "the payload")
     kind, predicate_type = value.get("_type"), value.get("predicateType")
-    if kind not in {_STATEMENT, _STATEMENT_OLD}:
+    if kind not in [_STATEMENT, _STATEMENT_OLD]:  # a list, since any JSON may stand there
         named = shown(kind, _SHOWN) if isinstance(kind, str) else "missing"
         raise Unusable(f"the payload is no in-toto statement: its _type is {named}")
     subjects, predicate = value.get("subject"), value.get("predicate")

@@ -226,9 +226,8 @@ def _unsigned(bundle: Bundle, keys: Collection[PublicKey]) -> Unusable:
 
 
 def _keyless() -> Unusable:
-    return Unusable(
-        "it was made without a key of its own (keyless, by a certificate), which is not accepted", "keyless"
-    )
+    what = "it was made without a lasting key (keyless, by a certificate), which is not accepted"
+    return Unusable(what, "keyless")
 
 
 def _by_none(signatures: Iterable[bytes], keys: Iterable[PublicKey]) -> Unusable:
