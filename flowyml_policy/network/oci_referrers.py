@@ -47,12 +47,14 @@ class Descriptor:
 class Referrers:
     """What refers to a manifest. `supported` says whether the registry has the API for it.
 
-    With an `error` there may be more than was found: it is not known that there is none.
+    With an `error` there may be more than was found: it is not known that there is none. `requests` is how many it
+    took to find out: each page, and the tag.
     """
 
     descriptors: tuple[Descriptor, ...] = ()
     supported: bool = False
     error: RegistryFailure | None = None
+    requests: int = 0
 
 
 def fallback_tag(digest: str) -> str:
@@ -69,19 +71,25 @@ def find_referrers(
     `is_own` says whether an address is one of the registry that was asked.
     """
     found: list[Descriptor] = []
-    status, error = _read_api(url, ask, is_own, found)
+    asked: list[str] = []
+
+    def noted(page: str) -> Response:
+        asked.append(page)
+        return ask(page)
+
+    status, error = _read_api(url, noted, is_own, found)
     supported = status == _OK
     if found or (error is not None and error.reason in _SILENT):
-        return Referrers(tuple(found), supported, error)
+        return Referrers(tuple(found), supported, error, len(asked))
     try:
         response = tagged()
         if response.status != _MISSING:
             found.extend(_bounded(_entries(response)))
     except RegistryFailure as failure:
-        return Referrers((), supported, error or failure)
+        return Referrers((), supported, error or failure, len(asked) + 1)
     if status in _MAYBE_MISSING:
         error = None
-    return Referrers(tuple(found), supported, error)
+    return Referrers(tuple(found), supported, error, len(asked) + 1)
 
 
 def _read_api(
