@@ -40,6 +40,7 @@ from flowyml_policy.records.record import Json
 MOST_REQUESTS: Final = 5
 _FOR_EACH_FURTHER_KEY: Final = 2
 _MOST_LAYERS: Final = 32
+_MOST_PROOFS: Final = 32
 _DIGEST: Final = re.compile("sha256:[0-9a-f]{64}")
 _PREDICATE_TYPE: Final = "dev.sigstore.bundle.predicateType"
 _SIGNATURE: Final = "dev.cosignproject.cosign/signature"
@@ -155,6 +156,7 @@ class _Search:
     _facts: dict[SignatureFacts, None] = field(default_factory=dict)
     _proofs: dict[_Proof, None] = field(default_factory=dict)
     _aside: list[_Candidate] = field(default_factory=list)
+    _read: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def facts(self) -> tuple[SignatureFacts, ...]:
@@ -177,13 +179,15 @@ class _Search:
         self._read_bundles(waiting, is_enough, spared=0)
         if waiting and not is_enough(self._facts):
             self._note_cut("bundle")
+        if attestations:
+            self._read_bundles(waiting, lambda _: False, spared=0)
         self._read_aside(is_wanted=attestations)
         self._keep()
 
     def _listed(self) -> deque[_Candidate]:
         """What refers to the digest and may be a signature, the likeliest first."""
         listed = self.registry.referrers(self.endpoint, self.digest, self.deadline)
-        self.requests += 1 if listed.supported and listed.descriptors else 2  # the second is the fallback tag
+        self.requests += listed.requests
         if listed.error is not None:
             self._note("bundle", listed.error.what, "unknown")
         candidates = sorted(map(_candidate, listed.descriptors), key=lambda one: one.rank)
@@ -316,27 +320,35 @@ class _Search:
             data = self.registry.manifest(self.endpoint, digest, self.deadline).data
         else:
             data = self.registry.blob(self.endpoint, digest, self.deadline)
+        self._read[digest] = data
         if self.store is not None:
             self.store.put(*self._key("image-signature", digest), data=data)
         return data
 
     def _kept(self, digest: str) -> bytes | None:
+        if digest in self._read:
+            return self._read[digest]
         kept = None if self.store is None else self.store.get(*self._key("image-signature", digest))
         return kept.data if kept is not None and digest_of(kept.data) == digest else None
 
     def _remember(self) -> None:
         """Verify again what showed good signatures before."""
-        kept = None if self.store is None else self.store.get(*self._key("image-signed", self.digest))
-        for proof in [] if kept is None else _proofs(kept.data):
+        for proof in self._kept_proofs():
             data = self._kept(proof.document)
             if data is not None:
                 self._examine(proof, data, is_kept=True)
 
     def _keep(self) -> None:
-        """Keep which documents showed good signatures."""
-        if self.store is not None and self._proofs:
-            data = json.dumps([list(proof) for proof in self._proofs]).encode()
+        """Keep which documents showed good signatures, beside what showed others'."""
+        kept = self._kept_proofs()
+        new = [proof for proof in self._proofs if proof not in kept]
+        if self.store is not None and new:
+            data = json.dumps([*new, *kept][:_MOST_PROOFS]).encode()
             self.store.put(*self._key("image-signed", self.digest), data=data)
+
+    def _kept_proofs(self) -> list[_Proof]:
+        kept = None if self.store is None else self.store.get(*self._key("image-signed", self.digest))
+        return [] if kept is None else _proofs(kept.data)
 
     def _key(self, kind: str, digest: str) -> tuple[str, ...]:
         return kind, self.endpoint.place, self.endpoint.repository, digest

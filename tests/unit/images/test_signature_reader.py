@@ -1,0 +1,458 @@
+"""Where signatures lie in a registry, how many requests that takes, and what becomes of a place that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from flowyml_policy.images.signature_reader import FoundSignatures, SignatureReader
+from flowyml_policy.images.signatures import PublicKey
+from flowyml_policy.network.credentials import Credentials
+from flowyml_policy.network.deadline import Deadline
+from flowyml_policy.network.oci_registry import Endpoint, OciRegistry
+from flowyml_policy.records.policy_input import SignatureFacts, SigningDemand
+from flowyml_policy.records.protocols import ContentStore
+from flowyml_policy.storage.cache import ContentCache
+from tests.oci_registry import Handler, OciServer, Repository, answering, only, start, truncated
+from tests.unit.images.cosign import (
+    BUNDLE,
+    IMAGE,
+    OTHER,
+    SIGN,
+    TAGS,
+    Signer,
+    bundle,
+    demand,
+    document,
+    fill,
+    key,
+    platforms,
+    referring,
+    statement,
+)
+
+CUT = "there is more to read than {} requests allow for; look again to go on"
+
+
+@pytest.fixture
+def server() -> Iterator[OciServer]:
+    with start() as running:
+        yield running
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ContentCache:
+    return ContentCache(tmp_path / "cache")
+
+
+class Look:
+    """A reader of the repository team/app of a scripted registry."""
+
+    def __init__(self, server: OciServer, store: ContentStore | None = None, *, offline: bool = False) -> None:
+        self.server = server
+        self.registry = OciRegistry(Credentials({}, environ={}), insecure=[server.host], offline=offline, environ={})
+        self.reader = SignatureReader(self.registry, store)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return self.registry.endpoint(self.server.host, "team/app")
+
+    def __call__(
+        self,
+        *demands: SigningDemand,
+        keys: Sequence[PublicKey],
+        platforms: Sequence[str] = (),
+        attestations: bool = False,
+        seconds: float = 20.0,
+    ) -> FoundSignatures:
+        before = len(self.server.requests)
+        found = self.reader.read(
+            self.endpoint,
+            IMAGE,
+            platforms,
+            demands=demands,
+            keys=keys,
+            deadline=Deadline(seconds),
+            attestations=attestations,
+        )
+        assert found.requests == len(self.server.requests) - before
+        return found
+
+
+def good(found: FoundSignatures) -> set[tuple[str | None, str, str | None]]:
+    return {(fact.key, fact.form, fact.digest) for fact in found.signatures if fact.ok}
+
+
+def problems(found: FoundSignatures) -> set[tuple[str, str | None, str | None]]:
+    return {(fact.form, fact.problem, fact.reason) for fact in found.signatures if not fact.ok}
+
+
+ONE, TWO, RSA = key("one"), key("two"), key("rsa")
+
+
+# Where cosign puts them
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_bundle_is_found_by_the_api_and_by_the_fallback_tag(server: OciServer, *, listed: bool) -> None:
+    fill(server.repository(), "recursive", listed=listed)
+    server.has_referrers = listed
+    found = Look(server)(demand(ONE), keys=[ONE])
+    assert (good(found), found.requests) == ({(ONE.id, "bundle", IMAGE)}, 3 if listed else 4)
+
+
+def test_bundle_is_found_by_the_fallback_tag_after_an_empty_answer(server: OciServer) -> None:
+    fill(server.repository(), "recursive")
+    found = Look(server)(demand(ONE), keys=[ONE])
+    assert (good(found), found.requests) == ({(ONE.id, "bundle", IMAGE)}, 4)
+
+
+def test_bundle_behind_that_of_another_key_is_found(server: OciServer, cache: ContentCache) -> None:
+    """By the API at once; the fallback tag takes one request more, and so a second look."""
+    fill(server.repository(), "bundles", listed=True)
+    look = Look(server)
+    for signer in (ONE, TWO):
+        found = look(demand(signer), keys=[signer])
+        assert good(found) == {(signer.id, "bundle", IMAGE)}
+        assert found.requests in {3, 5}
+    server.repositories.clear()
+    server.has_referrers = False
+    fill(server.repository(), "bundles")
+    looks = [Look(server, cache)(demand(signer), keys=[signer]) for signer in (ONE, TWO, ONE, TWO)]
+    assert [bool(good(found)) for found in looks] == [False, True, True, True]
+    assert ("bundle", "unknown", CUT.format(5)) in problems(looks[0])
+    assert [found.requests for found in looks] == [5, 2, 4, 0]
+
+
+def test_older_layout_is_found(server: OciServer) -> None:
+    fill(server.repository(), "tags")
+    found = Look(server)(demand(TWO), keys=[TWO])
+    assert (good(found), found.requests) == ({(TWO.id, "tag", IMAGE)}, 4)
+
+
+def test_older_layout_has_both_of_two_keys_in_one_payload(server: OciServer) -> None:
+    fill(server.repository(), "tags")
+    server.has_referrers = False
+    both = demand(ONE, TWO, need=2)
+    found = Look(server, None)(both, keys=[ONE, TWO])
+    assert good(found) == {(ONE.id, "tag", IMAGE), (TWO.id, "tag", IMAGE)}
+
+
+def test_two_keys_are_found_in_two_bundles(server: OciServer) -> None:
+    """Two requests more for the second key: without the API, with the fallback tag."""
+    fill(server.repository(), "bundles")
+    server.has_referrers = False
+    found = Look(server)(demand(ONE, TWO, RSA, need=2), keys=[ONE, TWO, RSA])
+    assert good(found) == {(ONE.id, "bundle", IMAGE), (TWO.id, "bundle", IMAGE)}
+    assert (found.requests, problems(found)) == (6, set())
+
+
+def test_key_of_an_older_layout_and_key_of_a_bundle_count_together(server: OciServer) -> None:
+    fill(server.repository(), "recursive", listed=True)
+    fill(server.repository(), "tags")
+    found = Look(server)(demand(ONE, entry="a.io"), demand(TWO, entry="a.io/b"), keys=[ONE, TWO])
+    assert good(found) == {(ONE.id, "bundle", IMAGE), (ONE.id, "tag", IMAGE), (TWO.id, "tag", IMAGE)}
+    assert (found.requests, problems(found)) == (5, set())
+
+
+def test_platform_signatures_are_looked_for_where_the_index_has_none(server: OciServer) -> None:
+    repository = server.repository()
+    fill(repository, "recursive")
+    del repository.tags[IMAGE.replace(":", "-")]
+    server.has_referrers = False
+    first, second = platforms()
+    found = Look(server)(demand(ONE), keys=[ONE], platforms=[first, second])
+    assert good(found) == {(ONE.id, "bundle", first), (ONE.id, "bundle", second)}
+    assert found.requests == 3 + 4 + 4
+    del repository.tags[first.replace(":", "-")]
+    found = Look(server)(demand(ONE), keys=[ONE], platforms=[first, second])
+    assert (good(found), found.requests) == (set(), 3 + 3), "one without is enough to know that it is not signed"
+
+
+@pytest.mark.parametrize("has_referrers", [True, False])
+def test_no_signature_is_nothing(server: OciServer, *, has_referrers: bool) -> None:
+    server.repository()
+    server.has_referrers = has_referrers
+    found = Look(server)(demand(ONE), keys=[ONE], platforms=[IMAGE])
+    assert found == FoundSignatures((), (), 3)
+
+
+@pytest.mark.parametrize("kind", [None, "application/vnd.oci.empty.v1+json", "application/spdx+json", "a" * 500])
+def test_wrong_artifact_type_in_the_list_does_not_matter(server: OciServer, kind: str | None) -> None:
+    repository = server.repository()
+    referring(repository, IMAGE, bundle(statement(), signer := Signer()))
+    (entry,) = repository.referrers[IMAGE]
+    entry.pop("artifactType")
+    entry.update({} if kind is None else {"artifactType": kind})
+    public = public_of(signer)
+    assert good(Look(server)(demand(public), keys=[public])) == {(public.id, "bundle", IMAGE)}
+
+
+def test_signature_on_a_later_page_is_found(server: OciServer) -> None:
+    """It is read before what says that it is something else, however many of that are listed first."""
+    repository = server.repository()
+    for number in range(5):
+        repository.add_referrer(IMAGE, {"artifactType": "application/spdx+json", "layers": [], "number": number})
+    referring(repository, IMAGE, bundle(statement(), signer := Signer()))
+    server.page = 4
+    public = public_of(signer)
+    found = Look(server).reader.read(
+        Look(server).endpoint, IMAGE, (), demands=[demand(public)], keys=[public], deadline=Deadline(20)
+    )
+    assert good(found) == {(public.id, "bundle", IMAGE)}
+    assert len(server.requests) == 4
+
+
+def test_other_artefacts_are_passed_over(server: OciServer) -> None:
+    repository = server.repository()
+    layer = {"mediaType": "application/spdx+json", "digest": OTHER, "size": 10}
+    repository.add_referrer(IMAGE, {"artifactType": "application/spdx+json", "layers": [layer]})
+    index = repository.add_index([])
+    repository.referrers[IMAGE].append(repository.descriptor(index))
+    assert Look(server)(demand(ONE), keys=[ONE]).signatures == ()
+
+
+def test_attestations_take_no_request_where_the_list_names_them(server: OciServer) -> None:
+    repository = server.repository()
+    fill(repository, "attested", listed=True)
+    for entry in repository.referrers[IMAGE]:
+        entry["annotations"] = {"dev.sigstore.bundle.predicateType": "https://spdx.dev/Document"}
+    referring(repository, IMAGE, bundle(statement(), signer := Signer()))
+    public = public_of(signer)
+    found = Look(server)(demand(public), keys=[public])
+    assert (good(found), found.requests) == ({(public.id, "bundle", IMAGE)}, 3)
+
+
+def test_attestation_alone_is_invalid_and_no_signature(server: OciServer) -> None:
+    fill(server.repository(), "attested")
+    server.has_referrers = False
+    found = Look(server)(demand(ONE), keys=[ONE])
+    assert good(found) == set()
+    assert {(form, problem) for form, problem, _ in problems(found)} == {("bundle", "invalid"), ("bundle", "unknown")}
+    assert found.statements == ()
+
+
+def test_attestations_are_read_where_they_are_wanted(server: OciServer, cache: ContentCache) -> None:
+    fill(server.repository(), "attested", listed=True)
+    types = set()
+    for _ in range(3):
+        found = Look(server, cache)(keys=[ONE], attestations=True)
+        types |= {one.predicate_type for one in found.statements}
+        assert found.requests <= 5
+    assert types == {"https://slsa.dev/provenance/v1", "https://cosign.sigstore.dev/attestation/vuln/v1"}
+
+
+# Faults
+
+
+REFUSED = "the registry gives no access (403)"
+FAILED = "the registry failed (500)"
+
+
+@pytest.mark.parametrize(
+    ("part", "place", "misbehave", "reason"),
+    [
+        ("/referrers/", "bundle", answering(500), FAILED),
+        ("/referrers/", "bundle", answering(429), "the registry takes no more requests for now (429)"),
+        (f"/manifests/{IMAGE.replace(':', '-')}.sig", "tag", answering(500), FAILED),
+        (f"/manifests/{IMAGE.replace(':', '-')}.sig", "tag", answering(403), REFUSED),
+        (
+            f"/manifests/{IMAGE.replace(':', '-')}.sig",
+            "tag",
+            answering(401),
+            "the registry wants other credentials (401)",
+        ),
+    ],
+)
+def test_place_that_fails_is_unknown_and_never_none(
+    server: OciServer, part: str, place: str, misbehave: Callable[[Handler], bool], reason: str
+) -> None:
+    server.repository()
+    server.misbehave = only(part, misbehave)
+    found = Look(server).reader.read(
+        Look(server).endpoint, IMAGE, (), demands=[demand(ONE)], keys=[ONE], deadline=Deadline(20)
+    )
+    assert problems(found) == {(place, "unknown", reason)}
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [("recursive", ".sig"), ("tags", "/referrers/")], ids=["tag fails", "referrers fail"]
+)
+def test_good_signature_in_the_other_place_is_enough(server: OciServer, name: str, part: str) -> None:
+    fill(server.repository(), name)
+    server.misbehave = only(part, answering(403))
+    found = Look(server)(demand(ONE), keys=[ONE])
+    assert [fact.key for fact in found.signatures if fact.ok] == [ONE.id]
+
+
+@pytest.mark.parametrize("status", [400, 403, 405, 501])
+def test_registry_without_the_api_counts_as_one(server: OciServer, status: int) -> None:
+    server.repository()
+    server.misbehave = only("/referrers/", answering(status))
+    assert Look(server)(demand(ONE), keys=[ONE]).signatures == ()
+
+
+def test_bundle_that_is_listed_and_missing_is_unknown(server: OciServer) -> None:
+    repository = server.repository()
+    fill(repository, "recursive", listed=True)
+    repository.blobs.clear()
+    reason = "the registry lists a document that it does not have"
+    assert problems(Look(server)(demand(ONE), keys=[ONE])) == {("bundle", "unknown", reason)}
+    repository.manifests.clear()
+    assert problems(Look(server)(demand(ONE), keys=[ONE])) == {("bundle", "unknown", reason)}
+
+
+def test_payload_that_is_listed_and_missing_is_unknown(server: OciServer) -> None:
+    fill(server.repository(), "tags")
+    server.repository().blobs.clear()
+    reason = "the registry lists a document that it does not have"
+    assert problems(Look(server)(demand(ONE), keys=[ONE])) == {("tag", "unknown", reason)}
+
+
+def test_document_of_another_digest_is_unknown(server: OciServer) -> None:
+    fill(server.repository(), "recursive", listed=True)
+    server.misbehave = only("/blobs/", answering(200, b"{}"))
+    ((form, problem, _),) = problems(Look(server)(demand(ONE), keys=[ONE]))
+    assert (form, problem) == ("bundle", "unknown")
+
+
+def test_truncated_manifest_is_unknown(server: OciServer) -> None:
+    fill(server.repository(), "tags")
+    server.misbehave = only(".sig", truncated)
+    found = Look(server).reader.read(
+        Look(server).endpoint, IMAGE, (), demands=[demand(ONE)], keys=[ONE], deadline=Deadline(2)
+    )
+    assert {(form, problem) for form, problem, _ in problems(found)} == {("tag", "unknown")}
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"layers": 7}', b'{"layers": [7]}', b'{"layers": [{}]}'])
+def test_manifest_that_is_none_is_invalid(server: OciServer, data: bytes) -> None:
+    repository = server.repository()
+    tag = f"{IMAGE.replace(':', '-')}.sig"
+    repository.add_manifest(data, "application/vnd.oci.image.manifest.v1+json", tag)
+    repository.referrers[IMAGE] = [repository.descriptor(repository.tags[tag], artifactType=BUNDLE)]
+    assert problems(Look(server)(demand(ONE), keys=[ONE])) == {
+        ("bundle", "invalid", "a manifest that refers to the image cannot be read"),
+        ("tag", "invalid", f"the manifest under {tag} cannot be read"),
+    }
+
+
+def test_manifest_with_several_bundles_is_invalid(server: OciServer) -> None:
+    repository = server.repository()
+    blob = bundle(statement(), signer := Signer())
+    layer = {"mediaType": BUNDLE, "digest": repository.add_blob(blob), "size": len(blob)}
+    repository.add_referrer(IMAGE, {"artifactType": BUNDLE, "layers": [layer, layer]})
+    public = public_of(signer)
+    reason = "a manifest that refers to the image holds several bundles"
+    assert problems(Look(server)(demand(public), keys=[public])) == {("bundle", "invalid", reason)}
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.binary(max_size=100))
+def test_any_bytes_of_a_registry_are_facts(server: OciServer, data: bytes) -> None:
+    repository = server.repositories["team/app"] = Repository()
+    tag = f"{IMAGE.replace(':', '-')}.sig"
+    kind = "application/vnd.oci.image.manifest.v1+json"
+    blob = repository.add_blob(data)
+    repository.add_referrer(IMAGE, {"layers": [{"mediaType": BUNDLE, "digest": blob, "size": 1}]})
+    repository.add_manifest(data, kind, tag)
+    found = Look(server)(demand(ONE), keys=[ONE])
+    assert {(fact.ok, fact.problem) for fact in found.signatures} == {(False, "invalid")}
+
+
+# Bounds and memory
+
+
+def test_more_than_the_requests_allow_is_unknown_and_read_on_the_next_look(
+    server: OciServer, cache: ContentCache
+) -> None:
+    repository = server.repository()
+    for number in range(3):
+        referring(repository, IMAGE, bundle(statement(), Signer(f"{number}.pub")))
+    referring(repository, IMAGE, bundle(statement(), signer := Signer()))
+    public = public_of(signer)
+    looks = []
+    for _ in range(4):
+        found = Look(server, cache)(demand(public), keys=[public])
+        assert found.requests <= 5
+        looks.append((bool(good(found)), ("bundle", "unknown", CUT.format(5)) in problems(found)))
+        if good(found):
+            break
+    assert looks[0] == (False, True)
+    assert looks[-1] == (True, False)
+
+
+def test_nothing_changed_asks_nothing(server: OciServer, cache: ContentCache) -> None:
+    fill(server.repository(), "recursive")
+    first = Look(server, cache)(demand(ONE), keys=[ONE])
+    again = Look(server, cache)(demand(ONE), keys=[ONE])
+    assert (first.requests, again.requests, again.signatures) == (4, 0, first.signatures)
+    offline = Look(server, cache, offline=True)
+    assert offline(demand(ONE), keys=[ONE]).signatures == first.signatures
+
+
+@pytest.mark.parametrize("name", ["recursive", "tags"])
+def test_what_is_kept_is_verified_again(server: OciServer, cache: ContentCache, name: str) -> None:
+    """By the keys of now: a key that was taken out of the settings signs nothing any more."""
+    fill(server.repository(), name)
+    assert good(Look(server, cache)(demand(ONE), keys=[ONE]))
+    found = Look(server, cache)(demand(RSA), keys=[RSA])
+    assert good(found) == set()
+    assert found.requests > 0
+
+
+def test_no_signature_is_never_kept(server: OciServer, cache: ContentCache) -> None:
+    server.repository()
+    assert Look(server, cache)(demand(ONE), keys=[ONE]).signatures == ()
+    fill(server.repository(), "recursive")
+    assert good(Look(server, cache)(demand(ONE), keys=[ONE])) == {(ONE.id, "bundle", IMAGE)}
+
+
+def test_poisoned_cache_is_read_from_the_registry(server: OciServer, cache: ContentCache) -> None:
+    fill(server.repository(), "recursive")
+    look = Look(server, cache)
+    look(demand(ONE), keys=[ONE])
+    for kind, data in (("image-signed", b"[[1], 2]"), ("image-signed", b"{"), ("image-signed", b'[["bundle", "x"]]')):
+        cache.put(kind, look.endpoint.place, look.endpoint.repository, IMAGE, data=data)
+        assert good(look(demand(ONE), keys=[ONE])) == {(ONE.id, "bundle", IMAGE)}
+    signer = Signer()
+    forged = bundle(statement(), signer)
+    (listed,) = [entry for entry in TAGS["recursive"] if entry == IMAGE.replace(":", "-")]
+    assert listed
+    for digest in list(server.repository().blobs):
+        cache.put("image-signature", look.endpoint.place, look.endpoint.repository, digest, data=forged)
+    public = public_of(signer)
+    assert good(look(demand(public), keys=[public])) == set()
+
+
+def test_offline_without_memory_is_unknown(server: OciServer, cache: ContentCache) -> None:
+    look = Look(server, cache, offline=True)
+    found = look.reader.read(look.endpoint, IMAGE, (), demands=[demand(ONE)], keys=[ONE], deadline=Deadline(5))
+    assert {(form, problem) for form, problem, _ in problems(found)} == {("bundle", "unknown"), ("tag", "unknown")}
+    assert server.requests == []
+
+
+def public_of(signer: Signer) -> PublicKey:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        return signer.public(Path(folder))
+
+
+def test_data_is_what_its_names_say() -> None:
+    from tests.unit.images.cosign import DATA, sha256
+
+    names = [path.name for path in (DATA / "documents").iterdir()]
+    assert all(sha256(document(f"sha256:{name}")) == f"sha256:{name}" for name in names)
+    assert SIGN in document(TAGS["recursive"][IMAGE.replace(":", "-")]).decode() or names
+
+
+def test_facts_are_whole(server: OciServer) -> None:
+    fill(server.repository(), "recursive")
+    assert Look(server)(demand(ONE), keys=[ONE]).signatures == (
+        SignatureFacts(key=ONE.id, form="bundle", digest=IMAGE, ok=True),
+    )
