@@ -16,7 +16,6 @@ Rules:
 from __future__ import annotations
 
 import json
-import re
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
@@ -27,11 +26,18 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from flowyml_policy.documents.canonical import digest as digest_of
 from flowyml_policy.images.attestations import WANTED
 from flowyml_policy.images.envelopes import BUNDLE_FAMILY, SIGNATURE, SIMPLE_SIGNING, Statement
-from flowyml_policy.images.json_text import NotJson, read_json
+from flowyml_policy.images.signature_manifests import (
+    PREDICATE_TYPE,
+    Candidate,
+    annotations_of,
+    candidate_of,
+    layers_of,
+    object_of,
+    text_of,
+)
 from flowyml_policy.images.signatures import PublicKey, attestation, examine_bundle, examine_payload
 from flowyml_policy.network.deadline import Deadline
 from flowyml_policy.network.oci_failures import RegistryFailure
-from flowyml_policy.network.oci_referrers import Descriptor
 from flowyml_policy.network.oci_registry import Endpoint, OciRegistry
 from flowyml_policy.records.policy_input import SignatureFacts, SigningDemand
 from flowyml_policy.records.protocols import ContentStore
@@ -41,12 +47,8 @@ MOST_REQUESTS: Final = 5
 _FOR_EACH_FURTHER_KEY: Final = 2
 _MOST_LAYERS: Final = 32
 _MOST_PROOFS: Final = 32
-_DIGEST: Final = re.compile("sha256:[0-9a-f]{64}")
-_PREDICATE_TYPE: Final = "dev.sigstore.bundle.predicateType"
 _SIGNATURE: Final = "dev.cosignproject.cosign/signature"
 _CERTIFICATE: Final = "dev.sigstore.cosign/certificate"
-_SAY_NOTHING: Final = frozenset({None, "", "application/vnd.oci.empty.v1+json"})
-"""Artifact types by which older tools list whatever refers to an image."""
 
 _Form: TypeAlias = Literal["bundle", "tag"]
 _IsEnough: TypeAlias = Callable[[Iterable[SignatureFacts]], bool]
@@ -118,20 +120,6 @@ def _are_enough(
     return all(sum(key.id in signers for key in demand.keys) >= demand.need for demand in demands)
 
 
-@dataclass
-class _Candidate:
-    """A manifest that refers to the image. `claims` is its predicate type as it is said, `blob` what it holds."""
-
-    digest: str
-    rank: int
-    claims: str | None = None
-    blob: str | None = None
-
-    @property
-    def is_attestation(self) -> bool:
-        return self.claims not in {None, SIGNATURE}
-
-
 class _Proof(NamedTuple):
     """A document that showed a good signature; `signature` is that of the older layout, which stands beside it."""
 
@@ -155,7 +143,7 @@ class _Search:
     statements: list[Statement] = field(default_factory=list)
     _facts: dict[SignatureFacts, None] = field(default_factory=dict)
     _proofs: dict[_Proof, None] = field(default_factory=dict)
-    _aside: list[_Candidate] = field(default_factory=list)
+    _aside: list[Candidate] = field(default_factory=list)
     _read: dict[str, bytes] = field(default_factory=dict)
 
     @property
@@ -184,17 +172,17 @@ class _Search:
         self._read_aside(is_wanted=attestations)
         self._keep()
 
-    def _listed(self) -> deque[_Candidate]:
+    def _listed(self) -> deque[Candidate]:
         """What refers to the digest and may be a signature, the likeliest first."""
         listed = self.registry.referrers(self.endpoint, self.digest, self.deadline)
         self.requests += listed.requests
         if listed.error is not None:
             self._note("bundle", listed.error.what, "unknown")
-        candidates = sorted(map(_candidate, listed.descriptors), key=lambda one: one.rank)
+        candidates = sorted(map(candidate_of, listed.descriptors), key=lambda one: one.rank)
         self._aside += (one for one in candidates if one.is_attestation)
         return deque(one for one in candidates if not one.is_attestation)
 
-    def _read_bundles(self, waiting: deque[_Candidate], is_enough: _IsEnough, *, spared: int) -> None:
+    def _read_bundles(self, waiting: deque[Candidate], is_enough: _IsEnough, *, spared: int) -> None:
         """Read what is waiting, but for `spared` requests, until there is enough."""
         try:
             while waiting and not is_enough(self._facts) and self._is_read(waiting[0], spared=spared):
@@ -203,7 +191,7 @@ class _Search:
             waiting.clear()
             self._note_failure("bundle", error)
 
-    def _is_read(self, one: _Candidate, *, spared: int) -> bool:
+    def _is_read(self, one: Candidate, *, spared: int) -> bool:
         """Read a candidate; false where that would take more requests than there are."""
         if one.blob is None:
             manifest = self._document(one.digest, is_manifest=True, spared=spared)
@@ -222,19 +210,19 @@ class _Search:
         self._examine(_Proof("bundle", one.blob), data)
         return True
 
-    def _bundle_in(self, one: _Candidate, manifest: bytes) -> str | None:
+    def _bundle_in(self, one: Candidate, manifest: bytes) -> str | None:
         """The digest of the bundle that a manifest holds, whatever the list said of it; another artefact has none."""
-        found = _object(manifest)
+        found = object_of(manifest)
         if found is not None and "layers" not in found and "manifests" in found:
             return None
-        layers = None if found is None else _layers(found)
+        layers = None if found is None else layers_of(found)
         if found is None or layers is None:
             self._note("bundle", "a manifest that refers to the image cannot be read", "invalid")
             return None
         bundles = [layer for layer in layers if str(layer.get("mediaType")).startswith(BUNDLE_FAMILY)]
         if len(bundles) > 1:
             self._note("bundle", "a manifest that refers to the image holds several bundles", "invalid")
-        one.claims = _text(_annotations(found).get(_PREDICATE_TYPE)) or one.claims
+        one.claims = text_of(annotations_of(found).get(PREDICATE_TYPE)) or one.claims
         return str(bundles[0]["digest"]) if len(bundles) == 1 else None
 
     def _read_tag(self) -> None:
@@ -250,7 +238,7 @@ class _Search:
             if error.reason != "missing":
                 self._note_failure("tag", error)
             return
-        layers = _layers(_object(document.data) or {})
+        layers = layers_of(object_of(document.data) or {})
         if layers is None or len(layers) > _MOST_LAYERS:
             self._note("tag", f"the manifest under {tag} cannot be read", "invalid")
             return
@@ -263,11 +251,11 @@ class _Search:
             self._note_failure("tag", error)
 
     def _is_layer_read(self, layer: dict[str, Json]) -> bool:
-        said = _annotations(layer)
+        said = annotations_of(layer)
         payload = self._document(str(layer["digest"]), is_manifest=False)
         if payload is None:
             return False
-        proof = _Proof("tag", str(layer["digest"]), _text(said.get(_SIGNATURE)) or "")
+        proof = _Proof("tag", str(layer["digest"]), text_of(said.get(_SIGNATURE)) or "")
         self._examine(proof, payload, by_certificate=_CERTIFICATE in said)
         return True
 
@@ -283,7 +271,7 @@ class _Search:
             else:
                 self._examine(_Proof("bundle", one.blob), data)
 
-    def _attested(self, one: _Candidate) -> bytes | None:
+    def _attested(self, one: Candidate) -> bytes | None:
         if one.blob is None:
             manifest = self._document(one.digest, is_manifest=True)
             one.blob = None if manifest is None else self._bundle_in(one, manifest)
@@ -365,42 +353,9 @@ class _Search:
         self._facts[fact] = None
 
 
-def _candidate(listed: Descriptor) -> _Candidate:
-    claims = _text(listed.annotations.get(_PREDICATE_TYPE))
-    is_likely = claims == SIGNATURE, (listed.artifact_type or "").startswith(BUNDLE_FAMILY)
-    rank = 0 if is_likely[0] else 1 if is_likely[1] else 2 if listed.artifact_type in _SAY_NOTHING else 3
-    return _Candidate(listed.digest, rank, claims)
-
-
 def _proofs(data: bytes) -> list[_Proof]:
     """The proofs that were kept; none of what cannot be read."""
     with suppress(ValueError, TypeError, RecursionError):
         found = [_Proof(*(str(part) for part in one)) for one in json.loads(data)]  # type: ignore[arg-type]
         return [proof for proof in found if proof.form in {"bundle", "tag"}]
     return []
-
-
-def _object(data: bytes) -> dict[str, Json] | None:
-    try:
-        value = read_json(data)
-    except NotJson:
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _layers(manifest: dict[str, Json]) -> list[dict[str, Json]] | None:
-    """The layers of a manifest, each with a digest that may be asked for; None for what is no manifest."""
-    layers = manifest.get("layers")
-    if not isinstance(layers, list):
-        return None
-    found = [one for one in layers if isinstance(one, dict) and _DIGEST.fullmatch(str(one.get("digest")))]
-    return found if len(found) == len(layers) else None
-
-
-def _annotations(value: dict[str, Json]) -> dict[str, Json]:
-    found = value.get("annotations")
-    return found if isinstance(found, dict) else {}
-
-
-def _text(value: Json) -> str | None:
-    return value if isinstance(value, str) and value else None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -97,10 +99,12 @@ class Signer:
     def pem(self) -> bytes:
         return self._private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
-    def public(self, folder: Path) -> PublicKey:
-        path = folder / self.name
-        path.write_bytes(self.pem)
-        return load_key(path, self.name)
+    @cached_property
+    def key(self) -> PublicKey:
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "key.pub"
+            path.write_bytes(self.pem)
+            return load_key(path, self.name)
 
     def sign(self, data: bytes) -> str:
         return base64.b64encode(self._private.sign(data, ec.ECDSA(SHA256()))).decode()

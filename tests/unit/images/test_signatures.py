@@ -259,20 +259,20 @@ def test_bundle_with_a_certificate_is_keyless() -> None:
         pytest.param(b"{", "the payload cannot be read: it is no JSON", id="no JSON"),
     ],
 )
-def test_bundle_signed_but_about_something_else_is_refused(payload: object, reason: str, tmp_path: Path) -> None:
+def test_bundle_signed_but_about_something_else_is_refused(payload: object, reason: str) -> None:
     signer = Signer()
-    public = signer.public(tmp_path)
+    public = signer.key
     assert examine_bundle(bundle(payload, signer), IMAGE, [public]).facts == (bad(reason, by=public.id),)
 
 
-def test_bundle_with_several_signatures_counts_each_key(tmp_path: Path) -> None:
+def test_bundle_with_several_signatures_counts_each_key() -> None:
     signers = [Signer(f"{number}.pub") for number in range(3)]
-    keys = [signer.public(tmp_path) for signer in signers]
+    keys = [signer.key for signer in signers]
     blob = bundle(statement(subject=[*statement(OTHER)["subject"], *statement()["subject"]]), *signers)
     assert [fact.key for fact in examine_bundle(blob, IMAGE, keys[:2]).facts if fact.ok] == [keys[0].id, keys[1].id]
 
 
-def test_payload_one_change_is_refused_with_its_reason(tmp_path: Path) -> None:
+def test_payload_one_change_is_refused_with_its_reason() -> None:
     (payload, made), _ = layers_of("tags")
     keys = [key("one"), key("two")]
     assert examine_payload(payload + b" ", made, IMAGE, keys) == (bad(BY_NONE, form="tag"),)
@@ -283,7 +283,7 @@ def test_payload_one_change_is_refused_with_its_reason(tmp_path: Path) -> None:
         keyless.model_copy(update={"problem": "keyless"}),
     )
     signer = Signer()
-    public = signer.public(tmp_path)
+    public = signer.key
     image = {"docker-manifest-digest": IMAGE}
     for value, reason in (
         ({"critical": {"type": "cosign container image signature", "image": {"docker-manifest-digest": OTHER}}},
@@ -323,20 +323,13 @@ def test_any_value_in_a_bundle_is_a_fact(place: str, value: object) -> None:
     assert fact.ok == (place == "verificationMaterial" and fact.reason is None)
 
 
-@given(st.sampled_from(["_type", "subject", "predicateType", "predicate"]), JSON)
-def test_any_value_in_a_signed_statement_is_a_fact(place: str, value: object) -> None:
-    blob = bundle(statement(**{place: value}), SIGNER)
-    facts = examine_bundle(blob, IMAGE, [PUBLIC]).facts
-    assert [fact.ok for fact in facts] == [place == "predicate"]
-
-
 SIGNER = Signer()
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _public(tmp_path_factory: pytest.TempPathFactory) -> None:
-    global PUBLIC  # noqa: PLW0603
-    PUBLIC = SIGNER.public(tmp_path_factory.mktemp("key"))
+@given(st.sampled_from(["_type", "subject", "predicateType", "predicate"]), JSON)
+def test_any_value_in_a_signed_statement_is_a_fact(place: str, value: object) -> None:
+    facts = examine_bundle(bundle({**statement(), place: value}, SIGNER), IMAGE, [SIGNER.key]).facts
+    assert [fact.ok for fact in facts] == [place == "predicate"]
 
 
 # Keys
@@ -357,7 +350,7 @@ def private(made: Any) -> bytes:
     return bytes(made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 
-KEYS = {
+KEYS: dict[str, Callable[[], bytes]] = {
     "rsa of 1024": lambda: pem(rsa.generate_private_key(65537, 1024)),  # noqa: S505  is refused
     "another curve": lambda: pem(ec.generate_private_key(ec.SECP256K1())),
     "dsa": lambda: pem(dsa.generate_private_key(2048)),
