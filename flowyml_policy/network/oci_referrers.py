@@ -54,7 +54,7 @@ class Referrers:
     descriptors: tuple[Descriptor, ...] = ()
     supported: bool = False
     error: RegistryFailure | None = None
-    requests: int = 0
+    requests: int = field(default=0, compare=False)
 
 
 def fallback_tag(digest: str) -> str:

@@ -101,7 +101,7 @@ def test_report_of_an_image_of_one_manifest_is_about_it() -> None:
         assert found.digests == (AMD64,)
 
 
-def test_report_without_an_architecture_is_about_no_platform_of_several() -> None:
+def test_report_without_architecture_is_about_none_of_several() -> None:
     value = value_of("trivy")
     del value["Metadata"]["ImageConfig"]
     assert parse_report(value).facts_for(image()) is None
@@ -131,7 +131,7 @@ def test_report_of_no_age_has_none(name: str, change: Callable[[Any], object]) -
     assert parse_report(value).db_at is None
 
 
-def test_grype_report_without_a_timestamp_is_as_old_as_its_database() -> None:
+def test_grype_report_without_timestamp_has_its_databases_age() -> None:
     value = value_of("grype")
     del value["descriptor"]["timestamp"]
     assert parse_report(value).db_at == "2026-11-18T06:00:00.000000Z"

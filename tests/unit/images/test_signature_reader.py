@@ -103,7 +103,7 @@ def test_bundle_is_found_by_the_api_and_by_the_fallback_tag(server: OciServer, *
     assert (good(found), found.requests) == ({(ONE.id, "bundle", IMAGE)}, 3 if listed else 4)
 
 
-def test_bundle_is_found_by_the_fallback_tag_after_an_empty_answer(server: OciServer) -> None:
+def test_bundle_is_found_by_the_tag_after_an_empty_answer(server: OciServer) -> None:
     fill(server.repository(), "recursive")
     found = Look(server)(demand(ONE), keys=[ONE])
     assert (good(found), found.requests) == ({(ONE.id, "bundle", IMAGE)}, 4)
@@ -149,7 +149,7 @@ def test_two_keys_are_found_in_two_bundles(server: OciServer) -> None:
     assert (found.requests, problems(found)) == (6, set())
 
 
-def test_key_of_an_older_layout_and_key_of_a_bundle_count_together(server: OciServer) -> None:
+def test_keys_of_both_layouts_count_together(server: OciServer) -> None:
     fill(server.repository(), "recursive", listed=True)
     fill(server.repository(), "tags")
     found = Look(server)(demand(ONE, entry="a.io"), demand(TWO, entry="a.io/b"), keys=[ONE, TWO])
@@ -157,7 +157,7 @@ def test_key_of_an_older_layout_and_key_of_a_bundle_count_together(server: OciSe
     assert (found.requests, problems(found)) == (5, set())
 
 
-def test_platform_signatures_are_looked_for_where_the_index_has_none(server: OciServer) -> None:
+def test_platforms_are_looked_at_where_the_index_has_none(server: OciServer) -> None:
     repository = server.repository()
     fill(repository, "recursive")
     del repository.tags[IMAGE.replace(":", "-")]
@@ -365,9 +365,7 @@ def test_any_bytes_of_a_registry_are_facts(server: OciServer, data: bytes) -> No
 # Bounds and memory
 
 
-def test_more_than_the_requests_allow_is_unknown_and_read_on_the_next_look(
-    server: OciServer, cache: ContentCache
-) -> None:
+def test_what_is_cut_off_is_unknown_and_read_next_time(server: OciServer, cache: ContentCache) -> None:
     repository = server.repository()
     for number in range(3):
         referring(repository, IMAGE, bundle(statement(), Signer(f"{number}.pub")))
