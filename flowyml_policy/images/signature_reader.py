@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Literal, NamedTuple, TypeAlias
@@ -47,6 +47,7 @@ MOST_REQUESTS: Final = 5
 _FOR_EACH_FURTHER_KEY: Final = 2
 _MOST_LAYERS: Final = 32
 _MOST_PROOFS: Final = 32
+_OF_ONE_DOCUMENT: Final = frozenset({"missing", "mismatch", "too_large", "invalid"})
 _SIGNATURE: Final = "dev.cosignproject.cosign/signature"
 _CERTIFICATE: Final = "dev.sigstore.cosign/certificate"
 
@@ -144,7 +145,7 @@ class _Search:
     _facts: dict[SignatureFacts, None] = field(default_factory=dict)
     _proofs: dict[_Proof, None] = field(default_factory=dict)
     _aside: list[Candidate] = field(default_factory=list)
-    _read: dict[str, bytes] = field(default_factory=dict)
+    _documents: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def facts(self) -> tuple[SignatureFacts, ...]:
@@ -183,13 +184,26 @@ class _Search:
         return deque(one for one in candidates if not one.is_attestation)
 
     def _read_bundles(self, waiting: deque[Candidate], is_enough: _IsEnough, *, spared: int) -> None:
-        """Read what is waiting, but for `spared` requests, until there is enough."""
-        try:
-            while waiting and not is_enough(self._facts) and self._is_read(waiting[0], spared=spared):
+        """Read what is waiting, but for `spared` requests, until there is enough.
+
+        One document that cannot be had does not stand before the others; a registry that gives none does.
+        """
+        while waiting and not is_enough(self._facts):
+            with self._noting_failure(waiting):
+                if not self._is_read(waiting[0], spared=spared):
+                    return
                 waiting.popleft()
+
+    @contextmanager
+    def _noting_failure(self, waiting: deque[Candidate]) -> Iterator[None]:
+        """Note what the registry does not give, and drop it; with the rest, if it gives nothing."""
+        try:
+            yield
         except RegistryFailure as error:
-            waiting.clear()
             self._note_failure("bundle", error)
+            waiting.popleft()
+            if error.reason not in _OF_ONE_DOCUMENT:
+                waiting.clear()
 
     def _is_read(self, one: Candidate, *, spared: int) -> bool:
         """Read a candidate; false where that would take more requests than there are."""
@@ -308,14 +322,14 @@ class _Search:
             data = self.registry.manifest(self.endpoint, digest, self.deadline).data
         else:
             data = self.registry.blob(self.endpoint, digest, self.deadline)
-        self._read[digest] = data
+        self._documents[digest] = data
         if self.store is not None:
             self.store.put(*self._key("image-signature", digest), data=data)
         return data
 
     def _kept(self, digest: str) -> bytes | None:
-        if digest in self._read:
-            return self._read[digest]
+        if digest in self._documents:
+            return self._documents[digest]
         kept = None if self.store is None else self.store.get(*self._key("image-signature", digest))
         return kept.data if kept is not None and digest_of(kept.data) == digest else None
 

@@ -304,6 +304,15 @@ def test_bundle_that_is_listed_and_missing_is_unknown(server: OciServer) -> None
     assert problems(Look(server)(demand(ONE), keys=[ONE])) == {("bundle", "unknown", reason)}
 
 
+def test_bundle_behind_one_that_is_missing_is_found(server: OciServer) -> None:
+    repository = server.repository()
+    gone = referring(repository, IMAGE, bundle(statement(), Signer()))
+    referring(repository, IMAGE, bundle(statement(), signer := Signer()))
+    del repository.manifests[gone]
+    found = Look(server)(demand(signer.key), keys=[signer.key])
+    assert (good(found), found.requests) == ({(signer.key.id, "bundle", IMAGE)}, 4)
+
+
 def test_payload_that_is_listed_and_missing_is_unknown(server: OciServer) -> None:
     fill(server.repository(), "tags")
     server.repository().blobs.clear()
