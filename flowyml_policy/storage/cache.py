@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +38,19 @@ class Cached:
 
     data: bytes
     notes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """A key that is kept, with its notes, the size of its bytes, and when it was last used, in seconds of the epoch.
+
+    A use within an hour of the last one is not written down.
+    """
+
+    key: tuple[str, ...]
+    notes: dict[str, str]
+    size: int
+    used: float
 
 
 class ContentCache:
@@ -94,6 +107,24 @@ class ContentCache:
             self._unchecked = 0
             self._prune()
 
+    def entries(self) -> Iterator[CacheEntry]:
+        """All that is kept, in no order. Raises only SourceRefused, as `get` does."""
+        self._check_owner()
+        for path in map(Path, self._files("entries")):
+            with suppress(OSError, ValueError, RecursionError):
+                kept = json.loads(path.read_bytes())
+                key = tuple(kept["key"]) if isinstance(kept, dict) and isinstance(kept.get("key"), list) else ()
+                if all(isinstance(part, str) for part in key) and _is_entry(kept, key) and path == self._entry(key):
+                    size = self._blob(kept["digest"]).stat().st_size
+                    yield CacheEntry(key, kept["notes"], size, path.stat().st_mtime)
+
+    def clear(self) -> int:
+        """Drop all that is kept, and return how many entries that were. Raises only SourceRefused, as `get` does."""
+        self._check_owner()
+        entries = list(self._files("entries"))
+        self._dropped(*map(Path, entries), *map(Path, self._files("blobs")))
+        return len(entries)
+
     def private_folder(self, name: str) -> Path:
         """The folder called `name` in the cache, made if it is missing. Raises SourceUnreadable, SourceRefused."""
         self._check_owner()
@@ -140,6 +171,11 @@ class ContentCache:
                 (self.directory / made).mkdir(mode=0o700, exist_ok=True)
             folder.mkdir(mode=0o700, exist_ok=True)
 
+    def _files(self, part: str) -> Iterator[str]:
+        """The paths of thousands of files, which is why they are texts."""
+        for folder, _, names in os.walk(self.directory / part):
+            yield from (f"{folder}{os.sep}{name}" for name in names)
+
     def _write(self, path: Path, data: bytes) -> None:
         self._make(path.parent)
         replace_private(path, data)
@@ -153,13 +189,10 @@ class ContentCache:
     def _prune(self) -> None:
         """Remove what was used longest ago, until a fifth of the room is free."""
         files: list[tuple[float, int, str]] = []
-        for part in ("entries", "blobs"):
-            for folder, _, names in os.walk(self.directory / part):
-                for name in names:
-                    path = f"{folder}{os.sep}{name}"
-                    with suppress(OSError):
-                        found = os.stat(path)  # for thousands of files, and only their names are at hand
-                        files.append((found.st_mtime, found.st_size, path))
+        for path in (*self._files("entries"), *self._files("blobs")):
+            with suppress(OSError):
+                found = os.stat(path)
+                files.append((found.st_mtime, found.st_size, path))
         total, number = sum(size for _, size, _ in files), len(files)
         if total <= self.max_bytes and number <= _NUMBER_OF_FILES:
             return

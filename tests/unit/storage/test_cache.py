@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowyml_policy.errors.sources import SourceRefused, SourceUnreadable
-from flowyml_policy.storage.cache import Cached, ContentCache
+from flowyml_policy.storage.cache import Cached, CacheEntry, ContentCache
 from flowyml_policy.system.directories import cache_directory
 
 
@@ -151,3 +151,42 @@ def test_cache_lies_where_the_system_keeps_caches(tmp_path: Path) -> None:
     expected = tmp_path.joinpath(*parts, "flowyml-policy")
     assert cache_directory({"HOME": str(tmp_path)}) == expected
     assert cache_directory({"HOME": str(tmp_path), "XDG_CACHE_HOME": "relative"}) == expected
+
+
+def test_cache_lists_what_is_kept(cache: ContentCache) -> None:
+    assert list(cache.entries()) == []
+    cache.put("one", "b", data=b"123", notes={"at": "now"})
+    cache.put("two", data=b"")
+    for path in entries(cache):
+        os.utime(path, (17, 17))
+    found = {entry.key: entry for entry in cache.entries()}
+    expected = [CacheEntry(("one", "b"), {"at": "now"}, 3, 17.0), CacheEntry(("two",), {}, 0, 17.0)]
+    assert found == {entry.key: entry for entry in expected}
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"[" * 100_000, b'{"key": 1}', b'{"key": [{}]}', b'{"key": ["other"]}']
+)
+def test_cache_lists_no_damaged_entry(content: bytes, cache: ContentCache) -> None:
+    cache.put("key", data=b"data")
+    entries(cache)[0].write_bytes(content)
+    assert list(cache.entries()) == []
+
+
+def test_cache_is_emptied(cache: ContentCache) -> None:
+    assert cache.clear() == 0
+    cache.put("one", data=b"same")
+    cache.put("two", data=b"same")
+    assert cache.clear() == 2
+    assert (blobs(cache), entries(cache), cache.get("one")) == ([], [], None)
+    cache.put("one", data=b"again")
+    assert cache.get("one") == Cached(b"again")
+
+
+def test_cache_on_a_full_disk_keeps_nothing_and_says_nothing(
+    cache: ContentCache, limited_file_size: Callable[[int], None]
+) -> None:
+    cache.put("old", data=b"old")
+    limited_file_size(1000)
+    cache.put("new", data=bytes(5000))
+    assert (cache.get("new"), cache.get("old")) == (None, Cached(b"old"))
