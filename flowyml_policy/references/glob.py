@@ -59,6 +59,15 @@ class GlobGrammar:
             yield what, "write a shorter glob"
 
 
+def glob_regex(value: str) -> re.Pattern[str]:
+    """What matches whole the names that `value`, a glob of these rules, matches."""
+    written = {"*": ".*", "?": ".", "{": "(?:", ",": "|", "}": ")"}
+    parts = re.findall(r"\[[^\]]*\]|.", value, re.DOTALL)
+    return re.compile(
+        "".join(part if len(part) > 1 else written.get(part, re.escape(part)) for part in parts), re.DOTALL
+    )
+
+
 def _meant_otherwise(value: str) -> Iterator[tuple[str, str]]:
     """What means something in other languages of patterns, and nothing or another thing here."""
     if value.startswith("!"):
