@@ -51,7 +51,7 @@ class ImageMemory:
 
     def document(self, endpoint: Endpoint, digest: str) -> Remembered | None:
         """The manifest, index or configuration of `digest` that `endpoint` gave for its repository."""
-        kept = self._get(DOCUMENT_KIND, _place(endpoint), endpoint.repository, digest)
+        kept = self._get(DOCUMENT_KIND, endpoint.origin, endpoint.repository, digest)
         if kept is None or digest_of(kept.data) != digest:
             return None
         return Remembered(Document(kept.data, kept.notes.get("media_type", ""), digest), kept.notes.get("at", ""))
@@ -60,13 +60,13 @@ class ImageMemory:
         """Remember `document`, whose digest the caller computed."""
         at = instant(self._now())
         notes = {"media_type": document.media_type, "at": at}
-        key = DOCUMENT_KIND, _place(endpoint), endpoint.repository, document.digest
+        key = DOCUMENT_KIND, endpoint.origin, endpoint.repository, document.digest
         self._put(*key, data=document.data, notes=notes)
         return Remembered(document, at)
 
     def tag(self, endpoint: Endpoint, tag: str, trust: str) -> tuple[str, str] | None:
         """The digest that `tag` has, and the instant when that was asked; None where that is unknown, or too old."""
-        kept = self._get(TAG_KIND, _place(endpoint), endpoint.repository, tag, trust)
+        kept = self._get(TAG_KIND, endpoint.origin, endpoint.repository, tag, trust)
         if kept is None or not _DIGEST.fullmatch(kept.data):
             return None
         at = kept.notes.get("at", "")
@@ -79,7 +79,7 @@ class ImageMemory:
 
     def keep_tag(self, endpoint: Endpoint, tag: str, trust: str, *, digest: str, at: str) -> None:
         """Remember that `tag` had `digest` at the instant `at`."""
-        key = TAG_KIND, _place(endpoint), endpoint.repository, tag, trust
+        key = TAG_KIND, endpoint.origin, endpoint.repository, tag, trust
         self._put(*key, data=digest.encode(), notes={"at": at})
 
     def _get(self, *key: str) -> KeptBytes | None:
@@ -90,7 +90,3 @@ class ImageMemory:
     def _put(self, *key: str, data: bytes, notes: dict[str, str]) -> None:
         with suppress(SourceUnreadable):
             self._cache.put(*key, data=data, notes=notes)
-
-
-def _place(endpoint: Endpoint) -> str:
-    return f"{'http' if endpoint.plain else 'https'}://{endpoint.host}"

@@ -17,11 +17,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from flowyml_policy.documents.canonical import digest
 from flowyml_policy.errors.sources import SourceRefused, SourceUnreadable
+from flowyml_policy.records.instant import instant
 from flowyml_policy.system.directories import cache_directory
 from flowyml_policy.system.files import replace_private
 
@@ -40,17 +42,16 @@ class Cached:
     notes: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class CacheEntry:
-    """A key that is kept, with its notes, the size of its bytes, and when it was last used, in seconds of the epoch.
+class CachedEntry(NamedTuple):
+    """A key that is kept, with its notes, the size of its bytes, and the instant of its last use.
 
-    A use within an hour of the last one is not written down.
+    A use within an hour of the one before is not written down.
     """
 
     key: tuple[str, ...]
     notes: dict[str, str]
     size: int
-    used: float
+    used_at: str
 
 
 class ContentCache:
@@ -107,7 +108,7 @@ class ContentCache:
             self._unchecked = 0
             self._prune()
 
-    def entries(self) -> Iterator[CacheEntry]:
+    def entries(self) -> Iterator[CachedEntry]:
         """All that is kept, in no order. Raises only SourceRefused, as `get` does."""
         self._check_owner()
         for path in map(Path, self._files("entries")):
@@ -116,7 +117,8 @@ class ContentCache:
                 key = tuple(kept["key"]) if isinstance(kept, dict) and isinstance(kept.get("key"), list) else ()
                 if all(isinstance(part, str) for part in key) and _is_entry(kept, key) and path == self._entry(key):
                     size = self._blob(kept["digest"]).stat().st_size
-                    yield CacheEntry(key, kept["notes"], size, path.stat().st_mtime)
+                    used = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc)
+                    yield CachedEntry(key, kept["notes"], size, instant(used))
 
     def clear(self) -> int:
         """Drop all that is kept, and return how many entries that were. Raises only SourceRefused, as `get` does."""

@@ -61,6 +61,7 @@ LAZY = {
     "sqlite_utils": ("storage/migrations.py",),  # 150 ms, and only a file without its tables needs them made
     f"{PACKAGE}.definitions.schema_b_model": ("definitions/stack.py",),  # a definition in FlowyML's own schema
     f"{PACKAGE}.documents.mistakes": ("documents/reader.py",),  # a document that is no YAML
+    f"{PACKAGE}.images.daemon": ("images/opening.py",),  # the docker SDK, 200 ms: a daemon is asked
     f"{PACKAGE}.network.http": ("network/oci_registry.py", "registry/remote.py", "sources/http.py"),  # urllib3, 100 ms
     f"{PACKAGE}.opa.process": ("decision/policy.py", "opa/embedded.py"),  # policy is judged apart
     f"{PACKAGE}.resolution.environments": ("decision/normaliser.py",),  # an environment runs on a distant stack

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowyml_policy.errors.sources import SourceRefused, SourceUnreadable
-from flowyml_policy.storage.cache import Cached, CacheEntry, ContentCache
+from flowyml_policy.storage.cache import Cached, CachedEntry, ContentCache
 from flowyml_policy.system.directories import cache_directory
 
 
@@ -159,8 +159,12 @@ def test_cache_lists_what_is_kept(cache: ContentCache) -> None:
     cache.put("two", data=b"")
     for path in entries(cache):
         os.utime(path, (17, 17))
+    at = "1970-01-01T00:00:17.000000Z"
     found = {entry.key: entry for entry in cache.entries()}
-    expected = [CacheEntry(("one", "b"), {"at": "now"}, 3, 17.0), CacheEntry(("two",), {}, 0, 17.0)]
+    expected = [
+        CachedEntry(("one", "b"), {"at": "now"}, 3, at),
+        CachedEntry(("two",), {}, 0, at),
+    ]
     assert found == {entry.key: entry for entry in expected}
 
 

@@ -1,0 +1,99 @@
+"""Whom the settings let ask for images: registries with their logins and certificates, the cache, the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from flowyml_policy.errors.sources import SourceUnreadable
+from flowyml_policy.images.cache import open_cache
+from flowyml_policy.images.modes import Daemon, ImageInspection
+from flowyml_policy.images.registry import RegistryInspector
+from flowyml_policy.network.credentials import Credentials, RegistryLogin
+from flowyml_policy.network.oci_registry import OciRegistry
+from flowyml_policy.network.offline import is_offline
+from flowyml_policy.records.protocols import ContentStore, KeptBytes
+from flowyml_policy.settings.policy_section import ImagesSettings
+from flowyml_policy.settings.settings import Settings
+
+_AT: Final = ("policy", "images")
+
+
+def open_images(
+    settings: Settings, environ: Mapping[str, str], *, refresh: bool = False, cache: ContentStore | None = None
+) -> ImageInspection:
+    """What asks as `settings` say; where inspection is off, as by default. Nothing is asked, and no file is read.
+
+    Raises UsageError where the environment does not say well whether to be offline.
+    """
+    images = settings.policy.images
+    offline = is_offline(environ)
+    registry = OciRegistry(
+        Credentials(_logins(images), environ=environ),
+        ca=_ca(settings),
+        certificates=_certificates(settings),
+        insecure=images.insecure,
+        most_at_once=images.per_registry,
+        offline=offline,
+        environ=environ,
+    )
+    if cache is None:
+        cache = _NoCache()
+        with suppress(SourceUnreadable):
+            cache = open_cache(settings, environ)
+    inspector = RegistryInspector(
+        registry,
+        cache,
+        mirrors=images.mirrors,
+        tag_ttl=images.tag_ttl,
+        timeout=images.timeout,
+        offline=offline,
+        refresh=refresh,
+    )
+
+    def daemon(seconds: float) -> Daemon:
+        from flowyml_policy.images.daemon import DaemonInspector
+
+        return DaemonInspector(environ=environ, timeout=seconds)
+
+    mode = "auto" if images.inspect == "off" else images.inspect
+    return ImageInspection(inspector, daemon, mode=mode, allow_local=images.allow_local, offline=offline)
+
+
+def _logins(images: ImagesSettings) -> dict[str, RegistryLogin]:
+    return {
+        host: RegistryLogin(username=one.username, password_env=one.password_env, token_env=one.token_env)
+        for host, one in images.credentials.items()
+    }
+
+
+def _ca(settings: Settings) -> Path | dict[str, Path] | None:
+    ca = settings.policy.images.ca
+    if ca is None:
+        return None
+    if isinstance(ca, str):
+        return settings.resolved((*_AT, "ca"), ca)
+    return {host: settings.resolved((*_AT, "ca", host), file) for host, file in ca.items()}
+
+
+def _certificates(settings: Settings) -> dict[str, tuple[Path, Path]]:
+    at = (*_AT, "client_certificates")
+    return {
+        host: (
+            settings.resolved((*at, host, "certificate"), one.certificate),
+            settings.resolved((*at, host, "key"), one.key),
+        )
+        for host, one in settings.policy.images.client_certificates.items()
+    }
+
+
+class _NoCache:
+    """Keeps nothing, for a user without a home."""
+
+    def get(self, *_key: str) -> KeptBytes | None:
+        return None
+
+    def put(self, *_key: str, data: bytes, notes: Mapping[str, str] | None = None) -> None:
+        """Keep nothing."""
