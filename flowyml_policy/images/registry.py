@@ -225,7 +225,9 @@ class _Reader:
         kept = None if said is None else self._memory.document(self.endpoint, said)
         if kept is not None:
             return kept
-        return self._memory.keep_document(self.endpoint, self._registry.manifest(self.endpoint, tag, self._time()))
+        document = self._registry.manifest(self.endpoint, tag, self._time())
+        read_document(document.data, document.media_type)  # the page of some proxy is not remembered as the tag's
+        return self._memory.keep_document(self.endpoint, document)
 
     def document(self, digest: str) -> Remembered:
         """The manifest or index of `digest`."""
