@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowyml_policy.opa.library import load
-from flowyml_policy.references.glob import IMAGE_NAMES, STACK_NAMES, GlobGrammar
+from flowyml_policy.references.glob import IMAGE_NAMES, STACK_NAMES, GlobGrammar, glob_regex
 from flowyml_policy.references.url import BadValue
 
 KEPT = [
@@ -123,3 +123,24 @@ def test_glob_that_is_taken_is_one_to_opa_and_means_what_fnmatch_reads(pattern: 
 
 def test_grammar_without_a_longest_name_takes_any_length() -> None:
     assert GlobGrammar("tag").checked("a" * 500)
+
+
+def expanded(pattern: str) -> list[str]:
+    """`pattern` with each of its alternatives written out."""
+    found = re.search(r"\{([^}]*)\}", pattern)
+    if found is None:
+        return [pattern]
+    before, after = pattern[: found.start()], pattern[found.end() :]
+    return [one for choice in found[1].split(",") for one in expanded(before + choice + after)]
+
+
+PART = st.sampled_from(["*", "?", "[ab]", "[a-b]", "[-_]", "{a,b1}", "{a*,?}", "{[ab],@}"]) | st.sampled_from(
+    "ab-_.:/@1"
+)
+
+
+@given(parts=st.lists(PART, min_size=1, max_size=5), name=st.text("ab-_.:/@1", max_size=6))
+def test_glob_as_a_regular_expression_matches_what_fnmatch_does(parts: list[str], name: str) -> None:
+    pattern = "".join(parts).replace("**", "*")
+    expected = any(fnmatch.fnmatchcase(name, one) for one in expanded(pattern))
+    assert (glob_regex(pattern).fullmatch(name) is not None) == expected
