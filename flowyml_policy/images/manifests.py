@@ -10,13 +10,13 @@ Rules:
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Final, NamedTuple, NoReturn, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from flowyml_policy.errors.images import ImageInvalid, ImageTooLarge
+from flowyml_policy.images.json_text import NotJson, read_json
 from flowyml_policy.mask.quoted import shown
 from flowyml_policy.records.policy_input import BaseFacts, PlatformFacts
 from flowyml_policy.records.record import Json
@@ -255,22 +255,9 @@ def _instant(value: Json) -> str | None:
 
 def _json(data: bytes, what: str) -> Json:
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number)
-    except RecursionError:
-        raise ImageInvalid(f"{what} is nested too deep") from None  # its traceback is as long as it is deep
-    except ValueError as error:
-        raise ImageInvalid(f"{what} is no JSON: {_shown(str(error))}") from error
-
-
-def _once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands in it twice")
-    return found
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
+        return read_json(data)
+    except NotJson as error:
+        raise ImageInvalid(f"{what} cannot be read: {error}") from error
 
 
 def _fields(value: Json, names: Iterable[str], what: str) -> dict[str, Json]:

@@ -56,7 +56,8 @@ class RegistryInspector:
     """Inspects images by their registries; an ImageInspector. Safe from many threads.
 
     `mirrors` are those of each host, `host` or `host/path`. `timeout` is for one image, all its requests together.
-    `offline` asks nothing; `refresh` asks what each tag names, whatever was remembered of it before.
+    `offline` asks nothing; `refresh` asks what each tag names, whatever was remembered of it before. `registry` and
+    `store` are for those who ask more about an image, such as its signatures.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class RegistryInspector:
         now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
     ) -> None:
         self.registry: Final = registry
+        self.store: Final = cache
         self._memory = ImageMemory(cache, tag_ttl=tag_ttl, now=now, since=now() if refresh else None)
         self._mirrors = mirrors or {}
         self._timeout = timeout
@@ -119,6 +121,12 @@ class RegistryInspector:
         for mirror in self._mirrors.get(host, ()):
             yield self.registry.endpoint(mirror, repository, mirror_of=host)
         yield self.registry.endpoint(host, repository)
+
+    def endpoint_of(self, facts: ImageFacts) -> Endpoint:
+        """Who is asked for more about an image: who answered, and the host itself where that was a daemon."""
+        reference = ImageReference(facts.registry or "", facts.repository or "")
+        endpoints = tuple(self.endpoints(reference))
+        return next((one for one in endpoints if one.place == facts.endpoint), endpoints[-1])
 
     def _recalled(
         self, endpoint: Endpoint, reference: ImageReference, platform: str | None

@@ -332,7 +332,7 @@ def test_fault_fails_closed(
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        (b"no json", "the configuration is no JSON"),
+        (b"no json", "the configuration cannot be read: it is no JSON"),
         (config(Labels={"a": "b", "bad": 1}), "the value of a label is no text: 'bad'"),
         (config(layers=2), "its manifest has 1 layers, and its configuration 2"),
         ({"architecture": "unknown", "os": "unknown"}, "it is an attestation"),
@@ -494,6 +494,10 @@ def test_mirror_comes_first(server: OciServer, mirror: OciServer, ask: Asking) -
     found = ask(mirrors=mirrors)
     assert (found.digest, found.endpoint, found.registry) == (digest, f"{mirror.host}/hub", server.host)
     assert (mirror.log[0], server.log) == ("HEAD /v2/hub/team/app/manifests/1", [])
+    inspector = ask.inspector(mirrors=mirrors)
+    assert inspector.endpoint_of(found).url == f"{mirror.url}/v2/hub/team/app"
+    by_daemon = found.model_copy(update={"via": "daemon", "endpoint": "unix:///run/docker.sock"})
+    assert inspector.endpoint_of(by_daemon).url == f"{server.url}/v2/team/app"
     assert ask().endpoint == server.host
     mirror.requests.clear()
     assert ask(mirrors=mirrors) == found
