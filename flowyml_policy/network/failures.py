@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping
-from http.client import HTTPException, IncompleteRead, RemoteDisconnected
 from typing import Final, Literal, TypeAlias
 
 from flowyml_policy.network.deadline import Deadline
@@ -65,6 +63,9 @@ def late(deadline: Deadline) -> HttpFailure:
 
 def failure_of(error: Exception) -> HttpFailure:
     """What an exception from below means: the innermost one knows it."""
+    import ssl
+    from http.client import HTTPException, IncompleteRead, RemoteDisconnected
+
     cause = _innermost(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         what = f"the server's certificate is not trusted ({cause.verify_message})"
@@ -93,6 +94,8 @@ def _innermost(error: BaseException) -> BaseException:
 
 def _named(error: BaseException) -> str:
     """An error in a few words. What a library or a server says at length may hold an address."""
+    import ssl
+
     if isinstance(error, ssl.SSLError) or not isinstance(error, OSError):
         return type(error).__name__
     return error.strerror or type(error).__name__

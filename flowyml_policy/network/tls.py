@@ -6,14 +6,16 @@ import hashlib
 import json
 import os
 import secrets
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from flowyml_policy.network.address import Address
 from flowyml_policy.network.failures import HttpFailure
+
+if TYPE_CHECKING:
+    import ssl
 
 Certificate: TypeAlias = tuple[Path, Path]
 """The file of a client certificate, and that of its key."""
@@ -40,6 +42,8 @@ def load_tls(ca: Path | None, certificate: Certificate | None) -> Tls:
 
     Raises HttpFailure.
     """
+    import ssl
+
     # The context is made of the bytes that are hashed: the file may be another one a moment later.
     given = None if ca is None else _read(ca, "CA certificates")
     try:

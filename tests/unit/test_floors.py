@@ -54,6 +54,8 @@ MAY_BE_LAZY = ("__init__.py", "cli/", "integrations/")
 LAZY = {
     # what is loaded late: by which files; why most commands do without
     "asyncio": ("decision/engine.py",),  # 70 ms, and only `acheck` has an event loop
+    "http": ("network/failures.py",),  # a server that was asked gave no answer
+    "ssl": ("network/failures.py", "network/tls.py"),  # 8 ms with http, and what is remembered of servers needs none
     "gzip": ("opa/bundle_files.py",),  # a wheel's bundle is packed already
     "tarfile": ("opa/bundle_files.py",),  # as gzip
     "tempfile": ("opa/loading.py", "opa/shipped.py"),  # as gzip; a policy of the project's own is staged
