@@ -117,7 +117,7 @@ def platform_facts(manifest: ImageManifest, config: bytes, entry: IndexEntry) ->
     facts = PlatformFacts(
         platform=platform,
         digest=entry.digest,
-        labels=_mapping_of_texts(settings.get("Labels"), "label"),
+        labels=_mapping_of_texts(settings.get("Labels"), "the labels"),
         user=_text(settings.get("User"), "the user"),
         created=_instant(value.get("created")),
         size=manifest.size,
@@ -187,7 +187,7 @@ def _manifest(value: Mapping[str, Json]) -> ImageManifest:
     _fields(value, _MANIFEST_FIELDS, "the manifest")
     what = "the configuration's descriptor"
     config = _fields(value.get("config"), _DESCRIPTOR_FIELDS, what)
-    annotations = _mapping_of_texts(value.get("annotations"), "annotation")
+    annotations = _mapping_of_texts(value.get("annotations"), "the annotations")
     if (kind := _text(config.get("mediaType"), "the media type")) not in _CONFIGS:
         raise _no_image(f"an artefact of type {_shown(value.get('artifactType') or kind)}")
     layers = _list(value.get("layers"), "the layers of the manifest")
@@ -296,11 +296,11 @@ def _text(value: Json, what: str) -> str | None:
 
 
 def _mapping_of_texts(value: Json, what: str) -> dict[str, str]:
-    found = _object(_or(value, {}), f"the {what}s")
+    found = _object(_or(value, {}), what)
     wrong = [key for key, one in found.items() if not isinstance(one, str)]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""  # noqa: PLR2004
-        raise ImageInvalid(f"the value of a {what} is no text: {', '.join(map(_shown, wrong[:3]))}{more}")
+        raise ImageInvalid(f"not all {what} are texts: {', '.join(map(_shown, wrong[:3]))}{more}")
     return found
 
 

@@ -101,12 +101,15 @@ class RegistryInspector:
         """What the image is as far as that is remembered whole; nothing is asked. Raises as `inspect`."""
         if reference.digest is not None and not reference.digest.startswith("sha256:"):
             raise ImageInvalid("its digest is no SHA-256", advice="name the image by its sha256 digest")
-        found = [self._recalled(endpoint, reference, platform) for endpoint in self.endpoints(reference)]
-        facts = next((one for one in found if isinstance(one, ImageFacts)), None)
-        problem = next((one for one in found if isinstance(one, ImageError)), None)
-        if facts is None and problem is not None:
+        problem: ImageError | None = None
+        for endpoint in self.endpoints(reference):
+            found = self._recalled(endpoint, reference, platform)
+            if isinstance(found, ImageFacts):
+                return found
+            problem = problem or found
+        if problem is not None:
             raise problem
-        return facts
+        return None
 
     def named(self, reference: ImageReference) -> Document | None:
         """The document that is remembered to be what `reference` names."""
@@ -137,7 +140,7 @@ class RegistryInspector:
         except (_NotRemembered, RegistryFailure):
             return None
         except ImageError as error:
-            return error
+            return _at(endpoint, error)
 
     def _asked(self, deadline: Deadline, reference: ImageReference, platform: str | None) -> ImageFacts:
         """Ask one endpoint after the other; each has its share of the time that is left."""
@@ -148,12 +151,10 @@ class RegistryInspector:
             try:
                 return self._facts(_Reader(self.registry, self._memory, endpoint, share), reference, platform)
             except RegistryFailure as failure:
-                kind = _ERRORS[failure.reason]
-                problem = kind(f"{failure.what}: {endpoint.place}", advice=failure.advice)
+                problem = _ERRORS[failure.reason](f"{failure.what}: {endpoint.place}", advice=failure.advice)
                 problem.__cause__ = failure
             except ImageError as error:
-                problem = type(error)(f"{error.message}: {endpoint.place}", advice=error.advice)
-                problem.__cause__ = error
+                problem = _at(endpoint, error)
             if isinstance(problem, ImageDigestMismatch):
                 raise problem
             problems.append(problem)
@@ -288,6 +289,13 @@ def _platform(reader: _Reader, entry: IndexEntry) -> PlatformFacts:
     if not isinstance(manifest, ImageManifest):
         raise ImageInvalid("the index holds another index")
     return platform_facts(manifest, reader.configuration(manifest), entry)
+
+
+def _at(endpoint: Endpoint, error: ImageError) -> ImageError:
+    """`error`, which says who gave what it is about."""
+    found = type(error)(f"{error.message}: {endpoint.place}", advice=error.advice)
+    found.__cause__ = error
+    return found
 
 
 def _may_be(platform: str | None, asked: str | None) -> bool:

@@ -158,7 +158,7 @@ def test_manifest_base_is_a_claim(annotations: dict[str, str], expected: BaseFac
         (manifest(descriptor(A, LAYER, 2**53)), OCI_MANIFEST, "a layer has no size"),
         (manifest(descriptor(A, LAYER, 2**53 - 1)), OCI_MANIFEST, "larger than can be"),
         (manifest(7), OCI_MANIFEST, "a layer is no object"),
-        (manifest(annotations={"a": 1}), OCI_MANIFEST, "the value of a annotation is no text: 'a'"),
+        (manifest(annotations={"a": 1}), OCI_MANIFEST, "not all the annotations are texts: 'a'"),
         (manifest(laYers=[]), OCI_MANIFEST, "the key 'laYers'"),
     ],
 )  # fmt: skip
@@ -241,7 +241,7 @@ def test_configuration_that_says_nothing_is_read() -> None:
         (config({}, Config={"User": "root"}), "the key 'Config'"),
         (
             config({"Labels": {"a": 1, "b": None, "c": "x", "d": [], "e": {}}}),
-            "a label is no text: 'a', 'b', 'd' and 1",
+            "not all the labels are texts: 'a', 'b', 'd' and 1",
         ),
         (config({"Labels": ["a"]}), "the labels is no object"),
         (config({"User": 0}), "the user is no text"),

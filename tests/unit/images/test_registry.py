@@ -333,7 +333,7 @@ def test_fault_fails_closed(
     ("settings", "expected"),
     [
         (b"no json", "the configuration cannot be read: it is no JSON"),
-        (config(Labels={"a": "b", "bad": 1}), "the value of a label is no text: 'bad'"),
+        (config(Labels={"a": "b", "bad": 1}), "not all the labels are texts: 'bad'"),
         (config(layers=2), "its manifest has 1 layers, and its configuration 2"),
         ({"architecture": "unknown", "os": "unknown"}, "it is an attestation"),
     ],
