@@ -8,6 +8,7 @@ Rules:
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -17,9 +18,8 @@ from typing import Any, Final, TypeVar
 from docker import APIClient
 from docker.errors import APIError, DockerException
 from docker.tls import TLSConfig
-from requests import RequestException, Response
+from requests import Response
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError
 
 from flowyml_policy.errors.images import DaemonUnavailable, ImageError, ImageInvalid, ImageMissing, ImageTooLarge
 from flowyml_policy.errors.references import ReferenceInvalid
@@ -43,18 +43,6 @@ _LARGEST: Final = 4 << 20
 _MOST_AT_ONCE: Final = 64
 _NOT_FOUND: Final = 404
 _SHOWN: Final = 300
-_FOREIGN: Final = (
-    DockerException,
-    RequestException,
-    HTTPError,
-    OSError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-)
-"""What the SDK raises, also for a configuration of Docker's, or an answer, of a shape that it does not expect."""
 
 
 class DaemonInspector:
@@ -137,14 +125,14 @@ class DaemonInspector:
             raise
         except HttpFailure as failure:
             raise DaemonUnavailable(f"the daemon at {host.endpoint}: {failure.what}") from failure
-        except _FOREIGN as error:
+        except Exception as error:  # the SDK lets through what a strange configuration or answer makes it raise
             raise _unavailable(host, error) from error
 
     def _inspected(self, reference: ImageReference) -> DaemonAnswer:
         client, version = self._client()
         name = f"{reference.name}@{reference.digest}" if reference.digest else f"{reference.name}:{_tag(reference)}"
         try:
-            found = client.inspect_image(name)
+            found: Any = client.inspect_image(name)  # type: ignore[no-untyped-call]
         except APIError as error:
             if error.status_code != _NOT_FOUND:
                 raise
@@ -178,9 +166,11 @@ def _open(host: DaemonHost, version: str, timeout: float) -> APIClient:
     """A client that asks nothing yet. The SDK's own look at the environment would let proxies and logins in."""
     tls: TLSConfig | bool = False
     if host.tls is not None:
-        certificate = (str(host.tls.certificate), str(host.tls.key)) if host.tls.certificate else None
-        tls = TLSConfig(client_cert=certificate, ca_cert=host.tls.ca and str(host.tls.ca), verify=True)
-    client = APIClient(base_url=host.url, version=version, timeout=timeout, tls=tls, max_pool_size=_MOST_AT_ONCE)
+        ca, certificate, key = (None if file is None else str(file) for file in host.tls)
+        pair = None if certificate is None or key is None else (certificate, key)
+        tls = TLSConfig(client_cert=pair, ca_cert=ca, verify=True)
+    seconds = math.ceil(timeout)
+    client = APIClient(base_url=host.url, version=version, timeout=seconds, tls=tls, max_pool_size=_MOST_AT_ONCE)
     client.trust_env = False
     client.max_redirects = 0
     client.hooks["response"].append(_limit)
@@ -232,7 +222,7 @@ def _unavailable(host: DaemonHost, error: Exception) -> DaemonUnavailable:
         return DaemonUnavailable(f"the daemon at {host.endpoint} answered {error.status_code}: {said}")
     if isinstance(error, DockerException):
         return DaemonUnavailable(f"the daemon at {host.endpoint} cannot be asked: {clipped(mask(str(error)), _SHOWN)}")
-    if isinstance(error, RequestException | HTTPError | OSError):
-        failure = failure_of(error)
-        return DaemonUnavailable(f"the daemon at {host.endpoint}: {failure.what}", advice=failure.advice)
-    return DaemonUnavailable(f"what the daemon at {host.endpoint} answers cannot be read ({type(error).__name__})")
+    if isinstance(error, ValueError):
+        return DaemonUnavailable(f"what the daemon at {host.endpoint} answers cannot be read ({type(error).__name__})")
+    failure = failure_of(error)
+    return DaemonUnavailable(f"the daemon at {host.endpoint}: {failure.what}", advice=failure.advice)

@@ -61,9 +61,10 @@ class DaemonAnswer:
 
     def digest(self) -> str | None:
         """The digest that the image has in its own repository; None for one that only this daemon knows."""
-        digests = self._own_digests() if self._was_pulled() else []
-        asked, stored = self.reference.digest, self._stored()[0]
-        return next((one for one in (asked, stored, *digests) if one in digests), None)
+        digests = self._own_digests()
+        if self.reference.digest is not None or not self._was_pulled():
+            return self.reference.digest if self.reference.digest in digests else None
+        return next((one for one in (self._stored()[0], *digests) if one in digests), None)
 
     def kind(self) -> Literal["index", "manifest"] | None:
         """What the digest is of, where the daemon says it."""
@@ -173,8 +174,11 @@ class DaemonAnswer:
 
 def _parsed(texts: list[Json]) -> Iterator[ImageReference]:
     """The references among `texts`; a daemon writes `<none>:<none>` for an image that lost its tag."""
-    for text in texts:
-        try:
-            yield parse_reference(text)
-        except ReferenceInvalid:
-            continue
+    return (found for found in map(_reference, texts) if found is not None)
+
+
+def _reference(text: Json) -> ImageReference | None:
+    try:
+        return parse_reference(text)
+    except ReferenceInvalid:
+        return None

@@ -74,9 +74,9 @@ def find_daemon(environ: Mapping[str, str]) -> DaemonHost:
 
 
 def _podman_sockets(environ: Mapping[str, str]) -> Iterator[str]:
-    runtime = environ.get("XDG_RUNTIME_DIR", "")
-    if os.path.isabs(runtime):
-        yield f"{runtime.rstrip('/')}/podman/podman.sock"
+    runtime = Path(environ.get("XDG_RUNTIME_DIR", ""))
+    if runtime.is_absolute():
+        yield str(runtime / "podman" / "podman.sock")
     yield _PODMAN_SOCKET
 
 
@@ -96,7 +96,7 @@ def _tls_of(environ: Mapping[str, str]) -> DaemonTls | None:
 
 def _configuration_folder(environ: Mapping[str, str]) -> Path:
     named = environ.get("DOCKER_CONFIG")
-    return Path(named) if named else Path(environ.get("HOME") or os.path.expanduser("~"), ".docker")
+    return Path(named) if named else Path(environ.get("HOME") or "~", ".docker").expanduser()
 
 
 def _current_context(folder: Path) -> str:
