@@ -23,7 +23,7 @@ from requests.adapters import HTTPAdapter
 
 from flowyml_policy.errors.images import DaemonUnavailable, ImageError, ImageInvalid, ImageMissing, ImageTooLarge
 from flowyml_policy.errors.references import ReferenceInvalid
-from flowyml_policy.images.daemon_answer import DaemonAnswer
+from flowyml_policy.images.daemon_answer import DaemonAnswer, DaemonVersion
 from flowyml_policy.images.daemon_host import DaemonHost, find_daemon
 from flowyml_policy.mask.quoted import clipped, shown
 from flowyml_policy.mask.text import mask
@@ -39,6 +39,8 @@ _Answer = TypeVar("_Answer")
 _FIRST_VERSION: Final = "1.24"
 """What the daemon is first spoken to in: the oldest that the SDK knows."""
 _VERSION: Final = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})")
+_DOCKER: Final = "Engine"
+"""What Docker calls itself among its `Components`; podman is a `Podman Engine`."""
 _LARGEST: Final = 4 << 20
 _MOST_AT_ONCE: Final = 64
 _NOT_FOUND: Final = 404
@@ -55,7 +57,7 @@ class DaemonInspector:
         self._environ = os.environ if environ is None else environ
         self._timeout = timeout
         self._host: DaemonHost | None = None
-        self._clients: dict[int, tuple[APIClient, tuple[int, int]]] = {}
+        self._clients: dict[int, tuple[APIClient, DaemonVersion]] = {}
 
     @property
     def endpoint(self) -> str | None:
@@ -142,7 +144,7 @@ class DaemonInspector:
             ) from error
         return DaemonAnswer(reference, found, version)
 
-    def _client(self) -> tuple[APIClient, tuple[int, int]]:
+    def _client(self) -> tuple[APIClient, DaemonVersion]:
         """A client of this process, and the version that it speaks with the daemon."""
         kept = self._clients.get(os.getpid())
         if kept is not None:
@@ -150,12 +152,11 @@ class DaemonInspector:
         host = self._found()
         with _open(host, _FIRST_VERSION, self._timeout) as first:
             said: Any = first.version(api_version=False)
-        version = said.get("ApiVersion") if isinstance(said, dict) else None
-        numbers = _VERSION.fullmatch(version) if isinstance(version, str) else None
-        if version is None or numbers is None:
+        version = _version(said)
+        if version is None:
             raise DaemonUnavailable(f"what answers at {host.endpoint} is no container daemon")
         # No lock, which a fork in the meantime would never give back: two threads may each open one, and one is kept.
-        made = _open(host, version, self._timeout), (int(numbers[1]), int(numbers[2]))
+        made = _open(host, "{}.{}".format(*version.api), self._timeout), version
         kept = self._clients.setdefault(os.getpid(), made)
         if kept is not made:
             made[0].close()
@@ -178,6 +179,17 @@ def _open(host: DaemonHost, version: str, timeout: float) -> APIClient:
         if scheme in client.adapters:
             client.mount(scheme, HTTPAdapter(pool_maxsize=_MOST_AT_ONCE))
     return client
+
+
+def _version(said: Any) -> DaemonVersion | None:
+    """What `GET /version` says; None for what is no daemon's answer."""
+    api = said.get("ApiVersion") if isinstance(said, dict) else None
+    numbers = _VERSION.fullmatch(api) if isinstance(api, str) else None
+    if numbers is None:
+        return None
+    parts = said.get("Components")
+    names = [part.get("Name") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+    return DaemonVersion((int(numbers[1]), int(numbers[2])), _DOCKER in names)
 
 
 class _Limited:

@@ -2,9 +2,10 @@
 
 Rules:
 - `Id` is never looked at: it is the configuration's digest, the manifest's or the index's, by how the daemon stores.
-- A daemon counts an image to a repository by its tags and digests alone. One that keeps images by their manifests
-  (`Descriptor`) gives a digest of the repository to whatever was tagged here; from API 1.53 on `Identity` says where
-  an image was pulled from.
+- A digest of the repository proves that an image was pulled from there, or pushed, only where Docker keeps images by
+  their configuration. Docker that keeps them by their manifests (`Descriptor`), and podman, give such a digest to
+  whatever was tagged here; of Docker, from API 1.53 on, `Identity` says where an image was pulled from. Where nothing
+  proves it, an image by its tag is one that only this daemon knows. One by its digest proves itself.
 - From API 1.52 on whatever an image does not set is left out.
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from flowyml_policy.errors.images import ImageInvalid
 from flowyml_policy.errors.references import ReferenceInvalid
@@ -36,10 +37,17 @@ _MANIFESTS: Final = frozenset(
 )
 
 
+class DaemonVersion(NamedTuple):
+    """What a daemon says of itself: its API's version, and whether it is Docker."""
+
+    api: tuple[int, int]
+    is_docker: bool
+
+
 class DaemonAnswer:
     """The JSON object that `GET /images/NAME/json` gave for `reference`. Reading it raises ImageInvalid."""
 
-    def __init__(self, reference: ImageReference, found: Json, version: tuple[int, int]) -> None:
+    def __init__(self, reference: ImageReference, found: Json, version: DaemonVersion) -> None:
         if not isinstance(found, dict):
             raise ImageInvalid(f"what the daemon says of {reference} is no JSON object")
         self.reference = reference
@@ -60,7 +68,7 @@ class DaemonAnswer:
         return tuple(f"{one.name}@{one.digest}" for one in self._references("RepoDigests") if one.digest is not None)
 
     def digest(self) -> str | None:
-        """The digest that the image has in its own repository; None for one that only this daemon knows."""
+        """The digest that the image has in its own repository; None where only this daemon is known to have it."""
         digests = self._own_digests()
         if self.reference.digest is not None or not self._was_pulled():
             return self.reference.digest if self.reference.digest in digests else None
@@ -102,9 +110,13 @@ class DaemonAnswer:
         ]
 
     def _was_pulled(self) -> bool:
-        """Whether it came from, or was pushed to, its repository, as far as this daemon knows such things."""
-        if "Descriptor" not in self._found or self._version < _IDENTITY_SINCE:
+        """Whether it is proven to have come from its repository, or to have been pushed there."""
+        if not self._version.is_docker:
+            return False
+        if "Descriptor" not in self._found:
             return True
+        if self._version.api < _IDENTITY_SINCE:
+            return False
         pulls = self._section("Identity").get("Pull")
         places = [one.get("Repository") for one in pulls if isinstance(one, dict)] if isinstance(pulls, list) else []
         return any(found.name == self.reference.name for found in _parsed(places))

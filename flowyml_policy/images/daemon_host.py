@@ -96,7 +96,10 @@ def _tls_of(environ: Mapping[str, str]) -> DaemonTls | None:
 
 def _configuration_folder(environ: Mapping[str, str]) -> Path:
     named = environ.get("DOCKER_CONFIG")
-    return Path(named) if named else Path(environ.get("HOME") or "~", ".docker").expanduser()
+    try:
+        return Path(named) if named else Path(environ.get("HOME") or "~", ".docker").expanduser()
+    except RuntimeError:  # a user without a home has no configuration
+        return Path(os.devnull)
 
 
 def _current_context(folder: Path) -> str:
