@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final, TypeVar
@@ -44,6 +45,7 @@ _DOCKER: Final = "Engine"
 _LARGEST: Final = 4 << 20
 _MOST_AT_ONCE: Final = 64
 _NOT_FOUND: Final = 404
+_PATIENCE: Final = 5.0
 _SHOWN: Final = 300
 
 
@@ -131,6 +133,7 @@ class DaemonInspector:
             raise _unavailable(host, error) from error
 
     def _inspected(self, reference: ImageReference) -> DaemonAnswer:
+        _knock(self._found())
         client, version = self._client()
         name = f"{reference.name}@{reference.digest}" if reference.digest else f"{reference.name}:{_tag(reference)}"
         try:
@@ -181,6 +184,15 @@ def _open(host: DaemonHost, version: str, timeout: float) -> APIClient:
     return client
 
 
+def _knock(host: DaemonHost) -> None:
+    """Raise OSError where nobody listens at a socket. The SDK would not close the one that it finds that out with."""
+    scheme, _, path = host.url.partition("://")
+    if scheme == "unix":
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(_PATIENCE)
+            probe.connect(path)
+
+
 def _version(said: Any) -> DaemonVersion | None:
     """What `GET /version` says; None for what is no daemon's answer."""
     api = said.get("ApiVersion") if isinstance(said, dict) else None
@@ -203,6 +215,7 @@ class _Limited:
         data: bytes = self._raw.read(size, decode_content=True)
         self._left -= len(data)
         if self._left < 0:
+            self._raw.close()
             raise ImageTooLarge(f"the daemon's answer is larger than {_LARGEST:,} bytes")
         return data
 
@@ -234,7 +247,7 @@ def _unavailable(host: DaemonHost, error: Exception) -> DaemonUnavailable:
         return DaemonUnavailable(f"the daemon at {host.endpoint} answered {error.status_code}: {said}")
     if isinstance(error, DockerException):
         return DaemonUnavailable(f"the daemon at {host.endpoint} cannot be asked: {clipped(mask(str(error)), _SHOWN)}")
-    if isinstance(error, ValueError):
+    if isinstance(error, ValueError | TypeError | LookupError | AttributeError | RecursionError):
         return DaemonUnavailable(f"what the daemon at {host.endpoint} answers cannot be read ({type(error).__name__})")
     failure = failure_of(error)
     return DaemonUnavailable(f"the daemon at {host.endpoint}: {failure.what}", advice=failure.advice)

@@ -24,8 +24,7 @@ from flowyml_policy.mask.text import mask
 from flowyml_policy.records.record import Json
 from flowyml_policy.system.files import display_path, read_regular
 
-_DOCKER_SOCKET: Final = "/var/run/docker.sock"
-_PODMAN_SOCKET: Final = "/run/podman/podman.sock"
+_USUAL: Final = "/var/run/docker.sock", "/run/podman/podman.sock"
 _DEFAULT_CONTEXT: Final = "default"
 _LARGEST: Final = 4 << 20
 _SCHEMES: Final = frozenset({"unix", "tcp", "http", "https"})
@@ -52,8 +51,11 @@ class DaemonHost(NamedTuple):
         return mask(self.url)
 
 
-def find_daemon(environ: Mapping[str, str]) -> DaemonHost:
-    """The daemon that `environ` and Docker's configuration name. Raises DaemonUnavailable."""
+def find_daemon(environ: Mapping[str, str], usual: tuple[str, str] = _USUAL) -> DaemonHost:
+    """The daemon that `environ` and Docker's configuration name. Raises DaemonUnavailable.
+
+    `usual` are the sockets of Docker and of root's podman.
+    """
     named = environ.get("DOCKER_HOST", "").strip()
     if named:
         return _checked(DaemonHost(named, "DOCKER_HOST", _tls_of(environ)))
@@ -63,7 +65,7 @@ def find_daemon(environ: Mapping[str, str]) -> DaemonHost:
     if context != _DEFAULT_CONTEXT:
         named_by = "DOCKER_CONTEXT" if variable else display_path(folder / "config.json")
         return _checked(_of_context(folder, context, named_by))
-    sockets = [_DOCKER_SOCKET, *_podman_sockets(environ)]
+    sockets = [usual[0], *_own_podman_socket(environ), usual[1]]
     found = next((path for path in sockets if os.path.exists(path)), None)  # noqa: PTH110  Path.exists may raise
     if found is None:
         raise DaemonUnavailable(
@@ -73,11 +75,10 @@ def find_daemon(environ: Mapping[str, str]) -> DaemonHost:
     return DaemonHost(f"unix://{found}", "the usual socket")
 
 
-def _podman_sockets(environ: Mapping[str, str]) -> Iterator[str]:
+def _own_podman_socket(environ: Mapping[str, str]) -> Iterator[str]:
     runtime = Path(environ.get("XDG_RUNTIME_DIR", ""))
     if runtime.is_absolute():
         yield str(runtime / "podman" / "podman.sock")
-    yield _PODMAN_SOCKET
 
 
 def _tls_of(environ: Mapping[str, str]) -> DaemonTls | None:
@@ -153,7 +154,8 @@ def _checked(host: DaemonHost) -> DaemonHost:
             advice="forward its socket, as with `ssh -nNT -L /tmp/docker.sock:/var/run/docker.sock HOST`, and set "
             "DOCKER_HOST to unix:///tmp/docker.sock",
         )
-    if scheme not in _SCHEMES or login is not None:
+    is_relative = scheme == "unix" and not host.url.startswith("unix:///")
+    if scheme not in _SCHEMES or login is not None or is_relative:
         raise DaemonUnavailable(
             f"{host.named_by} names no daemon that can be asked: {shown(host.endpoint)}",
             advice="write unix:///PATH, or tcp://HOST:PORT",
