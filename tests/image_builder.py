@@ -6,7 +6,6 @@ Nothing in them is random or of today, so that the same call gives the same dige
 from __future__ import annotations
 
 import gzip
-import hashlib
 import http.client
 import io
 import json
@@ -19,11 +18,9 @@ from urllib.parse import urlsplit
 
 from typing_extensions import Self
 
+from tests.oci_registry import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, digest_of
+
 CREATED: Final = "2026-01-02T03:04:05Z"
-OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
-OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
-DOCKER_LIST: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
-DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 MANIFEST_TYPES: Final = (OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST)
 _CONFIGS: Final = {
     OCI_MANIFEST: "application/vnd.oci.image.config.v1+json",
@@ -33,10 +30,6 @@ _LAYERS: Final = {
     OCI_MANIFEST: "application/vnd.oci.image.layer.v1.tar+gzip",
     DOCKER_MANIFEST: "application/vnd.docker.image.rootfs.diff.tar.gzip",
 }
-
-
-def digest_of(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def encoded(document: object) -> bytes:

@@ -26,6 +26,7 @@ from flowyml_policy.errors.images import DaemonUnavailable, ImageError, ImageInv
 from flowyml_policy.errors.references import ReferenceInvalid
 from flowyml_policy.images.daemon_answer import DaemonAnswer, DaemonVersion
 from flowyml_policy.images.daemon_host import DaemonHost, find_daemon
+from flowyml_policy.images.manifests import is_platform
 from flowyml_policy.mask.quoted import clipped, shown
 from flowyml_policy.mask.text import mask
 from flowyml_policy.network.connections import Call
@@ -76,7 +77,7 @@ class DaemonInspector:
         """
         answer = self._ask(reference)
         facts = answer.platform()
-        if platform is not None and not _is_platform(platform, facts.platform):
+        if platform is not None and not is_platform(facts.platform, platform):
             raise ImageMissing(
                 f"the daemon has {answer.reference} for {facts.platform}, not for {shown(platform)}",
                 advice="pull it for that platform, or set policy.images.inspect to registry",
@@ -231,14 +232,6 @@ def _limit(response: Response, *_: object, **__: object) -> None:
 
 def _tag(reference: ImageReference) -> str:
     return reference.effective_tag or "latest"
-
-
-def _is_platform(asked: str, found: str) -> bool:
-    """Whether `linux/arm64` or `linux/arm64/v8` is the daemon's; the variant counts where both name one."""
-    system, _, rest = asked.partition("/")
-    architecture, _, variant = rest.partition("/")
-    parts = [*found.split("/"), ""]
-    return [system, architecture] == parts[:2] and (not variant or not parts[2] or variant == parts[2])
 
 
 def _unavailable(host: DaemonHost, error: Exception) -> DaemonUnavailable:

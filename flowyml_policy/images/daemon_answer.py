@@ -1,4 +1,4 @@
-"""What a daemon says of an image, read strictly and masked.
+"""What a daemon says of an image, read as strictly as what a registry says.
 
 Rules:
 - `Id` is never looked at: it is the configuration's digest, the manifest's or the index's, by how the daemon stores.
@@ -11,30 +11,37 @@ Rules:
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Final, Literal, NamedTuple
 
-from flowyml_policy.errors.images import ImageInvalid
+from flowyml_policy.errors.images import ImageInvalid, ImageTooLarge
 from flowyml_policy.errors.references import ReferenceInvalid
-from flowyml_policy.mask.text import mask
+from flowyml_policy.images.manifests import (
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    ImageManifest,
+    IndexEntry,
+    platform_facts,
+)
 from flowyml_policy.records.policy_input import PlatformFacts
 from flowyml_policy.records.record import Json
 from flowyml_policy.references.image import ImageReference, parse_reference
 
 _IDENTITY_SINCE: Final = (1, 53)
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
-_INSTANT: Final = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})"
-)
-_UNSET: Final = "0001-01-01T00:00:00"
-"""How Go writes an instant that nobody set."""
-_INDEXES: Final = frozenset(
-    {"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
-)
-_MANIFESTS: Final = frozenset(
-    {"application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"}
-)
+_NO_DIGEST: Final = f"sha256:{'0' * 64}"
+"""In place of the manifest's, which a daemon need not know."""
+_SETTINGS: Final = ("Labels", "User", "ExposedPorts", "Entrypoint", "Env")
+_KINDS: Final[Mapping[Json, Literal["index", "manifest"]]] = {
+    OCI_INDEX: "index",
+    DOCKER_LIST: "index",
+    OCI_MANIFEST: "manifest",
+    DOCKER_MANIFEST: "manifest",
+}
 
 
 class DaemonVersion(NamedTuple):
@@ -49,10 +56,11 @@ class DaemonAnswer:
 
     def __init__(self, reference: ImageReference, found: Json, version: DaemonVersion) -> None:
         if not isinstance(found, dict):
-            raise ImageInvalid(f"what the daemon says of {reference} is no JSON object")
+            raise ImageInvalid(f"what the daemon says of {reference} cannot be read: it is no JSON object")
         self.reference = reference
         self._found: Mapping[str, Json] = found
         self._version = version
+        self._begin = f"what the daemon says of {reference} cannot be read"
 
     def names_it(self) -> bool:
         """Whether the answer is about the image that was asked for, not one that the daemon took for it."""
@@ -80,26 +88,26 @@ class DaemonAnswer:
         return kind if stored is not None and stored == self.digest() else None
 
     def platform(self) -> PlatformFacts:
-        """The one platform that the daemon speaks of."""
-        config, layers = self._section("Config"), self._section("RootFS")
-        architecture, system = self._text(self._found, "Architecture"), self._text(self._found, "Os")
-        if architecture is None or system is None:
-            raise self._invalid("it names no platform")
-        variant = self._text(self._found, "Variant")
+        """The one platform that the daemon speaks of, read as a configuration in a registry is."""
+        config, layers = self._section("Config"), self._texts(self._section("RootFS"), "Layers")
+        document = {
+            "architecture": self._found.get("Architecture"),
+            "os": self._found.get("Os"),
+            "variant": self._found.get("Variant"),
+            "created": self._found.get("Created") or None,
+            "config": {name: config.get(name) for name in _SETTINGS},
+            "rootfs": {"diff_ids": layers},
+        }
+        manifest = ImageManifest(config="", layers=len(layers), size=0, base=None)
+        try:
+            facts = platform_facts(manifest, json.dumps(document).encode(), IndexEntry(_NO_DIGEST, None))
+        except (ImageInvalid, ImageTooLarge) as error:
+            raise type(error)(f"{self._begin}: {error.message}", advice=error.advice) from error
         stored, kind = self._stored()
-        return PlatformFacts(
-            platform="/".join(part for part in (system, architecture, variant) if part),
-            digest=stored if kind == "manifest" else None,
-            labels=self._labels(config),
-            user=self._text(config, "User"),
-            created=self._created(),
-            size=self._size(),
-            architecture=architecture,
-            os=system,
-            ports=tuple(sorted(map(mask, self._mapping(config, "ExposedPorts")))),
-            entrypoint=tuple(map(mask, self._texts(config, "Entrypoint"))),
-            env=tuple(dict.fromkeys(mask(one.partition("=")[0]) for one in self._texts(config, "Env"))),
-            diff_ids=self._diff_ids(layers),
+        size = self._found.get("Size")
+        is_size = type(size) is int and size >= 0
+        return facts.model_copy(
+            update={"digest": stored if kind == "manifest" else None, "size": size if is_size else None}
         )
 
     def _own_digests(self) -> list[str]:
@@ -127,32 +135,10 @@ class DaemonAnswer:
         digest, media_type = descriptor.get("digest"), descriptor.get("mediaType")
         if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
             return None, None
-        return digest, "index" if media_type in _INDEXES else "manifest" if media_type in _MANIFESTS else None
+        return digest, _KINDS.get(media_type) if isinstance(media_type, str) else None
 
     def _references(self, key: str) -> Iterator[ImageReference]:
         return _parsed(self._texts(self._found, key))
-
-    def _created(self) -> str | None:
-        created = self._text(self._found, "Created")
-        if created is None or created.startswith(_UNSET) or not _INSTANT.fullmatch(created):
-            return None
-        return created
-
-    def _size(self) -> int | None:
-        size = self._found.get("Size")
-        return size if isinstance(size, int) and not isinstance(size, bool) and size >= 0 else None
-
-    def _labels(self, config: Mapping[str, Json]) -> dict[str, str]:
-        labels = self._mapping(config, "Labels")
-        if not all(isinstance(value, str) for value in labels.values()):
-            raise self._invalid("a label is no text")
-        return {mask(name): mask(value) for name, value in labels.items()}
-
-    def _diff_ids(self, layers: Mapping[str, Json]) -> tuple[str, ...]:
-        found = tuple(self._texts(layers, "Layers"))
-        if not all(map(_DIGEST.fullmatch, found)):
-            raise self._invalid("a layer has no sha256 digest")
-        return found
 
     def _section(self, key: str) -> Mapping[str, Json]:
         return self._mapping(self._found, key)
@@ -165,23 +151,16 @@ class DaemonAnswer:
             raise self._invalid(f"`{key}` is no object")
         return found
 
-    def _text(self, of: Mapping[str, Json], key: str) -> str | None:
-        found = of.get(key)
-        if found is not None and not isinstance(found, str):
-            raise self._invalid(f"`{key}` is no text")
-        return mask(found) if found else None
-
     def _texts(self, of: Mapping[str, Json], key: str) -> list[str]:
         found = of.get(key)
         if found is None:
             return []
-        found = [found] if isinstance(found, str) else found
         if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
             raise self._invalid(f"`{key}` is no list of texts")
         return found
 
     def _invalid(self, why: str) -> ImageInvalid:
-        return ImageInvalid(f"what the daemon says of {self.reference} cannot be read: {why}")
+        return ImageInvalid(f"{self._begin}: {why}")
 
 
 def _parsed(texts: list[Json]) -> Iterator[ImageReference]:

@@ -12,7 +12,8 @@ import pytest
 
 from tests.containers.registries import PASSWORD, USER, Redirecting, Registry, basic
 from tests.containers.token_server import SERVICE
-from tests.image_builder import MANIFEST_TYPES, Index, build, digest_of, index
+from tests.image_builder import MANIFEST_TYPES, Index, build, index
+from tests.oci_registry import digest_of
 
 
 def manifest(registry: Registry, path: str, authorization: str | None = None) -> tuple[int, bytes]:

@@ -12,7 +12,7 @@ import pytest
 from flowyml_policy.errors.images import DaemonUnavailable
 from flowyml_policy.images.daemon import DaemonInspector
 from flowyml_policy.images.daemon_host import DaemonTls, find_daemon
-from tests.unit.images.conftest import recorded
+from tests.recorded_daemon import recorded, short_folder
 from tests.unit.images.test_daemon import NAME, image
 
 
@@ -149,8 +149,8 @@ def test_odd_address_fails_closed(host: str) -> None:
     inspector.close()
 
 
-def test_inspector_asks_the_daemon_of_a_context(tmp_path: Path, socket_folder: Path) -> None:
-    with recorded(socket_folder / "s") as daemon:
+def test_inspector_asks_the_daemon_of_a_context(tmp_path: Path) -> None:
+    with short_folder() as folder, recorded(folder / "s") as daemon:
         daemon.images[NAME] = image()
         write_context(tmp_path, "near", docker(daemon.url))
         inspector = DaemonInspector(environ={"DOCKER_CONFIG": str(tmp_path), "DOCKER_CONTEXT": "near"})

@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
-import pytest
-
 DOCKER: Final = {"ApiVersion": "1.55", "MinAPIVersion": "1.44", "Components": [{"Name": "Engine", "Version": "29.4.0"}]}
 """`GET /version` of a Docker of 2026, as far as it matters."""
 
@@ -104,14 +102,8 @@ def recorded(place: Path | tuple[str, int], tls: ssl.SSLContext | None = None) -
         thread.join()
 
 
-@pytest.fixture
-def socket_folder() -> Iterator[Path]:
-    """A folder whose name leaves room for a socket's."""
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """A folder whose name leaves room for a socket's, 108 bytes at most."""
     with tempfile.TemporaryDirectory(prefix="fp-", dir="/tmp") as folder:
         yield Path(folder)
-
-
-@pytest.fixture
-def daemon(socket_folder: Path) -> Iterator[RecordedDaemon]:
-    with recorded(socket_folder / "s") as server:
-        yield server
