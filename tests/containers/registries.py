@@ -138,11 +138,15 @@ def basic(user: str, password: str) -> str:
 
 @dataclass
 class Redirecting:
-    """A registry whose blobs lie on another host, `store`. `asked_there` are the headers of what that was asked."""
+    """A registry whose blobs lie on another host, `store`. `asked_there` are the headers of what that was asked.
+
+    With a `login` it wants that user's password, which is nothing to the store.
+    """
 
     url: str
     store: str
     behind: Registry
+    login: tuple[str, str] | None = None
     asked_there: list[dict[str, str]] = field(default_factory=list)
 
     @property
@@ -184,6 +188,12 @@ def redirecting(behind: Registry) -> Iterator[Redirecting]:
 
     class Front(Quiet):
         def do_GET(self) -> None:
+            if made.login and self.headers.get("Authorization") != basic(*made.login):
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", 'Basic realm="the tests"')
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             if "/blobs/" not in self.path:
                 relay(self)
                 return

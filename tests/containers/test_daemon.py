@@ -157,8 +157,10 @@ def test_image_that_sets_nothing(docker_daemon: Daemon) -> None:
     )
 
 
-def test_many_threads_share_an_inspector(daemon: Daemon, inspector: DaemonInspector) -> None:
-    daemon.load(IMAGE, "registry.example.com/team/loaded:1")
+def test_many_threads_share_an_inspector(docker_daemon: Daemon) -> None:
+    docker_daemon.load(IMAGE, "registry.example.com/team/loaded:1")
+    inspector = DaemonInspector(environ=docker_daemon.environ)
     with ThreadPoolExecutor(12) as threads:
         found = list(threads.map(inspector.inspect, ["registry.example.com/team/loaded:1"] * 12))
     assert [facts.platforms for facts in found] == [found[0].platforms] * 12
+    inspector.close()
