@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -11,25 +12,25 @@ from pathlib import Path
 
 import docker
 
-from tests.containers.programs import answers, need, running, short_folder
+from tests.containers.programs import need, running, short_folder
 from tests.image_builder import Image, docker_archive
 
 
 @dataclass(frozen=True)
 class Daemon:
-    """A running daemon. `socket` is where it answers."""
+    """A running daemon. `place` is its socket."""
 
-    socket: Path
+    place: Path
     log: Path
 
     @property
     def url(self) -> str:
-        return f"unix://{self.socket}"
+        return f"unix://{self.place}"
 
     @property
     def environ(self) -> dict[str, str]:
         """Variables by which a client finds it, and no configuration of the user's."""
-        return {"DOCKER_HOST": self.url, "HOME": str(self.socket.parent)}
+        return {"DOCKER_HOST": self.url, "HOME": str(self.place.parent)}
 
     def client(self) -> docker.APIClient:
         return docker.APIClient(base_url=self.url, version="auto", timeout=60)
@@ -59,27 +60,19 @@ def dockerd() -> Iterator[Daemon]:
     """A Docker daemon without a network of its own."""
     need("dockerd", "containerd", root=True)
     with short_folder() as folder:
-        socket, log = folder / "s", folder / "log"
-        (folder / "daemon.json").write_text(json.dumps({"deprecated-key-path": str(folder / "key.json")}), "utf-8")
-        places: list[str | Path] = [
-            "--data-root",
-            folder / "data",
-            "--exec-root",
-            folder / "exec",
-            "--pidfile",
-            folder / "pid",
+        place, log = folder / "s", folder / "log"
+        (folder / "daemon.json").write_text(json.dumps({"deprecated-key-path": f"{folder}/key.json"}), "utf-8")
+        arguments = [
+            f"--host=unix://{place}",
+            f"--config-file={folder}/daemon.json",
+            f"--data-root={folder}/data",
+            f"--exec-root={folder}/exec",
+            f"--pidfile={folder}/pid",
+            "--storage-driver=vfs",
+            *("--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false", "--bridge=none"),
         ]
-        network = ["--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false", "--bridge=none"]
-        arguments: list[str | Path] = [
-            "dockerd",
-            "--host",
-            f"unix://{socket}",
-            *places,
-            "--config-file",
-            folder / "daemon.json",
-        ]
-        with running([*arguments, *network, "--storage-driver=vfs"], log, is_ready=lambda: answers(str(socket))):
-            yield Daemon(socket, log)
+        with running(["dockerd", *arguments], log, is_ready=lambda: _is_ready(place)):
+            yield Daemon(place, log)
 
 
 @contextmanager
@@ -87,24 +80,22 @@ def podman(*insecure: str) -> Iterator[Daemon]:
     """Podman's service; the registries `insecure`, as `host:port`, are spoken to without TLS."""
     need("podman", root=True)
     with short_folder() as folder:
-        socket, log = folder / "s", folder / "log"
+        place, log = folder / "s", folder / "log"
         environ = _podman_files(folder, insecure)
-        places: list[str | Path] = [
-            "--root",
-            folder / "root",
-            "--runroot",
-            folder / "runroot",
-            "--tmpdir",
-            folder / "tmp",
-        ]
-        service = ["system", "service", "--time=0", f"unix://{socket}"]
-        with running(
-            ["podman", "--storage-driver=vfs", *places, *service],
-            log,
-            is_ready=lambda: answers(str(socket)),
-            environ=environ,
-        ):
-            yield Daemon(socket, log)
+        places = [f"--root={folder}/root", f"--runroot={folder}/runroot", f"--tmpdir={folder}/temporary"]
+        service = ["system", "service", "--time=0", f"unix://{place}"]
+        arguments = ["podman", "--storage-driver=vfs", *places, *service]
+        with running(arguments, log, is_ready=lambda: _is_ready(place), environ=environ):
+            yield Daemon(place, log)
+
+
+def _is_ready(path: Path) -> bool:
+    """Whether the daemon at a socket answers; Docker's listens before it can."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(5)
+        connection.connect(str(path))
+        connection.sendall(b"GET /_ping HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        return b" 200 " in connection.recv(64)
 
 
 def _podman_files(folder: Path, insecure: tuple[str, ...]) -> dict[str, str]:
