@@ -20,7 +20,6 @@ from docker import APIClient
 from docker.errors import APIError, DockerException
 from docker.tls import TLSConfig
 from requests import Response
-from requests.adapters import HTTPAdapter
 
 from flowyml_policy.errors.images import DaemonUnavailable, ImageError, ImageInvalid, ImageMissing, ImageTooLarge
 from flowyml_policy.errors.references import ReferenceInvalid
@@ -44,7 +43,6 @@ _VERSION: Final = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})")
 _DOCKER: Final = "Engine"
 """What Docker calls itself among its `Components`; podman is a `Podman Engine`."""
 _LARGEST: Final = 4 << 20
-_MOST_AT_ONCE: Final = 64
 _NOT_FOUND: Final = 404
 _PATIENCE: Final = 5.0
 _SHOWN: Final = 300
@@ -136,7 +134,11 @@ class DaemonInspector:
     def _inspected(self, reference: ImageReference) -> DaemonAnswer:
         _knock(self._found())
         client, version = self._client()
-        name = f"{reference.name}@{reference.digest}" if reference.digest else f"{reference.name}:{_tag(reference)}"
+        name = (
+            f"{reference.name}@{reference.digest}"
+            if reference.digest
+            else f"{reference.name}:{reference.effective_tag}"
+        )
         try:
             found: Any = client.inspect_image(name)  # type: ignore[no-untyped-call]
         except APIError as error:
@@ -175,13 +177,10 @@ def _open(host: DaemonHost, version: str, timeout: float) -> APIClient:
         pair = None if certificate is None or key is None else (certificate, key)
         tls = TLSConfig(client_cert=pair, ca_cert=ca, verify=True)
     seconds = math.ceil(timeout)
-    client = APIClient(base_url=host.url, version=version, timeout=seconds, tls=tls, max_pool_size=_MOST_AT_ONCE)
+    client = APIClient(base_url=host.url, version=version, timeout=seconds, tls=tls)
     client.trust_env = False
     client.max_redirects = 0
     client.hooks["response"].append(_limit)
-    for scheme in ("http://", "https://"):
-        if scheme in client.adapters:
-            client.mount(scheme, HTTPAdapter(pool_maxsize=_MOST_AT_ONCE))
     return client
 
 
@@ -228,10 +227,6 @@ class _Limited:
 
 def _limit(response: Response, *_: object, **__: object) -> None:
     response.raw = _Limited(response.raw)
-
-
-def _tag(reference: ImageReference) -> str:
-    return reference.effective_tag or "latest"
 
 
 def _unavailable(host: DaemonHost, error: Exception) -> DaemonUnavailable:

@@ -12,7 +12,8 @@ import pytest
 import trustme
 
 from tests.containers.daemons import Daemon, dockerd, podman
-from tests.containers.registries import PASSWORD, USER, Redirecting, Registry, htpasswd, redirecting, registry
+from tests.containers.redirecting import Redirecting, redirecting
+from tests.containers.registries import PASSWORD, USER, Registry, htpasswd, registry
 from tests.containers.token_server import token_server
 
 _HERE = Path(__file__).parent

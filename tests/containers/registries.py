@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import re
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -18,7 +16,7 @@ from urllib.parse import urlsplit
 import trustme
 
 from tests.containers.programs import free_port, need, running
-from tests.containers.token_server import TokenServer, serving
+from tests.containers.token_server import TokenServer
 from tests.image_builder import Image, Index, RegistryClient, push
 
 USER: Final = "alice"
@@ -134,80 +132,6 @@ def htpasswd(folder: Path) -> dict[str, Any]:
 
 def basic(user: str, password: str) -> str:
     return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
-
-
-@dataclass
-class Redirecting:
-    """A registry whose blobs lie on another host, `store`. `asked_there` are the headers of what that was asked.
-
-    With a `login` it wants that user's password, which is nothing to the store.
-    """
-
-    url: str
-    store: str
-    behind: Registry
-    login: tuple[str, str] | None = None
-    asked_there: list[dict[str, str]] = field(default_factory=list)
-
-    @property
-    def host(self) -> str:
-        return urlsplit(self.url).netloc
-
-
-@contextmanager
-def redirecting(behind: Registry) -> Iterator[Redirecting]:
-    """In front of a registry without TLS or logins: it answers for a blob that it lies on 127.0.0.2, as stores do."""
-
-    def relay(handler: BaseHTTPRequestHandler) -> None:
-        wanted = urlsplit(behind.url)
-        connection = http.client.HTTPConnection(wanted.netloc, timeout=10)
-        accept = {"Accept": handler.headers.get("Accept", "*/*")}
-        connection.request(handler.command, handler.path.partition("?")[0], headers=accept)
-        answer = connection.getresponse()
-        data = answer.read()
-        connection.close()
-        handler.send_response(answer.status)
-        kept = {"content-type", "docker-content-digest", "etag"}
-        for name, value in answer.getheaders():
-            if name.lower() in kept:
-                handler.send_header(name, value)
-        length = answer.getheader("Content-Length") if handler.command == "HEAD" else None
-        handler.send_header("Content-Length", length or str(len(data)))
-        handler.end_headers()
-        handler.wfile.write(data)
-
-    class Quiet(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_: object) -> None: ...
-
-    class Store(Quiet):
-        def do_GET(self) -> None:
-            made.asked_there.append({name.lower(): value for name, value in self.headers.items()})
-            relay(self)
-
-    class Front(Quiet):
-        def do_GET(self) -> None:
-            if made.login and self.headers.get("Authorization") != basic(*made.login):
-                self.send_response(401)
-                self.send_header("WWW-Authenticate", 'Basic realm="the tests"')
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            if "/blobs/" not in self.path:
-                relay(self)
-                return
-            self.send_response(307)
-            self.send_header("Location", f"{store}{self.path}?signature=of-the-store")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def do_HEAD(self) -> None:
-            self.do_GET()
-
-    with serving(Store, "127.0.0.2") as store, serving(Front) as front:
-        made = Redirecting(front, store, behind)
-        yield made
 
 
 def _tls(folder: Path, authority: trustme.CA, made: Registry, *, wants_certificate: bool) -> dict[str, Any]:

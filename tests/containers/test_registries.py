@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.containers.registries import PASSWORD, USER, Redirecting, Registry, basic
+from tests.containers.redirecting import Redirecting
+from tests.containers.registries import PASSWORD, USER, Registry, basic
 from tests.containers.token_server import SERVICE
 from tests.image_builder import MANIFEST_TYPES, Index, build, index
 from tests.oci_registry import digest_of

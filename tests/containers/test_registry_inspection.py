@@ -17,7 +17,8 @@ from flowyml_policy.images.inspection import Inspection
 from flowyml_policy.records.policy_input import ImageFacts, PlatformFacts
 from flowyml_policy.settings.loading import load_settings
 from tests.containers.daemons import Daemon
-from tests.containers.registries import PASSWORD, USER, Redirecting, Registry, registry
+from tests.containers.redirecting import Redirecting
+from tests.containers.registries import PASSWORD, USER, Registry, registry
 from tests.image_builder import CREATED, Image, build, index, layer
 
 Open: TypeAlias = Callable[..., Inspection]
@@ -312,6 +313,23 @@ def test_daemon_answers_for_what_is_local(plain_registry: Registry, docker_daemo
 
     assert (facts.via, facts.digest, facts.endpoint) == ("daemon", None, docker_daemon.url)
     assert facts.platforms[0].labels == {"maintainer": "ml-platform"}
+
+
+def test_daemon_stands_in_for_a_store_that_is_down(
+    plain_registry: Registry, redirecting_registry: Redirecting, docker_daemon: Daemon, opened: Open
+) -> None:
+    """Its image is the very one that the registry names."""
+    digest = plain_registry.push("inspected/cut", "1", IMAGE)
+    reference = f"{redirecting_registry.host}/inspected/cut:1"
+    docker_daemon.pull(reference)
+    redirecting_registry.is_down = True
+
+    facts = opened(plain(redirecting_registry), **docker_daemon.environ).inspect(reference)
+
+    assert (facts.via, facts.digest, facts.kind, facts.endpoint) == ("daemon", digest, "manifest", docker_daemon.url)
+    assert facts.platforms[0].model_copy(update={"size": None}) == facts_of(IMAGE).model_copy(update={"size": None})
+    with pytest.raises(ImageUnreachable):
+        opened(plain(redirecting_registry)).inspect(reference)
 
 
 def test_daemons_image_must_be_of_its_repository(plain_registry: Registry, docker_daemon: Daemon, opened: Open) -> None:
