@@ -1,4 +1,4 @@
-"""A daemon that gives recorded answers: what newer Docker says, and what no Docker should."""
+"""A daemon whose answers are written as the documentation of Docker's API 1.55 shows them, or as none should be."""
 
 from __future__ import annotations
 
@@ -18,6 +18,32 @@ from urllib.parse import unquote
 
 DOCKER: Final = {"ApiVersion": "1.55", "MinAPIVersion": "1.44", "Components": [{"Name": "Engine", "Version": "29.4.0"}]}
 """`GET /version` of a Docker of 2026, as far as it matters."""
+
+
+NAME = "registry.example.com/team/app:1"
+REPOSITORY = "registry.example.com/team/app"
+INDEX = "sha256:" + "1" * 64
+OTHER = "sha256:" + "2" * 64
+LAYER = "sha256:" + "a" * 64
+
+
+def image(**changed: Any) -> dict[str, Any]:
+    """What Docker 29 says of an image that it keeps by its index, and that sets little."""
+    said = {
+        "Id": INDEX,
+        "RepoTags": [NAME],
+        "RepoDigests": [f"{REPOSITORY}@{INDEX}"],
+        "Created": "2026-01-02T03:04:05.123456789Z",
+        "Config": {"Env": ["PATH=/bin"], "Labels": {"team": "ml"}},
+        "Architecture": "arm64",
+        "Variant": "v8",
+        "Os": "linux",
+        "Size": 1234,
+        "RootFS": {"Type": "layers", "Layers": [LAYER]},
+        "Descriptor": {"mediaType": "application/vnd.oci.image.index.v1+json", "digest": INDEX, "size": 855},
+        "Identity": {"Pull": [{"Repository": REPOSITORY}]},
+    }
+    return {key: value for key, value in (said | changed).items() if value is not ...}
 
 
 class Handler(BaseHTTPRequestHandler):

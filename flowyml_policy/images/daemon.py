@@ -134,11 +134,7 @@ class DaemonInspector:
     def _inspected(self, reference: ImageReference) -> DaemonAnswer:
         _knock(self._found())
         client, version = self._client()
-        name = (
-            f"{reference.name}@{reference.digest}"
-            if reference.digest
-            else f"{reference.name}:{reference.effective_tag}"
-        )
+        name = str(reference._replace(tag=reference.effective_tag))
         try:
             found: Any = client.inspect_image(name)  # type: ignore[no-untyped-call]
         except APIError as error:

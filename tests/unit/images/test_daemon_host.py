@@ -12,8 +12,7 @@ import pytest
 from flowyml_policy.errors.images import DaemonUnavailable
 from flowyml_policy.images.daemon import DaemonInspector
 from flowyml_policy.images.daemon_host import DaemonTls, find_daemon
-from tests.recorded_daemon import recorded, short_folder
-from tests.unit.images.test_daemon import NAME, image
+from tests.recorded_daemon import NAME, image, recorded, short_folder
 
 
 @pytest.fixture
