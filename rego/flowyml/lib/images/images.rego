@@ -1,0 +1,143 @@
+# METADATA
+# title: Images
+# description: |
+#   What more than one rule asks about the images of a stack: which of them were inspected, where they stand, how messages
+#   name them, and which codes need to know what is in them.
+#
+#   A code that reads what an inspection found says `custom.needs: facts`. It judges the images that were inspected;
+#   about any other it counts as a demand that nobody could check, which images_inspected.required denies.
+package flowyml.lib.images
+
+import data.flowyml.lib.levels
+import data.flowyml.lib.rule_data
+
+# METADATA
+# description: The images that the stack names, without those that only look like one, or that cannot be read.
+judged := [image |
+	some image in input.images
+	image.registry != null
+	object.get(image, "certainty", "named") != "guessed"
+]
+
+# METADATA
+# description: Those of them that were inspected.
+inspected := [image |
+	some image in judged
+	image.inspected == true
+]
+
+# METADATA
+# description: Where an image stands. A finding needs a place, so that without one it is [], the stack itself.
+paths(image) := image.paths if {
+	image.paths != []
+} else := [[]]
+
+# METADATA
+# description: |
+#   An image in a message: its reference, the digest that was judged, and who was asked. `platform` is one of its
+#   platforms, or null where a message is about none.
+named(image, platform) := sprintf("the image %q (%s)", [image.ref, concat(", ", [part |
+	some part in [_short(image, platform), object.get(_object(platform), "platform", null), _way(image)]
+	part != null
+])])
+
+# METADATA
+# description: Labels that every image has, as `key` or as `key=value`, by whoever asks for them.
+required_labels := {label |
+	label := array.concat(
+		[input.project.policies.image_policy.required_labels],
+		# Where labels of images were asked for before there was a rule for them.
+		array.concat(rule_data.said("images_labels", "required_labels"), rule_data.said("images_inspected", "required_labels")),
+	)[_][_]
+	is_string(label)
+}
+
+# METADATA
+# description: |
+#   How many seconds old an image may be, by each of those who say so. The smallest counts; where nobody says it, there is
+#   none.
+age_limits := {seconds |
+	some seconds in array.concat(
+		[object.get(input.project.policies.image_policy, "max_age_seconds", null)],
+		rule_data.said("images_age", "max_age_seconds"),
+	)
+	is_number(seconds)
+}
+
+# METADATA
+# description: |
+#   The lists of bases that images may be built on, by each of those who give one. An image needs a base of every list.
+base_lists := [list |
+	some list in array.concat(
+		[object.get(input.project.policies.image_policy, "allowed_bases", null)],
+		rule_data.said("images_base", "allowed"),
+	)
+	is_array(list)
+]
+
+# METADATA
+# description: |
+#   The codes that have to know what is in an image: those that read facts and deny, but for rules of which nobody asks
+#   anything here.
+demanded(image) := {code |
+	some code in _reading
+	not _idle(code, image)
+}
+
+# Codes that read facts, at a level that denies, of all three roots. One without a level is hard.
+_reading contains code if {
+	some code, entry in data.flowyml.catalogue.codes
+	entry.needs == "facts"
+	not levels.in_force[code].enforcement in {"advisory", "disabled"}
+}
+
+_reading contains code if {
+	some code, entry in data.org.catalogue.codes
+	entry.needs == "facts"
+	not levels.level("org", code) in {"advisory", "disabled"}
+}
+
+_reading contains code if {
+	some code, entry in data.project.catalogue.codes
+	entry.needs == "facts"
+	not levels.level("project", code) in {"advisory", "disabled"}
+}
+
+# Codes that find nothing wrong with any image, because nobody asks for what they check. Another one asks always.
+_idle("images_labels.missing", _) if required_labels == set()
+
+_idle("images_labels.value", _) if {
+	{label | some label in required_labels; contains(label, "=")} == set()
+}
+
+_idle("images_age.limit", _) if age_limits == set()
+
+_idle("images_base.not_allowed", _) if base_lists == []
+
+_idle("images_base.claimed", _) if base_lists == []
+
+_idle(code, image) if {
+	startswith(code, "images_signature.")
+	image.signing == []
+}
+
+# The first twelve digits of the digest that says most about what was judged.
+_short(image, platform) := substring(digest, 0, 19) if {
+	digest := [digest |
+		some digest in [object.get(_object(platform), "digest", null), image.digest]
+		is_string(digest)
+	][0]
+} else := null
+
+_way(image) := concat(" ", [way |
+	some way in [_asked[image.via], object.get(image, "endpoint", null)]
+	way != null
+]) if {
+	_asked[image.via]
+} else := null
+
+_asked := {"daemon": "by the daemon", "registry": "by the registry"}
+
+_object(null) := {}
+
+_object(value) := value if is_object(value)
