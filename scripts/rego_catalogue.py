@@ -74,6 +74,7 @@ def catalogue(folder: Path = POLICY) -> dict[str, Any]:
                 for link in block.get("related_resources", [])
             ],
             "enforcement": custom["enforcement"],
+            **({"needs": custom["needs"]} if "needs" in custom else {}),
         }
     return {"codes": {code: codes[code] for code in sorted(codes)}, "rules": sorted(rules)}
 
@@ -94,8 +95,9 @@ def page(content: dict[str, Any]) -> str:
 def section(code: str, entry: dict[str, Any]) -> str:
     """One code of the page."""
     links = "".join(f"- [{link['description']}]({link['ref']})\n" for link in entry["links"])
+    needs = " It needs what an inspection of the image finds." if "needs" in entry else ""
     return (
-        f"\n### {code}\n\n**{entry['title']}.** Level: {entry['enforcement']}.\n\n"
+        f"\n### {code}\n\n**{entry['title']}.** Level: {entry['enforcement']}.{needs}\n\n"
         f"{entry['description']}\n\nWhy: {entry['why']}\n" + (f"\n{links}" if links else "")
     )
 

@@ -6,7 +6,8 @@ A rule that `main` would not see is worse than no rule, so everything at the dep
 - no two roots have a rule of one name;
 - what the catalogue lists and what is loaded are the same rules.
 A METADATA block of `findings` names its code, `<rule>.<check>`, and may name a level; a body without a block is
-allowed, and its codes are hard.
+allowed, and its codes are hard. A code that judges what an inspection found in an image says `needs: facts`, so that an
+image that was not inspected is denied where the code is in force.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 FINDINGS: Final = "findings"
 RULES: Final = "rules"
+FACTS: Final = "facts"
 LEVELS: Final = ("advisory", "soft", "hard")
 """What a rule's author may choose; `disabled` is for company data alone."""
 
@@ -154,21 +156,39 @@ def _entry(name: str, rule: Mapping[str, Json], place: str) -> tuple[str, dict[s
             f"the METADATA block needs `custom.code`, a text that starts with `{name}.`: {place}",
             advice=f"write `# custom:` and below it `#   code: {name}.<check>`, which names what is checked",
         )
-    level = custom.get("enforcement", "hard")
-    if level not in LEVELS:
-        raise PolicyInvalid(
-            f"`custom.enforcement` of {code} is {level!r}, not one of {', '.join(LEVELS)}: {place}",
-            advice=f"write `enforcement: {_nearest_level(level)}`, or take it out, and the code is hard",
-        )
     links = block.get("related_resources") or []
+    needs = _needs(custom, code, place)
     return code, {
         "rule": name,
         "title": _text(block.get("title"), code),
         "description": _text(block.get("description"), ""),
         "why": _text(custom.get("why"), ""),
         "links": [{"ref": link["ref"], "description": _text(link.get("description"), "")} for link in links],
-        "enforcement": level,
+        "enforcement": _level(custom, code, place),
+        **({"needs": needs} if needs else {}),
     }
+
+
+def _level(custom: Mapping[str, Json], code: str, place: str) -> str:
+    """The level that the author of a rule gives a code."""
+    level = custom.get("enforcement", "hard")
+    if level not in LEVELS:
+        raise PolicyInvalid(
+            f"`custom.enforcement` of {code} is {level!r}, not one of {', '.join(LEVELS)}: {place}",
+            advice=f"write `enforcement: {_nearest_level(level)}`, or take it out, and the code is hard",
+        )
+    return str(level)
+
+
+def _needs(custom: Mapping[str, Json], code: str, place: str) -> str | None:
+    """What a code has to know, as its author says."""
+    needs = custom.get("needs")
+    if needs is not None and needs != FACTS:
+        raise PolicyInvalid(
+            f"`custom.needs` of {code} is {needs!r}, not {FACTS}: {place}",
+            advice=f"write `needs: {FACTS}` where the rule reads what is in an image, or take it out",
+        )
+    return needs
 
 
 def _nearest_level(level: Json) -> str:

@@ -103,7 +103,10 @@ class RuleLink(Record):
 
 
 class CatalogueEntry(Record):
-    """One code. `enforcement` is the level in force: the author's, the company's, or the project's stricter one."""
+    """One code. `enforcement` is the level in force: the author's, the company's, or the project's stricter one.
+
+    `needs` says what must be known for it to judge: `facts`, what an inspection finds in an image.
+    """
 
     code: str
     root: Literal["flowyml", "org", "project"]
@@ -113,3 +116,4 @@ class CatalogueEntry(Record):
     why: str
     links: tuple[RuleLink, ...]
     enforcement: Enforcement
+    needs: Literal["facts"] | None = None

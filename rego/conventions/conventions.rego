@@ -50,7 +50,13 @@ problems contains _at(place, sprintf("the METADATA block has custom.%s, which no
 	some place in _reporting
 	some block in _blocks(place.rule)
 	some key, _ in block.custom
-	not key in {"code", "enforcement", "why"}
+	not key in {"code", "enforcement", "needs", "why"}
+}
+
+problems contains _at(place, "custom.needs is not facts") if {
+	some place in _reporting
+	some block in _blocks(place.rule)
+	block.custom.needs != "facts"
 }
 
 problems contains _at(place, "custom.enforcement is not advisory, soft or hard") if {

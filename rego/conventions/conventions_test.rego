@@ -118,6 +118,8 @@ test_block_with_an_odd_level if {
 	every level in ["disabled", "Hard", "", null] {
 		_with_block(object.union(_block("own.a"), {"custom": {"enforcement": level}})) == {"rules/own/own.rego:1: custom.enforcement is not advisory, soft or hard"}
 	}
+	_with_block(object.union(_block("own.a"), {"custom": {"needs": "facts"}})) == set()
+	_with_block(object.union(_block("own.a"), {"custom": {"needs": "images"}})) == {"rules/own/own.rego:1: custom.needs is not facts"}
 	_with_block(json.remove(_block("own.a"), ["custom/enforcement"])) == {"rules/own/own.rego:1: custom.enforcement is not advisory, soft or hard"}
 }
 

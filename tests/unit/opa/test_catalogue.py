@@ -43,6 +43,12 @@ def test_make_catalogue_of_a_block_that_says_little_is_hard(files: WriteFiles) -
     }
 
 
+def test_make_catalogue_says_which_code_reads_what_is_in_an_image(files: WriteFiles) -> None:
+    codes = catalogue(files({"a.rego": block("# custom:\n#   code: a.b\n#   needs: facts\n")}))["codes"]
+
+    assert codes["a.b"]["needs"] == "facts"
+
+
 def block(custom: str, body: str = "findings contains 1") -> str:
     return f"package project.rules.a\n\n# METADATA\n# title: t\n{custom}{body}\n"
 
@@ -108,6 +114,10 @@ def test_make_catalogue_of_what_breaks_a_convention_names_file_and_line(
         (
             block("# custom:\n#   code: a.b\n#   enforcement: disabled\n"),
             "write `enforcement: advisory or soft or hard`, or take it out, and the code is hard",
+        ),
+        (
+            block("# custom:\n#   code: a.b\n#   needs: [facts]\n"),
+            "write `needs: facts` where the rule reads what is in an image, or take it out",
         ),
         (
             block("# custom:\n#   code: a.b\n") + "\n# METADATA\n# custom:\n#   code: a.b\nfindings contains 2\n",

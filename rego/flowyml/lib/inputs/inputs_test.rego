@@ -57,26 +57,53 @@ plain := {
 }
 
 # METADATA
-# description: The image of that stack, inspected.
+# description: The image of that stack, inspected. No rule finds anything wrong with it, but that its tag is no digest.
 image := {
 	"ref": "myregistry.azurecr.io/team/train:1.4.0",
 	"registry": "myregistry.azurecr.io",
 	"repository": "team/train",
 	"tag": "1.4.0",
-	"digest": null,
+	"digest": "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
 	"paths": [["spec", "runtime", "docker_image"]],
 	"inspected": true,
 	"via": "registry",
 	"certainty": "named",
 	"error": null,
-	"platforms": [],
-	"endpoint": null,
-	"inspected_at": null,
-	"kind": null,
+	"platforms": [platform],
+	"endpoint": "myregistry.azurecr.io",
+	"inspected_at": "2026-11-23T09:00:00Z",
+	"kind": "manifest",
 	"signing": [],
 	"signatures": [],
 	"scan": null,
 }
+
+# METADATA
+# description: The one platform of that image.
+platform := {
+	"platform": "linux/amd64",
+	"digest": "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+	"labels": {"maintainer": "ml-platform", "version": "1.4.0"},
+	"user": "1000",
+	"created": "2026-11-20T08:00:00Z",
+	"size": 400000000,
+	"base": null,
+	"architecture": "amd64",
+	"os": "linux",
+	"ports": [],
+	"entrypoint": ["python"],
+	"env": ["PATH"],
+	"diff_ids": ["sha256:1111111111111111111111111111111111111111111111111111111111111111"],
+}
+
+# METADATA
+# description: Another platform, as an index names it beside the first.
+arm := object.union(platform, {
+	"platform": "linux/arm64",
+	"digest": "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+	"architecture": "arm64",
+	"diff_ids": ["sha256:2222222222222222222222222222222222222222222222222222222222222222"],
+})
 
 # METADATA
 # description: That input with other values in place of its own, each given by its path, such as stack/name.
@@ -92,4 +119,16 @@ builtin := changed({
 	"stack/version": null,
 	"stack/labels": {},
 	"images": [],
+})
+
+# METADATA
+# description: The image of that stack where nobody inspected it, because the settings switch inspection off.
+uninspected := object.union(image, {
+	"digest": null,
+	"inspected": false,
+	"via": "off",
+	"platforms": [],
+	"endpoint": null,
+	"inspected_at": null,
+	"kind": null,
 })

@@ -6,7 +6,6 @@
 #   that takes validated records only asks for decisions `with data.flowyml.lib.shape.valid as true`.
 #
 #   A value that is missing leaves the rule undefined, also within an array or a set, but not within a comprehension.
-#   Where a rule does not mind the type of a value it only has to be there: each look is a twentieth of a small decision.
 package flowyml.lib.shape
 
 # METADATA
@@ -19,12 +18,17 @@ valid if {
 	is_object(input.project.policies.rule_data)
 	is_array(input.environments)
 	is_array(input.images)
+	is_string(input.evaluated_at)
 	{
 		type_name(input.project.policies.allowed_stacks),
 		type_name(input.project.policies.required_labels),
 		type_name(input.project.policies.image_policy.allowed_registries),
 		type_name(input.project.policies.image_policy.required_labels),
+		type_name(input.project.policies.image_policy.allowed_bases),
+		type_name(input.project.policies.image_policy.deny_tags),
 	} - {"array", "null"} == set()
+	type_name(input.project.policies.image_policy.max_age_seconds) in {"number", "null"}
+	type_name(input.project.policies.image_policy.require_digest) in {"boolean", "null"}
 	texts := [
 		[input.stack.name, input.source.kind],
 		input.environments,
@@ -33,17 +37,93 @@ valid if {
 		input.project.policies.required_labels,
 		input.project.policies.image_policy.allowed_registries,
 		input.project.policies.image_policy.required_labels,
+		input.project.policies.image_policy.allowed_bases,
+		input.project.policies.image_policy.deny_tags,
 	]
 	{text | text := texts[_][_]; not is_string(text)} == set()
 	type_name(input.stack.version) in {"string", "null"}
-	images := [image |
-		some facts in input.images
-		is_array(facts.paths)
-		is_string(facts.ref)
-		{type_name(facts.registry), type_name(facts.repository), type_name(facts.tag)} - {"string", "null"} == set()
-		image := [facts.via, facts.inspected, facts.error]
-	]
-	count(images) == count(input.images)
+	_all(input.images, _image)
 	{type_name(path) | path := input.images[_].paths[_]} - {"array"} == set()
 	{type_name(key) | key := input.images[_].paths[_][_]} - {"string", "number"} == set()
+	_all([error | error := input.images[_].error; error != null], {"code": _text, "message": _text})
+	_platforms
+	_evidence
+	is_array(input.bases)
+	_all(input.bases, {"ref": _text, "digest": _maybe, "platform": _text, "diff_ids": _list})
+	_lock(input.lock)
+}
+
+# What is in the images.
+_platforms if {
+	platforms := [platform | platform := input.images[_].platforms[_]]
+	_all(platforms, {
+		"platform": _text,
+		"digest": _maybe,
+		"labels": {"object"},
+		"user": _maybe,
+		"created": _maybe,
+		"size": {"number", "null"},
+		"base": {"object", "null"},
+		"diff_ids": _list,
+	})
+	{text | text := platforms[_].labels[_]; not is_string(text)} == set()
+	_all([base | base := platforms[_].base; base != null], {"ref": _text, "digest": _maybe, "how": _text})
+}
+
+# What others say of them.
+_evidence if {
+	demands := [demand | demand := input.images[_].signing[_]]
+	_all(demands, {"entry": _text, "need": {"number"}, "keys": _list})
+	_all([key | key := demands[_].keys[_]], {"id": _text, "name": _text})
+	_all([found | found := input.images[_].signatures[_]], {
+		"key": _maybe,
+		"form": _text,
+		"digest": _maybe,
+		"ok": {"boolean"},
+		"reason": _maybe,
+		"problem": _maybe,
+	})
+	scans := [scan | scan := input.images[_].scan; scan != null]
+	_all(scans, {"tool": _text, "db_at": _maybe, "findings": _list, "digests": _list, "signed": {"boolean"}})
+	_all([finding | finding := scans[_].findings[_]], {"id": _text, "severity": _text, "package": _text, "fixed_in": _maybe})
+}
+
+_lock(null)
+
+_lock(lock) if {
+	is_object(lock.images)
+	{digest | some digest in lock.images; not is_string(digest)} == set()
+}
+
+_image := {
+	"ref": _text,
+	"registry": _maybe,
+	"repository": _maybe,
+	"tag": _maybe,
+	"digest": _maybe,
+	"paths": _list,
+	"inspected": {"boolean"},
+	"via": _maybe,
+	"certainty": _text,
+	"endpoint": _maybe,
+	"error": {"object", "null"},
+	"platforms": _list,
+	"signing": _list,
+	"signatures": _list,
+	"scan": {"object", "null"},
+}
+
+_text := {"string"}
+
+_maybe := {"string", "null"}
+
+_list := {"array"}
+
+# Every one of them has these keys, each with a value of one of these types.
+_all(items, form) if {
+	every item in items {
+		every key, types in form {
+			type_name(item[key]) in types
+		}
+	}
 }
