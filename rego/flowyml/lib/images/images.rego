@@ -16,15 +16,27 @@ import data.flowyml.lib.rule_data
 judged := [image |
 	some image in input.images
 	image.registry != null
-	object.get(image, "certainty", "named") != "guessed"
+	image.certainty != "guessed"
 ]
 
 # METADATA
-# description: Those of them that were inspected.
+# description: Those of them of which something is known. An inspection that found no platform tells nothing.
 inspected := [image |
 	some image in judged
-	image.inspected == true
+	_known(image)
 ]
+
+# METADATA
+# description: Those of which nothing is known.
+uninspected := [image |
+	some image in judged
+	not _known(image)
+]
+
+_known(image) if {
+	image.inspected
+	image.platforms != []
+}
 
 # METADATA
 # description: Where an image stands. A finding needs a place, so that without one it is [], the stack itself.
@@ -36,10 +48,10 @@ paths(image) := image.paths if {
 # description: |
 #   An image in a message: its reference, the digest that was judged, and who was asked. `platform` is one of its
 #   platforms, or null where a message is about none.
-named(image, platform) := sprintf("the image %q (%s)", [image.ref, concat(", ", [part |
-	some part in [_short(image, platform), object.get(_object(platform), "platform", null), _way(image)]
-	part != null
-])])
+named(image, platform) := sprintf("the image %q (%s)", [image.ref, concat(", ", parts)]) if {
+	parts := _parts(image, platform)
+	parts != []
+} else := sprintf("the image %q", [image.ref])
 
 # METADATA
 # description: Labels that every image has, as `key` or as `key=value`, by whoever asks for them.
@@ -58,7 +70,7 @@ required_labels := {label |
 #   none.
 age_limits := {seconds |
 	some seconds in array.concat(
-		[object.get(input.project.policies.image_policy, "max_age_seconds", null)],
+		[input.project.policies.image_policy.max_age_seconds],
 		rule_data.said("images_age", "max_age_seconds"),
 	)
 	is_number(seconds)
@@ -69,7 +81,7 @@ age_limits := {seconds |
 #   The lists of bases that images may be built on, by each of those who give one. An image needs a base of every list.
 base_lists := [list |
 	some list in array.concat(
-		[object.get(input.project.policies.image_policy, "allowed_bases", null)],
+		[input.project.policies.image_policy.allowed_bases],
 		rule_data.said("images_base", "allowed"),
 	)
 	is_array(list)
@@ -121,22 +133,26 @@ _idle(code, image) if {
 	image.signing == []
 }
 
-# The first twelve digits of the digest that says most about what was judged.
-_short(image, platform) := substring(digest, 0, 19) if {
-	digest := [digest |
-		some digest in [object.get(_object(platform), "digest", null), image.digest]
-		is_string(digest)
-	][0]
-} else := null
+# What is known of how an image was judged. Of a digest the first twelve digits tell it from others.
+_parts(image, platform) := [part |
+	some part in [
+		substring(_digest(image, platform), 0, 19),
+		object.get(_object(platform), "platform", ""),
+		_way(image),
+	]
+	part != ""
+]
 
-_way(image) := concat(" ", [way |
-	some way in [_asked[image.via], object.get(image, "endpoint", null)]
-	way != null
-]) if {
-	_asked[image.via]
-} else := null
+_digest(image, platform) := [digest |
+	some digest in [object.get(_object(platform), "digest", null), image.digest, ""]
+	is_string(digest)
+][0]
 
-_asked := {"daemon": "by the daemon", "registry": "by the registry"}
+default _way(_) := ""
+
+_way(image) := sprintf("by the %s", [concat(" ", [word | some word in [image.via, image.endpoint]; word != null])]) if {
+	image.via in {"daemon", "registry"}
+}
 
 _object(null) := {}
 
