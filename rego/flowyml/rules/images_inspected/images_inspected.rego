@@ -5,6 +5,7 @@
 #   business of images_registry: behind it is nothing to inspect.
 package flowyml.rules.images_inspected
 
+import data.flowyml.lib.images
 import data.flowyml.lib.rule_data
 import data.flowyml.lib.text
 
@@ -19,19 +20,15 @@ import data.flowyml.lib.text
 #   enforcement: advisory
 #   why: A name says where an image comes from, not what is in it, who it runs as, or whether it exists at all.
 findings contains finding if {
-	some image in input.images
+	some image in images.uninspected
 	image.via == "off"
-	image.registry != null
-	not _guessed(image)
-
-	# Where no place is known, the one path is []: asked for an empty path, object.get gives the object itself.
-	some path in object.get({0: []}, image.paths, image.paths)
+	some path in images.paths(image)
 	finding := {
 		"code": "images_inspected.off",
 		"subject": image.ref,
 		"path": path,
 		"message": sprintf("the image %q was not inspected: inspection is switched off", [image.ref]),
-		"fix": "look at the image yourself, for example with `docker image inspect`: this version inspects none",
+		"fix": _switched_on,
 	}
 }
 
@@ -46,53 +43,42 @@ findings contains finding if {
 #   enforcement: hard
 #   why: An image that cannot be looked at cannot be judged, and most often cannot be pulled either.
 findings contains finding if {
-	some image in input.images
+	some image in images.uninspected
 	image.via != "off"
-	image.registry != null
-	image.inspected != true
-	not _guessed(image)
-	some path in object.get({0: []}, image.paths, image.paths)
+	some path in images.paths(image)
 	finding := {
 		"code": "images_inspected.failed",
 		"subject": image.ref,
 		"path": path,
-		"message": sprintf("the image %q could not be inspected: %s", [image.ref, _reason(image.error)]),
-		"fix": "check that the image exists and that you may pull it, for example with `docker pull`, then try again",
+		"message": sprintf("%s could not be inspected: %s", [images.named(image, null), _reason(image.error)]),
+		"fix": _remedy(image),
 	}
 }
 
 # METADATA
-# title: An image whose labels count was inspected
+# title: An image was inspected where rules have to know it
 # description: |
-#   Where the company (rule_data.images_inspected.required_labels) or the project (policies.image_policy.required_labels)
-#   requires labels of images, every image that the stack names was inspected.
+#   Every image that the stack names was inspected, wherever a code is in force, at soft or hard, that judges what is in an
+#   image. A code of a rule that nobody asks anything of, such as images_labels.missing where no label is required, does
+#   not count. A rule of the company or the project says `custom.needs: facts` in the METADATA of such a code.
 # related_resources:
-#   - ref: https://github.com/opencontainers/image-spec/blob/main/annotations.md
-#     description: Labels that images commonly have
+#   - ref: https://github.com/opencontainers/image-spec/blob/main/config.md
+#     description: What an image says of itself
 # custom:
 #   code: images_inspected.required
 #   enforcement: hard
-#   why: Labels stand in the image. Without an inspection nobody can say that the required ones are there.
+#   why: Such a rule finds nothing wrong with an image that nobody has looked at, and must not let it pass for that.
 findings contains finding if {
-	labels := {label |
-		label := [
-			object.get(rule_data.company, ["images_inspected", "required_labels"], []),
-			input.project.policies.image_policy.required_labels,
-			object.get(input.project.policies.rule_data, ["images_inspected", "required_labels"], []),
-		][_][_]
-	}
-	labels != set()
-	some image in input.images
-	image.registry != null
-	image.inspected != true
-	not _guessed(image)
-	some path in object.get({0: []}, image.paths, image.paths)
+	some image in images.uninspected
+	codes := images.demanded(image)
+	codes != set()
+	some path in images.paths(image)
 	finding := {
 		"code": "images_inspected.required",
 		"subject": image.ref,
 		"path": path,
-		"message": sprintf("the image %q must have the labels %s, but it was not inspected", [image.ref, text.listing(labels)]),
-		"fix": _advice(image.via),
+		"message": sprintf("the image %q was not inspected, but what is in it must be known for %s", [image.ref, text.listing(codes)]),
+		"fix": _remedy(image),
 	}
 }
 
@@ -121,15 +107,29 @@ findings contains finding if {
 	}
 }
 
-# What only looks like an image may be none, and no registry is asked about it.
-_guessed(image) if image.certainty == "guessed"
-
 default _reason(_) := "no reason is known"
 
 _reason(error) := error.message
 
-_advice("off") := "use a stack without this image, or have the labels taken off the list: this version inspects no images"
+_switched_on := "set policy.images.inspect to auto in the settings, and the image is looked at in its registry"
 
-_advice(via) := "make the image one that can be inspected: it must exist, and you must be allowed to pull it" if {
-	via != "off"
+# What most often helps, by the kind of the error.
+default _remedy(_) := "check that the image exists and that you may pull it, then try again"
+
+_remedy(image) := _switched_on if image.via == "off"
+
+_remedy(image) := _remedies[image.error.code] if image.via != "off"
+
+_remedies := {
+	"image_missing": "push the image, or correct its name, tag or digest",
+	"image_access_denied": "log in with `docker login`, or name credentials under policy.images.credentials",
+	"image_credentials_unusable": "correct the login, or name credentials under policy.images.credentials",
+	"image_unreachable": "check the registry's name and the network, and try again",
+	"image_rate_limited": "log in for a larger quota, or try again later",
+	"image_invalid": "name a container image, built and pushed by a current tool",
+	"image_digest_mismatch": "do not use this registry or mirror before its owner has explained it; then try again",
+	"image_too_large": "name an image with smaller metadata",
+	"image_offline": "examine the image once while there is a network, by digest if it is to be remembered for ever",
+	"daemon_unavailable": "start the daemon, or set DOCKER_HOST; or set policy.images.inspect to registry",
+	"signing_key_unusable": "name a PEM file with a public key, as `cosign generate-key-pair` writes cosign.pub",
 }
