@@ -1,8 +1,16 @@
 package flowyml.main
 
 import data.flowyml.lib.inputs
+import data.flowyml.lib.text
 
-_shipped := ["images_inspected", "images_registry", "labels", "naming", "source", "version"]
+_shipped := data.flowyml.catalogue.rules
+
+# An input that no rule has anything to say about: its image is named by digest.
+_plain := inputs.changed({"images/0/ref": sprintf("myregistry.azurecr.io/team/train@%s", [inputs.image.digest])})
+
+_changed(values) := json.patch(_plain, [{"op": "replace", "path": path, "value": value} |
+	some path, value in values
+])
 
 _decision(allow, findings) := {
 	"schema_version": 1,
@@ -43,7 +51,7 @@ _fault(code, subject, message, fix) := {
 }
 
 test_allow_stack_that_nothing_is_wrong_with if {
-	decision == _decision(true, []) with input as inputs.plain
+	decision == _decision(true, []) with input as _plain
 }
 
 test_allow_builtin_stack if {
@@ -62,25 +70,39 @@ test_deny_stack_by_a_shipped_rule if {
 		"waiver": null,
 		"override": null,
 		"effective_on": null,
-	}]) with input as inputs.changed({"stack/version": null})
+	}]) with input as _changed({"stack/version": null})
 }
 
 test_deny_by_every_shipped_rule if {
+	image := object.union(inputs.image, {
+		"ref": "gcr.io/a:latest",
+		"registry": "gcr.io",
+		"tag": "latest",
+		"platforms": [object.union(inputs.platform, {"user": null, "created": "2020-01-01T00:00:00Z", "size": 1e12})],
+	})
 	found := decision.findings with data.org.environments as {"production": {"builtin": "deny"}}
-		with input as inputs.changed({
+		with input as _changed({
 			"stack/version": null,
 			"stack/name": "a b",
-			"images/0/inspected": false,
+			"images": [image, inputs.uninspected],
 			"project/policies/required_labels": ["owner"],
-			"project/policies/image_policy/allowed_registries": [],
+			"project/policies/image_policy/allowed_registries": ["myregistry.azurecr.io"],
+			"project/policies/image_policy/required_labels": ["owner"],
 		})
-	[finding.code | some finding in found] == [
-		"images_inspected.failed",
+	{finding.code | some finding in found} == {
+		"images_age.old",
+		"images_inspected.off",
+		"images_inspected.required",
+		"images_labels.missing",
+		"images_pinned.digest",
 		"images_registry.not_allowed",
+		"images_size.large",
+		"images_tag.mutable",
+		"images_user.root",
 		"labels.required",
 		"naming.safe",
 		"version.missing",
-	]
+	}
 	builtin := decision.findings with data.org.environments as {"production": {"builtin": "deny"}}
 		with input as inputs.builtin
 	[finding.code | some finding in builtin] == ["source.builtin"]
@@ -89,54 +111,54 @@ test_deny_by_every_shipped_rule if {
 # Levels
 
 test_allow_finding_that_only_warns if {
-	decision == _decision(true, [_found("own.a", "advisory", "warn")]) with input as inputs.plain
+	decision == _decision(true, [_found("own.a", "advisory", "warn")]) with input as _plain
 		with data.org.rules as {"own": {"findings": {_reported("own.a")}}}
 		with data.org.catalogue as {"codes": {"own.a": {"enforcement": "advisory"}}, "rules": []}
 }
 
 test_deny_finding_that_is_soft if {
-	decision == _decision(false, [_found("own.a", "soft", "deny")]) with input as inputs.plain
+	decision == _decision(false, [_found("own.a", "soft", "deny")]) with input as _plain
 		with data.org.rules as {"own": {"findings": {_reported("own.a")}}}
 		with data.org.catalogue as {"codes": {"own.a": {"enforcement": "soft"}}, "rules": []}
 }
 
 test_deny_finding_without_an_entry_as_hard if {
-	decision == _decision(false, [_found("own.a", "hard", "deny")]) with input as inputs.plain
+	decision == _decision(false, [_found("own.a", "hard", "deny")]) with input as _plain
 		with data.project.rules as {"own": {"findings": {_reported("own.a")}}}
 }
 
 test_allow_finding_that_the_company_disabled if {
-	decision == _decision(true, []) with input as inputs.changed({"stack/version": null})
+	decision == _decision(true, []) with input as _changed({"stack/version": null})
 		with data.org.levels as {"version.missing": "disabled"}
 }
 
 test_allow_finding_of_the_company_that_it_disabled if {
-	decision == _decision(true, []) with input as inputs.plain
+	decision == _decision(true, []) with input as _plain
 		with data.org.rules as {"own": {"findings": {_reported("own.a")}}}
 		with data.org.catalogue as {"codes": {"own.a": {"enforcement": "hard"}}, "rules": []}
 		with data.org.levels as {"own.a": "disabled"}
 }
 
 test_deny_finding_that_the_project_makes_hard if {
-	changed := inputs.changed({"images/0/via": "off", "project/policies/levels": {"images_inspected.off": "hard"}})
+	changed := _changed({"images/0/inspected": false, "images/0/via": "off", "project/policies/levels": {"images_inspected.off": "hard"}})
 	found := decision.findings with input as changed
 	[[finding.code, finding.severity, finding.enforcement] | some finding in found] == [["images_inspected.off", "deny", "hard"]]
 }
 
 test_deny_finding_that_the_project_brings_back if {
 	codes := {[finding.code, finding.enforcement] | some finding in decision.findings} with data.org.levels as {"version.missing": "disabled"}
-		with input as inputs.changed({"stack/version": null, "project/policies/levels": {"version.missing": "soft"}})
+		with input as _changed({"stack/version": null, "project/policies/levels": {"version.missing": "soft"}})
 	codes == {["version.missing", "soft"]}
 }
 
 test_deny_finding_that_the_project_would_disable if {
-	allow := decision.allow with input as inputs.changed({"stack/version": null, "project/policies/levels": {"version.missing": "disabled"}})
+	allow := decision.allow with input as _changed({"stack/version": null, "project/policies/levels": {"version.missing": "disabled"}})
 	allow == false
 }
 
 test_deny_finding_at_any_place if {
 	every path in [[], [0], [999999999], ["", "a b", "0"], ["spec", 0, "x", 12]] {
-		found := decision with input as inputs.plain with data.org.rules as {"own": {"findings": {_reported_at(path)}}}
+		found := decision with input as _plain with data.org.rules as {"own": {"findings": {_reported_at(path)}}}
 		[[finding.code, finding.path] | some finding in found.findings] == [["own.a", path]]
 	}
 }
@@ -144,7 +166,7 @@ test_deny_finding_at_any_place if {
 # The three roots
 
 test_deny_by_a_rule_of_each_root if {
-	found := decision with input as inputs.changed({"stack/version": null})
+	found := decision with input as _changed({"stack/version": null})
 		with data.org.rules as {"gpus": {"findings": {_reported("gpus.a")}}}
 		with data.org.catalogue as {"codes": {"gpus.a": {"enforcement": "advisory"}}, "rules": ["gpus"]}
 		with data.project.rules as {"zones": {"findings": {_reported("zones.a"), _reported("zones.b")}}, "quiet": {"findings": set()}}
@@ -155,22 +177,22 @@ test_deny_by_a_rule_of_each_root if {
 		["zones.a", "deny"],
 		["zones.b", "deny"],
 	]
-	found.rules == ["gpus", "images_inspected", "images_registry", "labels", "naming", "quiet", "source", "version", "zones"]
+	found.rules == sort(array.concat(_shipped, ["gpus", "quiet", "zones"]))
 	found.allow == false
 }
 
 test_deny_by_a_rule_of_the_project_alone if {
-	found := decision with input as inputs.plain
+	found := decision with input as _plain
 		with data.project.rules as {"zones": {"findings": {_reported("zones.a")}}}
 		with data.project.catalogue as {"codes": {}, "rules": ["zones"]}
 	[finding.code | some finding in found.findings] == ["zones.a"]
-	found.rules == ["images_inspected", "images_registry", "labels", "naming", "source", "version", "zones"]
+	found.rules == array.concat(_shipped, ["zones"])
 }
 
 # Faults of the policy itself
 
 test_deny_malformed_input if {
-	every document in [{}, [], null, "a", object.remove(inputs.plain, ["images"]), inputs.changed({"schema_version": 2})] {
+	every document in [{}, [], null, "a", object.remove(_plain, ["images"]), _changed({"schema_version": 2})] {
 		decision == _decision(false, [_fault(
 			"main.invalid_input",
 			"input",
@@ -187,7 +209,7 @@ test_deny_missing_input if {
 
 # Rules may rely on the shape of the input, so that none is asked about another.
 test_deny_malformed_input_without_asking_the_rules if {
-	found := decision with input as inputs.changed({"stack/version": null, "images": null})
+	found := decision with input as _changed({"stack/version": null, "images": null})
 		with data.project.rules as {"zones": {"findings": {_reported("zones.a"), 7}}, "odd": {"findings": 7}}
 		with data.org.rules as {"gpus": {"findings": {_reported("gpus.a")}}}
 		with data.org.rule_data as {"nobody": {}}
@@ -203,11 +225,11 @@ test_deny_where_no_rule_is_loaded if {
 			"load the policy that ships with flowyml-policy, or a bundle built with it",
 		)]),
 		{"rules": []},
-	) with input as inputs.plain with data.flowyml.catalogue as {"codes": {}, "rules": []}
+	) with input as _plain with data.flowyml.catalogue as {"codes": {}, "rules": []}
 }
 
 test_deny_where_no_catalogue_is_loaded if {
-	found := decision with input as inputs.plain with data.flowyml.catalogue as {}
+	found := decision with input as _plain with data.flowyml.catalogue as {}
 	[finding.code | some finding in found.findings] == ["main.no_rules"]
 }
 
@@ -230,7 +252,7 @@ test_deny_finding_that_cannot_be_read if {
 				sprintf("%s.rules.own", [root]),
 				sprintf("the rule %s.rules.own reported something that is no finding: %s", [root, json.marshal(reported)]),
 				_fix_of_a_finding,
-			)]) with input as inputs.plain
+			)]) with input as _plain
 				with data.org.rules as {name: {"findings": {reported}} | some name in ["own"]; root == "org"}
 				with data.project.rules as {name: {"findings": {reported}} | some name in ["own"]; root == "project"}
 		}
@@ -245,7 +267,7 @@ test_deny_findings_that_are_no_set if {
 				sprintf("%s.rules.own", [root]),
 				sprintf("the rule %s.rules.own reported something that is no finding: %s", [root, json.marshal(found)]),
 				_fix_of_a_finding,
-			)]) with input as inputs.plain
+			)]) with input as _plain
 				with data.org.rules as {name: {"findings": found} | some name in ["own"]; root == "org"}
 				with data.project.rules as {name: {"findings": found} | some name in ["own"]; root == "project"}
 		}
@@ -258,16 +280,16 @@ test_deny_malformed_levels if {
 		"data.org.levels",
 		"data.org.levels of the company's policy is no mapping of codes to levels",
 		"let data.org.levels map codes to advisory, soft, hard or disabled",
-	)]) with input as inputs.plain with data.org.levels as []
+	)]) with input as _plain with data.org.levels as []
 }
 
 test_deny_malformed_levels_beside_what_the_rules_find if {
-	found := decision with input as inputs.changed({"stack/version": null}) with data.org.levels as ["version.missing"]
+	found := decision with input as _changed({"stack/version": null}) with data.org.levels as ["version.missing"]
 	[[finding.code, finding.enforcement] | some finding in found.findings] == [["main.levels", "hard"], ["version.missing", "hard"]]
 }
 
 test_deny_malformed_levels_whatever_they_say if {
-	found := decision with input as inputs.plain with data.org.levels as {"main.levels": "disabled", "a.b": "no"}
+	found := decision with input as _plain with data.org.levels as {"main.levels": "disabled", "a.b": "no"}
 	[[finding.code, finding.enforcement, finding.subject] | some finding in found.findings] == [
 		["main.levels", "hard", `data.org.levels["a.b"]`],
 		["main.levels", "hard", `data.org.levels["a.b"]`],
@@ -283,7 +305,7 @@ test_deny_company_data_that_is_no_mapping if {
 			"data.org",
 			"data.org, the company's policy, is no mapping",
 			`let data.org be a mapping, for example {"levels": {}}, or leave it out`,
-		)]) with input as inputs.plain with data.org as company
+		)]) with input as _plain with data.org as company
 	}
 }
 
@@ -295,13 +317,13 @@ test_deny_company_data_under_a_key_that_is_not_read if {
 				sprintf("data.org.%s", [key]),
 				sprintf("data.org.%s of the company's policy is no key that this version reads", [key]),
 				"correct the key, or use a version of flowyml-policy that reads it; this one reads environments, levels and rule_data",
-			)]) with input as inputs.plain with data.org as {key: value, "levels": {}}
+			)]) with input as _plain with data.org as {key: value, "levels": {}}
 		}
 	}
 }
 
 test_deny_company_data_under_a_key_that_is_not_read_beside_rules if {
-	found := decision with input as inputs.plain with data.org as {
+	found := decision with input as _plain with data.org as {
 		"catalogue": {"codes": {}, "rules": ["gpus"]},
 		"rules": {"gpus": {"findings": {_reported("gpus.a")}}},
 		"lib": {"nodes": {}},
@@ -317,9 +339,9 @@ test_deny_company_data_beside_a_malformed_input if {
 }
 
 test_allow_company_data_under_every_key_that_is_read if {
-	decision == _decision(true, []) with input as inputs.plain
+	decision == _decision(true, []) with input as _plain
 		with data.org as {"environments": {}, "levels": {}, "rule_data": {}, "lib": {"nodes": {}}}
-	decision.allow with input as inputs.plain with data.org as {
+	decision.allow with input as _plain with data.org as {
 		"catalogue": {"codes": {}, "rules": ["gpus"]},
 		"rules": {"gpus": {"findings": set()}},
 		"environments": {},
@@ -327,30 +349,30 @@ test_allow_company_data_under_every_key_that_is_read if {
 		"lib": {},
 		"rule_data": {},
 	}
-	decision == _decision(true, []) with input as inputs.plain with data.org as {}
+	decision == _decision(true, []) with input as _plain with data.org as {}
 }
 
 test_deny_rule_data_for_a_rule_that_is_not_loaded if {
-	found := decision with input as inputs.changed({"project/policies/rule_data": {"label": {"required": ["a"]}}})
+	found := decision with input as _changed({"project/policies/rule_data": {"label": {"required": ["a"]}}})
 		with data.org.rule_data as {"name": {}}
 	found == _decision(false, [
 		_fault(
 			"main.rule_data",
 			"data.org.rule_data.name",
 			"data.org.rule_data.name gives data to a rule that is not loaded",
-			`correct the name of the rule; these are loaded: "images_inspected", "images_registry", "labels", "naming", "source", "version"`,
+			sprintf("correct the name of the rule; these are loaded: %s", [text.listing(_shipped)]),
 		),
 		_fault(
 			"main.rule_data",
 			"policies.rule_data.label",
 			"policies.rule_data.label gives data to a rule that is not loaded",
-			`correct the name of the rule; these are loaded: "images_inspected", "images_registry", "labels", "naming", "source", "version"`,
+			sprintf("correct the name of the rule; these are loaded: %s", [text.listing(_shipped)]),
 		),
 	])
 }
 
 test_allow_rule_data_for_a_rule_of_the_company if {
-	decision.allow with input as inputs.plain
+	decision.allow with input as _plain
 		with data.org.rule_data as {"gpus": {"maximum": 4}}
 		with data.org.catalogue as {"codes": {}, "rules": ["gpus"]}
 		with data.org.rules as {"gpus": {"findings": set()}}
@@ -362,7 +384,7 @@ test_deny_rule_data_that_is_no_mapping if {
 		"data.org.rule_data",
 		"data.org.rule_data of the company's policy is no mapping of rules to their data",
 		"let data.org.rule_data map names of rules to their data, or leave it out",
-	)]) with input as inputs.plain with data.org.rule_data as "strict"
+	)]) with input as _plain with data.org.rule_data as "strict"
 }
 
 # Side questions
@@ -374,7 +396,7 @@ test_catalogue_names_the_levels_in_force if {
 		with data.org.catalogue as {"codes": {"gpus.a": _entry("advisory"), "own.a": _entry("hard")}, "rules": ["gpus"]}
 		with data.project.catalogue as {"codes": {"zones.a": _entry("advisory")}, "rules": ["zones"]}
 		with data.org.levels as {"main.x": "disabled", "gpus.a": "disabled", "own.a": "advisory"}
-		with input as inputs.changed({"project/policies/levels": {"zones.a": "soft"}})
+		with input as _changed({"project/policies/levels": {"zones.a": "soft"}})
 	found == {
 		"main.x": object.union(_entry("hard"), {"root": "flowyml"}),
 		"own.a": object.union(_entry("advisory"), {"root": "flowyml"}),

@@ -54,6 +54,72 @@ test_problems_of_values_of_other_types if {
 	}
 }
 
+# For each form of a value, what fits and what does not. Null fits always.
+_forms := {
+	"pattern": {
+		"form": {"pattern": "^[a-z]+$"},
+		"right": [[], ["a"], ["a", "bc"]],
+		"wrong": [false, 1, "a", {}, [1], ["a", "B"]],
+	},
+	"text": {
+		"form": {"text": "^(low|high)$"},
+		"right": ["low", "high"],
+		"wrong": ["", "lows", true, 1, [], ["low"], {}],
+	},
+	"number": {
+		"form": {"number": {"least": 1}},
+		"right": [1, 1.5, 100000000000],
+		"wrong": [0, -1, 0.5, "1", true, [], [1], {}],
+	},
+	"boolean": {
+		"form": {"boolean": true},
+		"right": [true, false],
+		"wrong": ["true", 1, 0, [], {}],
+	},
+	"mapping": {
+		"form": {"mapping": {"key_pattern": "^[a-z]+$", "pattern": "^[0-9]$"}},
+		"right": [{}, {"a": []}, {"a": ["1"], "b": ["2", "3"]}],
+		"wrong": [[], ["a"], "a", 1, true, {"A": []}, {"a": "1"}, {"a": null}, {"a": ["1", "x"]}, {"a": [1]}, {"a": {"b": "1"}}],
+	},
+	"records": {
+		"form": {"records": {"key_pattern": "^[a-z]+$", "fields": {"x": "^[0-9]$", "y": "."}}},
+		"right": [{}, {"a": {"x": "1", "y": "z"}}, {"a": {"x": "1", "y": "z"}, "b": {"x": "2", "y": "z"}}],
+		"wrong": [
+			[],
+			"a",
+			1,
+			{"a": null},
+			{"a": []},
+			{"a": ["x"]},
+			{"a": {}},
+			{"a": {"x": "1"}},
+			{"A": {"x": "1", "y": "z"}},
+			{"a": {"x": "1", "y": ""}},
+			{"a": {"x": 1, "y": "z"}},
+			{"a": {"x": "1", "y": "z", "z": "z"}},
+		],
+	},
+}
+
+test_problems_of_each_form if {
+	mistaken := [[name, value] |
+		some name, tried in _forms
+		some expected, values in {0: array.concat([null], tried.right), 1: tried.wrong}
+		some value in values
+		known := {"key": object.union({"wanted": "so"}, tried.form)}
+		count(problems({{"place": "p", "value": {"key": value}}}, known)) != expected
+	]
+	mistaken == []
+}
+
+test_said_by_company_and_project if {
+	asked := inputs.changed({"project/policies/rule_data": {"a": {"x": [1]}}})
+	said("a", "x") == [2, [1]] with input as asked with data.org.rule_data as {"a": {"x": 2}}
+	said("a", "x") == ["shipped", [1]] with input as asked with data.flowyml.rule_data as {"a": {"x": "shipped"}}
+	said("a", "y") == [null, null] with input as asked with data.org.rule_data as {"a": {"x": 2}}
+	said("b", "x") == [null, null] with input as asked with data.org.rule_data as {"b": "x"}
+}
+
 test_problems_of_an_unknown_key if {
 	problems({{"place": "p", "value": {"name": ["a"]}}}, _known) == {{
 		"subject": "p.name",
@@ -80,6 +146,11 @@ test_problems_of_every_source if {
 test_patterns_of_company_and_shipped_data if {
 	patterns == {"a-*", "b-*", "c", "d"} with data.flowyml.rule_data as {"naming": {"allowed_stacks": ["a-*", "b-*"], "other": ["x"]}, "n": {"stacks": null}}
 		with data.org.rule_data as {"naming": {"allowed_stacks": ["c", 1]}, "deep": {"er": [{"stacks": ["d"]}], "haystacks": ["y"], "stacks_of": ["z"]}}
+}
+
+test_patterns_of_tags if {
+	patterns == {"a-*", "b"} with data.flowyml.rule_data as {"images_tag": {"denied": ["a-*"], "mutable": ["x"]}}
+		with data.org.rule_data as {"images_tag": {"denied": ["b"]}, "other": {"denied": ["y"]}}
 }
 
 test_patterns_of_nothing if {

@@ -24,14 +24,13 @@ findings contains finding if {
 	limit := min({seconds | some seconds in rule_data.said("images_age", "old_seconds"); is_number(seconds)})
 	some image in images.inspected
 	some platform in image.platforms
-	age := _age(platform)
-	age > limit
+	_age(platform) > limit
 	some path in images.paths(image)
 	finding := {
 		"code": "images_age.old",
 		"subject": image.ref,
 		"path": path,
-		"message": sprintf("%s is %s old, and after %s an image counts as old", [images.named(image, platform), _days(age), _days(limit)]),
+		"message": sprintf("%s was built at %s, more than %s ago", [images.named(image, platform), platform.created, _days(limit)]),
 		"fix": _advice,
 	}
 }
@@ -160,9 +159,8 @@ _age(platform) := (instants.nanoseconds(input.evaluated_at) - _built(platform)) 
 _ahead(age) if age < -86400
 
 # Why an age does not keep to a limit.
-_excess(platform, limit) := sprintf("it is %s old", [_days(age)]) if {
-	age := _age(platform)
-	age > limit
+_excess(platform, limit) := sprintf("it was built at %s", [platform.created]) if {
+	_age(platform) > limit
 } else := sprintf("it says that it was built in the future, %s", [platform.created]) if {
 	_ahead(_age(platform))
 } else := sprintf("nobody knows how old it is: %s", [_silence(platform.created)]) if {
@@ -173,8 +171,9 @@ _silence(null) := "it does not say when it was built"
 
 _silence(created) := sprintf("it says that it was built %q", [created]) if is_string(created)
 
-_days(seconds) := sprintf("%d days", [floor(seconds / 86400)]) if seconds >= 172800
-
-_days(seconds) := sprintf("%d hours", [floor(seconds / 3600)]) if seconds < 172800
+_days(seconds) := sprintf("%d days", [days]) if {
+	days := seconds / 86400
+	days == floor(days)
+} else := sprintf("%d hours", [floor(seconds / 3600)])
 
 _advice := "build it again, on a base that is up to date, push it, and name the new image"

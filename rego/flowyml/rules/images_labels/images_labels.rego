@@ -65,8 +65,13 @@ findings contains finding if {
 		"code": "images_labels.value",
 		"subject": image.ref,
 		"path": path,
-		"message": sprintf("the label %q of %s must be %q, but it is %q", [key, images.named(image, platform), _value(demand), value]),
-		"fix": sprintf("if it is true of this image, let its Dockerfile say `LABEL %s=%q`, build it again and push it", [key, _value(demand)]),
+		"message": sprintf("%s must have the label %q with the value %q, but it is %q", [
+			images.named(image, platform),
+			key,
+			_value(demand),
+			value,
+		]),
+		"fix": sprintf("write `LABEL %s=%q` in its Dockerfile, if it is true of this image, %s", [key, _value(demand), _again]),
 	}
 }
 
@@ -100,11 +105,13 @@ _state(platform, key) := "is missing" if not platform.labels[key]
 
 _state(platform, key) := "is blank" if platform.labels[key]
 
-_advice(key) := sprintf("let its Dockerfile say `LABEL %s=%q`, if it is true of this image, build it again and push it", [key, min(_values(key))])
+_advice(key) := sprintf("add a line `LABEL %s=%q` to its Dockerfile, if it is true of this image, %s", [key, min(_values(key)), _again])
 
-_advice(key) := sprintf("add a line `LABEL %s=\"...\"` to its Dockerfile, with a value that is true of this image, build it again and push it", [key]) if {
+_advice(key) := sprintf("add a line `LABEL %s=...` to its Dockerfile, with a value that is true of this image, %s", [key, _again]) if {
 	count(_values(key)) == 0
 }
+
+_again := "build it again and push it"
 
 _values(key) := {_value(demand) |
 	some demand in images.required_labels

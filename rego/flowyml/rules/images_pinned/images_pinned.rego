@@ -80,7 +80,7 @@ findings contains finding if {
 	}
 }
 
-_required if input.project.policies.image_policy.require_digest
+_required if input.project.policies.image_policy.require_digest == true
 
 _required if true in rule_data.said("images_pinned", "required")
 

@@ -58,4 +58,4 @@ findings contains finding if {
 	}
 }
 
-_gibibytes(bytes) := sprintf("%.2f GiB", [bytes / 1073741824])
+_gibibytes(bytes) := sprintf("%v GiB", [round((bytes * 100) / 1073741824) / 100])

@@ -65,14 +65,14 @@ findings contains finding if {
 
 # METADATA
 # title: The data of this rule can be used
-# description: What the company or the project gives as rule_data.images_user has keys and values that the rule reads.
+# description: The rule reads no data, so that neither the company nor the project gives it any.
 # related_resources:
 #   - ref: https://docs.docker.com/build/building/best-practices/#user
 #     description: How a Dockerfile names a user
 # custom:
 #   code: images_user.rule_data
 #   enforcement: hard
-#   why: Data that cannot be read is a demand that cannot be checked.
+#   why: Data that nobody reads is a demand that nobody checks.
 findings contains finding if {
 	some problem in rule_data.problems(rule_data.given.images_user, {})
 	finding := {
