@@ -33,6 +33,19 @@ JSON = st.recursive(
     max_leaves=6,
 )
 NAMED = st.fixed_dictionaries({"registry": st.sampled_from(["docker.io", "gcr.io"]) | TEXTS, "repository": TEXTS})
+INSTANTS = st.sampled_from(
+    ["2026-11-23T09:00:00Z", "2026-02-30T00:00:00Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.9+23:59"]
+)
+PLATFORMS = st.fixed_dictionaries(
+    {
+        "platform": TEXTS,
+        "labels": st.dictionaries(TEXTS | st.just("team"), TEXTS, max_size=2),
+        "user": st.none() | TEXTS | st.sampled_from(["root", "0:0", "1000"]),
+        "created": st.none() | TEXTS | INSTANTS,
+        "size": st.none() | st.integers(0, 2**60),
+        "diff_ids": st.lists(TEXTS, max_size=2),
+    }
+)
 IMAGES = st.builds(
     lambda named, known: {**known, **named},
     NAMED | st.just({"registry": None, "repository": None}),
@@ -45,7 +58,10 @@ IMAGES = st.builds(
             "inspected": st.booleans(),
             "via": st.sampled_from(["daemon", "registry", "off", None]),
             "error": st.none() | st.fixed_dictionaries({"code": TEXTS, "message": TEXTS}),
-            "platforms": st.just([]),
+            "platforms": st.lists(PLATFORMS, max_size=2),
+            "certainty": st.sampled_from(["named", "guessed"]),
+            "endpoint": st.none() | TEXTS,
+            "signing": st.just([]) | st.just([{"entry": "gcr.io", "need": 1, "keys": [{"id": "a", "name": "a.pub"}]}]),
         }
     ),
 )
@@ -62,11 +78,22 @@ VALUES = st.fixed_dictionaries(
         "project/policies/required_labels": LISTS,
         "project/policies/image_policy/allowed_registries": LISTS,
         "project/policies/image_policy/required_labels": LISTS,
+        "project/policies/image_policy/allowed_bases": LISTS,
+        "project/policies/image_policy/deny_tags": GLOBS,
+        "project/policies/image_policy/max_age_seconds": st.none() | st.integers(0, 2**60),
+        "project/policies/image_policy/require_digest": st.none() | st.booleans(),
+        "evaluated_at": INSTANTS | TEXTS,
         "project/policies/levels": st.dictionaries(
             TEXTS | st.just("version.missing"), st.sampled_from(["advisory", "soft", "hard", "disabled"]), max_size=2
         ),
         "project/policies/rule_data": st.dictionaries(
-            TEXTS | st.just("labels"), st.dictionaries(TEXTS | st.just("required"), JSON, max_size=2), max_size=2
+            TEXTS | st.sampled_from(["labels", "images_age", "images_size"]),
+            st.dictionaries(
+                TEXTS | st.sampled_from(["required", "max_age_seconds", "old_seconds", "max_bytes"]),
+                JSON,
+                max_size=2,
+            ),
+            max_size=2,
         ),
         "images": st.lists(IMAGES, max_size=2),
     },
@@ -85,7 +112,7 @@ def test_document_that_is_no_policy_input_fails_closed(shipped: EmbeddedEvaluato
 
 
 def test_every_key_that_is_missing_is_denied_or_of_no_consequence(shipped: EmbeddedEvaluator, change: Change) -> None:
-    unused = {"operation", "evaluated_at", "hypothetical", "authority", "actor", "lock", "run", "bases"}
+    unused = {"operation", "hypothetical", "authority", "actor", "run"}
     document = change({"stack/version": None})
     for key in document:
         partial = {name: value for name, value in document.items() if name != key}
@@ -120,6 +147,16 @@ def test_input_of_another_schema_version_fails_closed(
         "images/0/registry",
         "images/0/paths",
         "images/0/inspected",
+        "images/0/platforms",
+        "images/0/platforms/0/labels",
+        "images/0/platforms/0/created",
+        "images/0/platforms/0/user",
+        "images/0/signing",
+        "project/policies/image_policy/max_age_seconds",
+        "project/policies/image_policy/deny_tags",
+        "evaluated_at",
+        "bases",
+        "lock",
     ],
 )
 def test_value_of_any_type_anywhere_gets_an_answer_and_never_an_unearned_allow(

@@ -41,10 +41,20 @@ ENTRIES: list[Any] = [
     ["index.docker.io/library/"],
     ["gcr.io/a__b/c.d/e--f"],
 ]
+SCALARS: list[Any] = [None, True, False, 0, -1, 1, 0.5, 1.5, 10**12, "1", "true", [], [1], {}]
 VALUES: dict[str, list[Any]] = {
     "naming": [{"allowed_stacks": value} for value in [*LISTS, ["prod-*"]]],
     "labels": [{"required": value} for value in LISTS + DEMANDS],
     "images_inspected": [{"required_labels": value} for value in LISTS + DEMANDS],
+    "images_labels": [{"required_labels": value} for value in LISTS + DEMANDS],
+    "images_pinned": [{"required": value} for value in SCALARS],
+    "images_tag": [
+        *({"denied": value} for value in [*LISTS, ["*-rc*"]]),
+        *({"mutable": value} for value in [*LISTS, ["v1.0-rc_1"], ["a b"], [":a"], ["-a"]]),
+    ],
+    "images_user": [],
+    "images_age": [{key: value} for key in ("max_age_seconds", "old_seconds") for value in SCALARS],
+    "images_size": [{"max_bytes": value} for value in SCALARS],
     "images_registry": [{"allowed_registries": value} for value in LISTS + ENTRIES],
     "version": [],
     "source": [],
