@@ -2,7 +2,8 @@
 
 Rules:
 - Rule data of a shipped rule that says the same as a key of `policies` is checked as that key is.
-- Globs stand in lists of rule data whose key is `stacks` or ends in `_stacks` (rego/flowyml/lib/rule_data).
+- Globs stand in lists of rule data whose key is `stacks` or ends in `_stacks`, and in `denied` of `images_tag`
+  (rego/flowyml/lib/rule_data).
 - Two values for one label are a demand that nothing can meet, wherever the two stand.
 - Values of another type are left to the rule, which says what it reads.
 """
@@ -16,17 +17,30 @@ from flowyml_policy.documents.document import Document
 from flowyml_policy.documents.key_path import dotted
 from flowyml_policy.errors.settings import SettingsProblem
 from flowyml_policy.records.record import KeyPath
-from flowyml_policy.references.glob import STACK_NAMES
+from flowyml_policy.references.glob import STACK_NAMES, TAG_NAMES
 from flowyml_policy.references.label_demand import contradicts, label_demand
 from flowyml_policy.references.url import BadValue, shown
 from flowyml_policy.settings.project_file import PoliciesSection
-from flowyml_policy.settings.types import registry_entry
+from flowyml_policy.settings.types import image_reference, registry_entry
 
 _CHECKS: Final[Mapping[tuple[str, str], Callable[[str], str]]] = {
     ("labels", "required"): label_demand,
+    ("images_base", "allowed"): image_reference,
     ("images_inspected", "required_labels"): label_demand,
+    ("images_labels", "required_labels"): label_demand,
     ("images_registry", "allowed_registries"): registry_entry,
+    ("images_tag", "denied"): TAG_NAMES.checked,
 }
+
+_LABEL_DEMANDS: Final[tuple[tuple[KeyPath, ...], ...]] = (
+    (("required_labels",), ("rule_data", "labels", "required")),
+    (
+        ("image_policy", "required_labels"),
+        ("rule_data", "images_labels", "required_labels"),
+        ("rule_data", "images_inspected", "required_labels"),
+    ),
+)
+"""Keys of `policies` whose demands are for the same labels: those of stacks, those of images."""
 
 
 def refused_demands(policies: PoliciesSection, under: KeyPath, document: Document) -> Iterator[SettingsProblem]:
@@ -38,25 +52,14 @@ def refused_demands(policies: PoliciesSection, under: KeyPath, document: Documen
                 check(value)
         except BadValue as error:
             yield SettingsProblem(f"`{dotted(path)}` {error.what}", location=document.location(path), fix=error.fix)
-    images = policies.image_policy.required_labels
-    data = policies.rule_data
-    yield from _contradictions(
-        [
-            *_listed((*under, "required_labels"), policies.required_labels),
-            *_listed((*under, "rule_data", "labels", "required"), data.get("labels", {}).get("required")),
-        ],
-        document,
-    )
-    yield from _contradictions(
-        [
-            *_listed((*under, "image_policy", "required_labels"), images),
-            *_listed(
-                (*under, "rule_data", "images_inspected", "required_labels"),
-                data.get("images_inspected", {}).get("required_labels"),
-            ),
-        ],
-        document,
-    )
+    written: dict[KeyPath, object] = {
+        ("required_labels",): policies.required_labels,
+        ("image_policy", "required_labels"): policies.image_policy.required_labels,
+        **{("rule_data", rule, key): value for rule, data in policies.rule_data.items() for key, value in data.items()},
+    }
+    for places in _LABEL_DEMANDS:
+        demands = [entry for place in places for entry in _listed((*under, *place), written.get(place))]
+        yield from _contradictions(demands, document)
 
 
 def _entries(policies: PoliciesSection, under: KeyPath) -> Iterator[tuple[KeyPath, str]]:

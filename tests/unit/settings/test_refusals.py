@@ -259,6 +259,8 @@ def test_pattern_that_keeps_nothing_out_is_refused(refused: Refused) -> None:
         ("policies: {rule_data: {mine: {stacks: [a, '[!b]']}}}", 43),
         ("project: {policies: {allowed_stacks: ['^a$']}}", 39),
         ("policy: {images: {allow_local: ['!a']}}", 33),
+        ("policies: {image_policy: {deny_tags: ['[!0-9]*']}}", 39),
+        ("policies: {rule_data: {images_tag: {denied: ['*-rc', '[!0-9]*']}}}", 54),
     ],
 )
 def test_pattern_is_checked_wherever_globs_stand(refused: Refused, content: str, column: int) -> None:
@@ -272,6 +274,17 @@ def test_pattern_is_checked_wherever_globs_stand(refused: Refused, content: str,
         ("project: {policies: {required_labels: [a=x, b, a=y]}}", 40, 48),
         ("policies: {image_policy: {required_labels: [a=x, a=y]}}", 45, 50),
         ("policies: {required_labels: [a=x], rule_data: {labels: {required: [a=y]}}}", 30, 68),
+        (
+            "policies: {rule_data: {images_labels: {required_labels: [a=y]}}, image_policy: {required_labels: [a=x]}}",
+            99,
+            58,
+        ),
+        (
+            "policies: {rule_data: {images_labels: {required_labels: [a=x]},"
+            " images_inspected: {required_labels: [a=y]}}}",
+            58,
+            102,
+        ),
     ],
 )
 def test_two_values_for_one_label_are_refused(refused: Refused, content: str, first: int, second: int) -> None:
