@@ -280,8 +280,10 @@ def test_pattern_is_checked_wherever_globs_stand(refused: Refused, content: str,
             58,
         ),
         (
-            "policies: {rule_data: {images_labels: {required_labels: [a=x]},"
-            " images_inspected: {required_labels: [a=y]}}}",
+            (
+                "policies: {rule_data: {images_labels: {required_labels: [a=x]}, "
+                "images_inspected: {required_labels: [a=y]}}}"
+            ),
             58,
             102,
         ),

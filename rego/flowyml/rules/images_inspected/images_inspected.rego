@@ -114,11 +114,13 @@ _reason(error) := error.message
 _switched_on := "set policy.images.inspect to auto in the settings, and the image is looked at in its registry"
 
 # What most often helps, by the kind of the error.
-default _remedy(_) := "check that the image exists and that you may pull it, then try again"
+_remedy(image) := _switched_on if {
+	image.via == "off"
+} else := object.get(_remedies, _code(image.error), "check that the image exists and that you may pull it, then try again")
 
-_remedy(image) := _switched_on if image.via == "off"
+default _code(_) := ""
 
-_remedy(image) := _remedies[image.error.code] if image.via != "off"
+_code(error) := error.code
 
 _remedies := {
 	"image_missing": "push the image, or correct its name, tag or digest",
