@@ -39,6 +39,13 @@ _known(image) if {
 }
 
 # METADATA
+# description: Those that are named by a tag, or by nothing, so that the registry says from day to day what they are.
+unpinned := [image |
+	some image in judged
+	not contains(image.ref, "@")
+]
+
+# METADATA
 # description: Where an image stands. A finding needs a place, so that without one it is [], the stack itself.
 paths(image) := image.paths if {
 	image.paths != []

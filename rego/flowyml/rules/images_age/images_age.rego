@@ -21,16 +21,17 @@ import data.flowyml.lib.rule_data
 #   needs: facts
 #   why: An image keeps the faults of the day on which it was built. What was mended since is not in it.
 findings contains finding if {
-	limit := min({seconds | some seconds in rule_data.said("images_age", "old_seconds"); is_number(seconds)})
+	some created, age in _ages
+	age > _old
 	some image in images.inspected
 	some platform in image.platforms
-	_age(platform) > limit
+	platform.created == created
 	some path in images.paths(image)
 	finding := {
 		"code": "images_age.old",
 		"subject": image.ref,
 		"path": path,
-		"message": sprintf("%s was built at %s, more than %s ago", [images.named(image, platform), platform.created, _days(limit)]),
+		"message": sprintf("%s was built at %s, more than %s ago", [images.named(image, platform), created, _days(_old)]),
 		"fix": _advice,
 	}
 }
@@ -51,9 +52,11 @@ findings contains finding if {
 #   why: A limit on the age of images bounds how long a known fault can stay in use.
 findings contains finding if {
 	limit := min(images.age_limits)
+	some created in _created
+	excess := _excess(created, limit)
 	some image in images.inspected
 	some platform in image.platforms
-	excess := _excess(platform, limit)
+	platform.created == created
 	some path in images.paths(image)
 	finding := {
 		"code": "images_age.limit",
@@ -79,15 +82,17 @@ findings contains finding if {
 #   needs: facts
 #   why: Of an image whose age nobody knows nobody can say what has been mended since it was built.
 findings contains finding if {
+	some created in _created
+	not _ages[created]
 	some image in images.inspected
 	some platform in image.platforms
-	not _built(platform)
+	platform.created == created
 	some path in images.paths(image)
 	finding := {
 		"code": "images_age.unknown",
 		"subject": image.ref,
 		"path": path,
-		"message": sprintf("nobody knows how old %s is: %s", [images.named(image, platform), _silence(platform.created)]),
+		"message": sprintf("nobody knows how old %s is: %s", [images.named(image, platform), _silence(created)]),
 		"fix": "build it with the date of its sources as SOURCE_DATE_EPOCH, or with a tool that writes the date of the build, and push it",
 	}
 }
@@ -104,15 +109,17 @@ findings contains finding if {
 #   needs: facts
 #   why: By such a date an image would stay young for ever. One of the two clocks is wrong.
 findings contains finding if {
+	some created, age in _ages
+	_ahead(age)
 	some image in images.inspected
 	some platform in image.platforms
-	_ahead(_age(platform))
+	platform.created == created
 	some path in images.paths(image)
 	finding := {
 		"code": "images_age.future",
 		"subject": image.ref,
 		"path": path,
-		"message": sprintf("%s says that it was built in the future, %s", [images.named(image, platform), platform.created]),
+		"message": sprintf("%s says that it was built in the future, %s", [images.named(image, platform), created]),
 		"fix": "check the clocks of this machine and of the one that built it, then build it again",
 	}
 }
@@ -147,24 +154,28 @@ findings contains finding if {
 	}
 }
 
-# When a platform was built. There were no images of this kind before 2013.
-_built(platform) := built if {
-	built := instants.nanoseconds(platform.created)
+_created := {created | created := images.inspected[_].platforms[_].created}
+
+# How many seconds ago that was, where it is known. Negative where it is still to come. There were no images of this kind
+# before 2013.
+_ages := {created: age |
+	some created in _created
+	built := instants.nanoseconds(created)
 	built >= 1356998400000000000
+	age := (instants.nanoseconds(input.evaluated_at) - built) / 1000000000
 }
 
-# How many seconds ago that was. Negative where it is still to come.
-_age(platform) := (instants.nanoseconds(input.evaluated_at) - _built(platform)) / 1000000000
+_old := min({seconds | some seconds in rule_data.said("images_age", "old_seconds"); is_number(seconds)})
 
 _ahead(age) if age < -86400
 
 # Why an age does not keep to a limit.
-_excess(platform, limit) := sprintf("it was built at %s", [platform.created]) if {
-	_age(platform) > limit
-} else := sprintf("it says that it was built in the future, %s", [platform.created]) if {
-	_ahead(_age(platform))
-} else := sprintf("nobody knows how old it is: %s", [_silence(platform.created)]) if {
-	not _age(platform)
+_excess(created, limit) := sprintf("it was built at %s", [created]) if {
+	_ages[created] > limit
+} else := sprintf("it says that it was built in the future, %s", [created]) if {
+	_ahead(_ages[created])
+} else := sprintf("nobody knows how old it is: %s", [_silence(created)]) if {
+	not _ages[created]
 }
 
 _silence(null) := "it does not say when it was built"

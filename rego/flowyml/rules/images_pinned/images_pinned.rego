@@ -18,8 +18,7 @@ import data.flowyml.lib.rule_data
 #   enforcement: advisory
 #   why: A tag names what was pushed last under it. Only a digest says that what was judged is what runs.
 findings contains finding if {
-	some image in images.judged
-	not contains(image.ref, "@")
+	some image in images.unpinned
 	some path in images.paths(image)
 	finding := {
 		"code": "images_pinned.digest",
@@ -43,9 +42,8 @@ findings contains finding if {
 #   enforcement: hard
 #   why: A tag that moves brings into production what nobody has judged.
 findings contains finding if {
+	some image in images.unpinned
 	_required
-	some image in images.judged
-	not contains(image.ref, "@")
 	some path in images.paths(image)
 	finding := {
 		"code": "images_pinned.required",

@@ -20,16 +20,15 @@ import data.flowyml.lib.rule_data
 #   needs: facts
 #   why: Every machine that runs the stack pulls the image. It costs time, money and disks that run full.
 findings contains finding if {
-	limit := min({bytes | some bytes in rule_data.said("images_size", "max_bytes"); is_number(bytes)})
 	some image in images.inspected
 	some platform in image.platforms
-	platform.size > limit
+	platform.size > _limit
 	some path in images.paths(image)
 	finding := {
 		"code": "images_size.large",
 		"subject": image.ref,
 		"path": path,
-		"message": sprintf("%s has %s, more than %s", [images.named(image, platform), _gibibytes(platform.size), _gibibytes(limit)]),
+		"message": sprintf("%s has %s, more than %s", [images.named(image, platform), _gibibytes(platform.size), _gibibytes(_limit)]),
 		"fix": "build it in stages, leave out what only the build needs, and keep data and models out of it",
 	}
 }
@@ -57,5 +56,7 @@ findings contains finding if {
 		"fix": problem.fix,
 	}
 }
+
+_limit := min({bytes | some bytes in rule_data.said("images_size", "max_bytes"); is_number(bytes)})
 
 _gibibytes(bytes) := sprintf("%v GiB", [round((bytes * 100) / 1073741824) / 100])

@@ -22,10 +22,9 @@ import data.flowyml.lib.text
 #   enforcement: advisory
 #   why: Such a tag means another image every week, so that two runs of one stack are not the same.
 findings contains finding if {
-	mutable := {tag | tag := rule_data.said("images_tag", "mutable")[_][_]}
-	some image in images.judged
+	some image in images.unpinned
 	tag := _tag(image)
-	tag in mutable
+	tag in _mutable
 	some path in images.paths(image)
 	finding := {
 		"code": "images_tag.mutable",
@@ -50,7 +49,7 @@ findings contains finding if {
 #   enforcement: hard
 #   why: Tags that the company denies stand for images that it does not want to run, such as builds of branches.
 findings contains finding if {
-	some image in images.judged
+	some image in images.unpinned
 	tag := _tag(image)
 	patterns := {pattern | some pattern in _denied; glob.match(pattern, null, tag)}
 	patterns != set()
@@ -102,8 +101,9 @@ _denied := {pattern |
 	is_string(pattern)
 }
 
-# The tag that says which image is meant. Where the author wrote a digest, none does.
-_tag(image) := object.get({null: "latest"}, image.tag, image.tag) if not contains(image.ref, "@")
+_mutable := {tag | tag := rule_data.said("images_tag", "mutable")[_][_]}
+
+_tag(image) := object.get({null: "latest"}, image.tag, image.tag)
 
 _words(image, tag) := sprintf("the tag %q", [tag]) if image.tag != null
 

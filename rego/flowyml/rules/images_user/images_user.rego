@@ -22,15 +22,17 @@ import data.flowyml.lib.rule_data
 #   needs: facts
 #   why: What breaks out of a container of root is root on the machine, with all that runs there.
 findings contains finding if {
+	some user in _users
+	_is_root(user)
 	some image in images.inspected
 	some platform in image.platforms
-	regex.match(_root, object.get({null: ""}, platform.user, platform.user))
+	platform.user == user
 	some path in images.paths(image)
 	finding := {
 		"code": "images_user.root",
 		"subject": image.ref,
 		"path": path,
-		"message": sprintf("%s runs as root: %s", [images.named(image, platform), _reason(platform.user)]),
+		"message": sprintf("%s runs as root: %s", [images.named(image, platform), _reason(user)]),
 		"fix": _advice,
 	}
 }
@@ -49,16 +51,18 @@ findings contains finding if {
 #   needs: facts
 #   why: Where nobody can tell that a user is not root, Kubernetes refuses to run an image as one that must not be.
 findings contains finding if {
+	some user in _users
+	not _is_root(user)
+	not regex.match(`^[0-9]+(:|$)`, user)
 	some image in images.inspected
 	some platform in image.platforms
-	not regex.match(_root, object.get({null: ""}, platform.user, platform.user))
-	not regex.match(`^[0-9]+(:|$)`, platform.user)
+	platform.user == user
 	some path in images.paths(image)
 	finding := {
 		"code": "images_user.unknown",
 		"subject": image.ref,
 		"path": path,
-		"message": sprintf("%s runs as %q, and nobody can tell that this name is not root's", [images.named(image, platform), platform.user]),
+		"message": sprintf("%s runs as %q, and nobody can tell that this name is not root's", [images.named(image, platform), user]),
 		"fix": _advice,
 	}
 }
@@ -84,8 +88,13 @@ findings contains finding if {
 	}
 }
 
+# Most images run as one of few users.
+_users := {user | user := images.inspected[_].platforms[_].user}
+
 # Nothing, the name, or 0 as Docker reads numbers, before a group or the end.
-_root := `^\s*(root|[+-]?0+)?\s*(:|$)`
+_is_root(null)
+
+_is_root(user) if regex.match(`^\s*(root|[+-]?0+)?\s*(:|$)`, user)
 
 _reason(null) := "it names no user"
 
