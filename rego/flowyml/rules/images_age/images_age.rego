@@ -162,8 +162,10 @@ _ages := {created: age |
 	some created in _created
 	built := instants.nanoseconds(created)
 	built >= 1356998400000000000
-	age := (instants.nanoseconds(input.evaluated_at) - built) / 1000000000
+	age := (_now - built) / 1000000000
 }
+
+_now := instants.nanoseconds(input.evaluated_at)
 
 _old := min({seconds | some seconds in rule_data.said("images_age", "old_seconds"); is_number(seconds)})
 

@@ -135,10 +135,8 @@ test_allow_image_that_was_not_inspected if {
 }
 
 test_deny_where_the_input_has_no_instant if {
-	_said(_of(object.union({"evaluated_at": "today"}, _limit(604800)))) == {[
-		"images_age.limit",
-		sprintf("%s must be at most 7 days old, but nobody knows how old it is: it says that it was built %q", [_image, "2026-11-20T08:00:00Z"]),
-	]}
+	found := _of(object.union({"evaluated_at": "today"}, _limit(604800)))
+	{finding.code | some finding in found} == {"images_age.unknown", "images_age.limit"}
 }
 
 test_deny_rule_data_that_cannot_be_read if {
