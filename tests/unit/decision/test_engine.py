@@ -47,7 +47,11 @@ def test_check_allowed_stack_gives_the_recorded_allow(write_stack: WriteStack) -
         decision = engine.check(path, environment="production")
 
     assert decision.allowed
-    assert [finding.code for finding in decision.findings] == ["images_inspected.off"]
+    assert [finding.code for finding in decision.findings] == [
+        "images_inspected.off",
+        "images_pinned.digest",
+        "images_tag.mutable",
+    ]
     with AuditStore() as audit:
         (event,) = audit.get_events(stack_name="prod-gpu-large")
         assert isinstance(event, PolicyChecked)
