@@ -46,6 +46,36 @@ PLATFORMS = st.fixed_dictionaries(
         "diff_ids": st.lists(TEXTS, max_size=2),
     }
 )
+SIGNATURES = st.fixed_dictionaries(
+    {
+        "key": st.none() | st.sampled_from(["a", "b"]),
+        "form": st.just("bundle"),
+        "digest": st.none(),
+        "ok": st.booleans(),
+        "reason": st.none() | TEXTS,
+        "problem": st.sampled_from(["invalid", "keyless", "unknown", None]),
+    }
+)
+SCANS = st.fixed_dictionaries(
+    {
+        "tool": TEXTS,
+        "db_at": st.none() | TEXTS | INSTANTS,
+        "findings": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "id": TEXTS,
+                    "severity": TEXTS | st.just("high"),
+                    "package": TEXTS,
+                    "fixed_in": st.none() | TEXTS,
+                }
+            ),
+            max_size=2,
+        ),
+        "digests": st.lists(TEXTS, max_size=2),
+        "signed": st.booleans(),
+    }
+)
+SECTIONS = st.sampled_from(["runtime", "compute", "deployment", "instance"])
 IMAGES = st.builds(
     lambda named, known: {**known, **named},
     NAMED | st.just({"registry": None, "repository": None}),
@@ -62,6 +92,8 @@ IMAGES = st.builds(
             "certainty": st.sampled_from(["named", "guessed"]),
             "endpoint": st.none() | TEXTS,
             "signing": st.just([]) | st.just([{"entry": "gcr.io", "need": 1, "keys": [{"id": "a", "name": "a.pub"}]}]),
+            "signatures": st.lists(SIGNATURES, max_size=2),
+            "scan": st.none() | SCANS,
         }
     ),
 )
@@ -72,7 +104,11 @@ VALUES = st.fixed_dictionaries(
         "stack/name": TEXTS,
         "stack/version": st.none() | TEXTS | st.just("1.2.3"),
         "stack/labels": st.dictionaries(TEXTS, TEXTS, max_size=2),
-        "stack/spec": st.dictionaries(TEXTS, st.dictionaries(TEXTS, JSON, max_size=2), max_size=2),
+        "stack/spec": st.dictionaries(
+            TEXTS | SECTIONS,
+            st.dictionaries(TEXTS | st.sampled_from(["dockerfile", "backend", "auto_build"]), JSON, max_size=2),
+            max_size=2,
+        ),
         "source/kind": st.sampled_from(get_args(Source.model_fields["kind"].annotation)),
         "project/policies/allowed_stacks": GLOBS,
         "project/policies/required_labels": LISTS,
@@ -87,15 +123,41 @@ VALUES = st.fixed_dictionaries(
             TEXTS | st.just("version.missing"), st.sampled_from(["advisory", "soft", "hard", "disabled"]), max_size=2
         ),
         "project/policies/rule_data": st.dictionaries(
-            TEXTS | st.sampled_from(["labels", "images_age", "images_size"]),
+            TEXTS
+            | st.sampled_from(
+                ["labels", "images_age", "images_size", "images_base", "images_platform", "images_vulnerabilities"]
+            ),
             st.dictionaries(
-                TEXTS | st.sampled_from(["required", "max_age_seconds", "old_seconds", "max_bytes"]),
+                TEXTS
+                | st.sampled_from(
+                    ["required", "max_age_seconds", "old_seconds", "max_bytes", "allowed", "severity", "ignore"]
+                ),
                 JSON,
                 max_size=2,
             ),
             max_size=2,
         ),
         "images": st.lists(IMAGES, max_size=2),
+        "bases": st.lists(
+            st.fixed_dictionaries(
+                {"ref": TEXTS, "digest": st.none(), "platform": TEXTS, "diff_ids": st.lists(TEXTS, max_size=2)}
+            ),
+            max_size=2,
+        ),
+        "lock": st.none()
+        | st.fixed_dictionaries(
+            {
+                "definition_digest": st.just(f"sha256:{'0' * 64}"),
+                "images": st.dictionaries(TEXTS, TEXTS, max_size=2),
+            }
+        ),
+        "run": st.none()
+        | st.fixed_dictionaries(
+            {
+                "pipeline": TEXTS,
+                "docker_config": st.none() | st.dictionaries(TEXTS | st.just("image"), JSON, max_size=2),
+            }
+        ),
     },
 )
 

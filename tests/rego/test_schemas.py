@@ -55,6 +55,57 @@ VALUES: dict[str, list[Any]] = {
     "images_user": [],
     "images_age": [{key: value} for key in ("max_age_seconds", "old_seconds") for value in SCALARS],
     "images_size": [{"max_bytes": value} for value in SCALARS],
+    "images_base": [
+        {"allowed": value}
+        for value in [
+            *LISTS,
+            ["python:3.11"],
+            ["python"],
+            ["gcr.io/a/b_c:1", f"gcr.io/a@sha256:{'0' * 64}"],
+            [f"localhost:5000/a:1@sha256:{'0' * 64}"],
+            ["gcr.io/a@sha256:0"],
+            ["gcr.io/A:1"],
+            ["https://gcr.io/a:1"],
+            ["a:1 "],
+        ]
+    ],
+    "images_platform": [
+        {"required": value}
+        for value in [
+            *LISTS,
+            {"gcp": []},
+            {"gcp": None},
+            {"gcp": ["linux/amd64", "linux/arm/v7"]},
+            {"gcp": ["amd64"]},
+            {"gcp": ["linux/AMD64"]},
+            {"gcp": "linux/amd64"},
+            {"": ["linux/amd64"]},
+            {"a b": ["linux/amd64"]},
+        ]
+    ],
+    "images_lock": [],
+    "images_built": [],
+    "images_signature": [],
+    "images_vulnerabilities": [
+        *({"severity": value} for value in [*SCALARS, "high", "unknown", "High", "highest"]),
+        *({"max_age_seconds": value} for value in SCALARS),
+        *({"required": value} for value in SCALARS),
+        *({"ignore": value} for value in [*LISTS, {"CVE-1": {}}, {"CVE-1": "2027-01-31"}]),
+        *(
+            {"ignore": {"CVE-1": {"expires": expires, "reason": reason}}}
+            for expires in [
+                "2027-01-31",
+                "2027-01-31T23:59:59Z",
+                "2027-02-32",
+                "27-01-31",
+                "2027-01-31T24:00:00Z",
+                None,
+            ]
+            for reason in ["not reachable", " ", None]
+        ),
+        {"ignore": {"CVE-1": {"expires": "2027-01-31", "reason": "not reachable", "by": "ann"}}},
+        {"ignore": {" ": {"expires": "2027-01-31", "reason": "not reachable"}}},
+    ],
     "images_registry": [{"allowed_registries": value} for value in LISTS + ENTRIES],
     "version": [],
     "source": [],

@@ -9,6 +9,7 @@
 #   levels say.
 package flowyml.main
 
+import data.flowyml.lib.images
 import data.flowyml.lib.levels
 import data.flowyml.lib.rule_data
 import data.flowyml.lib.shape
@@ -79,6 +80,18 @@ catalogue := object.union_n([entries |
 # title: Every glob in company and shipped data
 # description: So that each can be compiled before the first decision. See rule_data for where globs may stand.
 patterns := rule_data.patterns
+
+# METADATA
+# title: What has to be read before the first decision
+# description: |
+#   `bases`: the references of images that images may be built on, by every list of them: the company's and, where input
+#   has project.policies, the project's. Rego does no I/O, so whoever asks for a decision reads them, and hands in what
+#   they are as input.bases.
+wanted := {"bases": sort({reference |
+	some list in images.base_lists
+	some reference in list
+	is_string(reference)
+})}
 
 # The rules, and what looks at data that is given to them, are asked only where the input has the agreed shape, so that
 # they may rely on it; what is wrong with the policy itself is found beside any input.

@@ -79,26 +79,44 @@ test_deny_by_every_shipped_rule if {
 		"registry": "gcr.io",
 		"tag": "latest",
 		"platforms": [object.union(inputs.platform, {"user": null, "created": "2020-01-01T00:00:00Z", "size": 1e12})],
+		"signing": [{"entry": "gcr.io", "need": 1, "keys": []}],
+		"scan": {"tool": "t", "db_at": null, "findings": [], "digests": [], "signed": false},
 	})
+	lock := {"commit": null, "definition_digest": inputs.image.digest, "images": {image.ref: "sha256:1"}, "bundles": {}}
 	found := decision.findings with data.org.environments as {"production": {"builtin": "deny"}}
 		with input as _changed({
 			"stack/version": null,
 			"stack/name": "a b",
+			"stack/spec": {"compute": {"backend": "own"}, "runtime": {"dockerfile": "Dockerfile"}},
 			"images": [image, inputs.uninspected],
+			"lock": lock,
+			"project/policies/rule_data": {
+				"images_platform": {"required": {"own": ["linux/s390x"]}},
+				"images_vulnerabilities": {"required": true},
+			},
 			"project/policies/required_labels": ["owner"],
 			"project/policies/image_policy/allowed_registries": ["myregistry.azurecr.io"],
 			"project/policies/image_policy/required_labels": ["owner"],
+			"project/policies/image_policy/allowed_bases": [],
 		})
 	{finding.code | some finding in found} == {
 		"images_age.old",
+		"images_base.not_allowed",
+		"images_built.unnamed",
 		"images_inspected.off",
 		"images_inspected.required",
 		"images_labels.missing",
+		"images_lock.moved",
+		"images_lock.unpinned",
 		"images_pinned.digest",
+		"images_platform.missing",
 		"images_registry.not_allowed",
+		"images_signature.missing",
 		"images_size.large",
 		"images_tag.mutable",
 		"images_user.root",
+		"images_vulnerabilities.missing",
+		"images_vulnerabilities.old",
 		"labels.required",
 		"naming.safe",
 		"version.missing",
@@ -411,4 +429,23 @@ test_catalogue_without_input_and_other_roots if {
 
 test_patterns_of_company_data if {
 	patterns == {"prod-*"} with data.org.rule_data as {"naming": {"allowed_stacks": ["prod-*"]}}
+}
+
+# What has to be read first
+
+test_wanted_bases_of_every_list if {
+	policies := object.union(inputs.plain.project.policies, {
+		"image_policy": {"allowed_bases": ["python:3.11", "b:1"]},
+		"rule_data": {"images_base": {"allowed": ["a:1", 7, null]}},
+	})
+	wanted == {"bases": ["a:1", "b:1", "c:1", "python:3.11"]} with input as {"project": {"policies": policies}}
+		with data.org.rule_data as {"images_base": {"allowed": ["c:1", "b:1"]}}
+}
+
+test_wanted_nothing_where_nobody_lists_bases if {
+	wanted == {"bases": []} with input as {"project": {"policies": inputs.plain.project.policies}}
+	wanted == {"bases": []} with input as inputs.plain with data.org.rule_data as {"images_base": {"allowed": "python:3.11"}}
+	every document in [{}, [], null, {"project": {"policies": {}}}] {
+		wanted == {"bases": []} with input as document
+	}
 }

@@ -85,14 +85,29 @@ age_limits := {seconds |
 
 # METADATA
 # description: |
-#   The lists of bases that images may be built on, by each of those who give one. An image needs a base of every list.
-base_lists := [list |
-	some list in array.concat(
+#   The lists of bases that images may be built on: 0 that of policies.image_policy, 1 the company's, 2 that of the
+#   project's rule_data. An image needs a base of every list.
+base_lists := {owner: list |
+	some owner, list in array.concat(
 		[input.project.policies.image_policy.allowed_bases],
 		rule_data.said("images_base", "allowed"),
 	)
 	is_array(list)
-]
+}
+
+# METADATA
+# description: Platforms that an image must have, as os/arch or os/arch/variant, for the backend that the stack runs on.
+required_platforms := {platform |
+	backend := input.stack.spec.compute.backend
+	some required in rule_data.said("images_platform", "required")
+	is_object(required)
+	some platform in required[backend]
+	is_string(platform)
+}
+
+# METADATA
+# description: Somebody requires that every image was scanned for vulnerabilities.
+scans_required if true in rule_data.said("images_vulnerabilities", "required")
 
 # METADATA
 # description: |
@@ -131,14 +146,20 @@ _idle("images_labels.value", _) if {
 
 _idle("images_age.limit", _) if age_limits == set()
 
-_idle("images_base.not_allowed", _) if base_lists == []
+_idle("images_base.not_allowed", _) if base_lists == {}
 
-_idle("images_base.claimed", _) if base_lists == []
+_idle("images_base.claimed", _) if base_lists == {}
 
 _idle(code, image) if {
 	startswith(code, "images_signature.")
 	image.signing == []
 }
+
+_idle("images_platform.missing", _) if required_platforms == set()
+
+_idle("images_vulnerabilities.missing", _) if not scans_required
+
+_idle("images_lock.moved", image) if not input.lock.images[image.ref]
 
 # What is known of how an image was judged. Of a digest the first twelve digits tell it from others.
 _parts(image, platform) := [part |

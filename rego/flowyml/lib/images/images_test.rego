@@ -64,15 +64,36 @@ test_age_limits_of_everybody if {
 }
 
 test_base_lists_of_everybody if {
-	base_lists == [["a"], ["c"], []] with input as inputs.changed({
+	base_lists == {0: ["a"], 1: ["c"], 2: []} with input as inputs.changed({
 		"project/policies/image_policy/allowed_bases": ["a"],
 		"project/policies/rule_data": {"images_base": {"allowed": []}},
 	})
 		with data.org.rule_data as {"images_base": {"allowed": ["c"]}}
-	base_lists == [] with input as inputs.changed({"project/policies/rule_data": {"images_base": {"allowed": "c"}}})
+	base_lists == {} with input as inputs.changed({"project/policies/rule_data": {"images_base": {"allowed": "c"}}})
 }
 
-_codes := ["images_labels.missing", "images_labels.value", "images_age.limit", "images_base.not_allowed", "images_base.claimed", "images_signature.missing", "images_new.odd"]
+test_required_platforms_of_everybody if {
+	asked := {
+		"stack/spec": {"compute": {"backend": "own"}},
+		"project/policies/rule_data": {"images_platform": {"required": {"own": ["linux/b", 7], "other": ["linux/c"]}}},
+	}
+	required_platforms == {"linux/a", "linux/b"} with input as inputs.changed(asked)
+		with data.org.rule_data as {"images_platform": {"required": {"own": ["linux/a"]}}}
+	required_platforms == set() with input as inputs.changed(object.union(asked, {"stack/spec": {"compute": null}}))
+	required_platforms == set() with input as inputs.changed(object.union(asked, {
+		"stack/spec": {"compute": {"backend": 0}},
+		"project/policies/rule_data": {"images_platform": {"required": [["linux/b"]]}},
+	}))
+}
+
+test_scans_required_by_anybody if {
+	not scans_required with input as inputs.plain
+	scans_required with input as inputs.changed({"project/policies/rule_data": {"images_vulnerabilities": {"required": true}}})
+	scans_required with input as inputs.changed({"project/policies/rule_data": {"images_vulnerabilities": {"required": false}}})
+		with data.org.rule_data as {"images_vulnerabilities": {"required": true}}
+}
+
+_codes := ["images_lock.moved", "images_platform.missing", "images_vulnerabilities.missing", "images_labels.missing", "images_labels.value", "images_age.limit", "images_base.not_allowed", "images_base.claimed", "images_signature.missing", "images_new.odd"]
 
 _catalogue := {"codes": object.union({"a.b": {"enforcement": "hard"}}, {code: {"enforcement": "hard", "needs": "facts"} | some code in _codes})}
 
@@ -98,6 +119,17 @@ test_demanded_by_what_is_asked_for if {
 		"images_labels.value",
 		"images_new.odd",
 	}
+	_demanded(inputs.image, inputs.changed({
+		"stack/spec": {"compute": {"backend": "gcp"}},
+		"project/policies/rule_data": {"images_platform": {"required": {"gcp": ["linux/amd64"]}}},
+	})) == {"images_new.odd", "images_platform.missing"}
+	_demanded(inputs.image, inputs.changed({"project/policies/rule_data": {"images_vulnerabilities": {"required": true}}})) == {
+		"images_new.odd",
+		"images_vulnerabilities.missing",
+	}
+	locked := inputs.changed({"lock": {"images": {inputs.image.ref: "sha256:1"}}})
+	_demanded(inputs.image, locked) == {"images_lock.moved", "images_new.odd"}
+	_demanded(object.union(inputs.image, {"ref": "x"}), locked) == {"images_new.odd"}
 	signed := object.union(inputs.image, {"signing": [{"entry": "a", "need": 1, "keys": []}]})
 	_demanded(signed, inputs.plain) == {"images_new.odd", "images_signature.missing"}
 }

@@ -85,6 +85,7 @@ _evidence if {
 	})
 	scans := [scan | scan := input.images[_].scan; scan != null]
 	_all(scans, {"tool": _text, "db_at": _maybe, "findings": _list, "digests": _list, "signed": {"boolean"}})
+	{digest | digest := scans[_].digests[_]; not is_string(digest)} == set()
 	_all([finding | finding := scans[_].findings[_]], {"id": _text, "severity": _text, "package": _text, "fixed_in": _maybe})
 }
 

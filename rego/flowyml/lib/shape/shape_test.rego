@@ -48,7 +48,7 @@ _whole := inputs.changed({
 	"images/0/scan": {
 		"tool": "trivy",
 		"db_at": null,
-		"digests": [],
+		"digests": ["sha256:1"],
 		"signed": false,
 		"findings": [{"id": "a", "severity": "high", "package": "b", "fixed_in": null}],
 	},
@@ -124,7 +124,7 @@ _wrong := {
 	"images/0/scan/findings/0/severity": [null],
 	"images/0/scan/findings/0/package": [null],
 	"images/0/scan/findings/0/fixed_in": [1],
-	"images/0/scan/digests": [null],
+	"images/0/scan/digests": [null, [null]],
 	"images/0/scan/signed": [null],
 	"bases": [null, {}, ["a"]],
 	"bases/0/ref": [null],
