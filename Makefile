@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test slow lint format types rego go pytest flowyml bench docs clean
+.PHONY: help install demo demo-images test slow lint format types rego go pytest flowyml bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ $(INSTALLED): $(BUILD_INPUTS)
 
 demo: install ## validate the example stacks, then show the audit
 	@$(BIN)/python scripts/demo.py
+
+demo-images: install ## examine images in a registry and a daemon that it starts (Debian: docker-registry docker.io)
+	@$(BIN)/python scripts/demo_images.py
 
 test: lint types rego go pytest ## everything that must hold
 

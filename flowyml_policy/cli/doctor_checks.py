@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Final
 
-from flowyml_policy.decision.unsupported import require_images_readable, unsupported
+from flowyml_policy.decision.unsupported import unsupported
 from flowyml_policy.errors.root import FlowymlPolicyError
 from flowyml_policy.mask.text import mask
 from flowyml_policy.outputs.blocks import word
@@ -72,6 +72,7 @@ def examine(project: str | None) -> Iterator[Check]:
         yield _platform(settings)
         yield from _unsupported(settings)
         yield from _policy(settings)
+        yield from _images(settings)
         yield from _registry(settings)
         yield _audit(settings)
         yield from exposure(settings.audit_path, os.geteuid())
@@ -137,10 +138,6 @@ def _platform(settings: Settings) -> Check:
 def _unsupported(settings: Settings) -> Iterator[Check]:
     for missing in unsupported(settings, "validate"):
         yield _failed("feature", missing.error())
-    try:
-        require_images_readable(settings, ["every image that a stack names"])
-    except FlowymlPolicyError as error:
-        yield _failed("images", error)
 
 
 def _policy(settings: Settings) -> Iterator[Check]:
@@ -191,6 +188,28 @@ def _isolation(settings: Settings) -> str:
     own = ", ".join(own_policy(settings))
     why = f"the project's own policy ({own})" if own else "policy.opa.isolation asks for it"
     return f"policy is judged in a process of its own: {why}"
+
+
+_ASKED: Final = {
+    "auto": "examined at their registries, and by the daemon where that is allowed",
+    "registry": "examined at their registries",
+    "daemon": "examined by the daemon",
+    "off": "not examined: policy.images.inspect is off",
+}
+
+
+def _images(settings: Settings) -> Iterator[Check]:
+    """How images are examined, whether the keys of signatures can be read, and what registries last said is left."""
+    from flowyml_policy.images.inspection import Inspection
+    from flowyml_policy.images.quota import remembered_quotas
+
+    try:
+        with closing(Inspection.of(settings)):
+            yield Check("images", _ASKED[settings.policy.images.inspect])
+        for quota in remembered_quotas(settings):
+            yield Check("quota", str(quota))
+    except FlowymlPolicyError as error:
+        yield _failed("images", error)
 
 
 def _registry(settings: Settings) -> Iterator[Check]:

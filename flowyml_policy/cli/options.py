@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 
 import click
 
@@ -14,6 +14,7 @@ from flowyml_policy.cli.root import Session
 from flowyml_policy.cli.stderr import tell
 
 if TYPE_CHECKING:
+    from flowyml_policy.outputs.progress import Progress
     from flowyml_policy.records.protocols import StackRegistry
     from flowyml_policy.settings.settings import Settings
 
@@ -68,6 +69,38 @@ def policy_option(command: F) -> F:
     return click.option(
         "--policy", "rules", metavar="DIR", multiple=True, help="Add the rules in this folder; repeatable."
     )(command)
+
+
+class ImageOptions(TypedDict):
+    """What `image_options` are called."""
+
+    scan_reports: tuple[str, ...]
+    refresh: bool
+
+
+def image_options(command: F) -> F:
+    """`--scan-report`, what Trivy or Grype said of images, and `--refresh`."""
+    scan_report = click.option(
+        "--scan-report",
+        "scan_reports",
+        metavar="FILE",
+        multiple=True,
+        help="Add what Trivy or Grype (JSON) found in images; repeatable.",
+    )
+    return scan_report(refresh_option(command))
+
+
+def refresh_option(command: F) -> F:
+    """`--refresh`: what tags of images name is asked anew."""
+    return click.option("--refresh", is_flag=True, help="Ask anew what the tags of images name.")(command)
+
+
+def open_progress(output_format: str) -> Progress:
+    """How far a run has come, on stderr; silent where the answer itself runs over the terminal."""
+    from flowyml_policy.outputs.progress import Progress
+
+    streaming = output_format == "json" and sys.stdout.isatty()
+    return Progress(None if streaming else sys.stderr)
 
 
 def closing_notes(ctx: click.Context, project: str | None, settings: Settings) -> list[str]:

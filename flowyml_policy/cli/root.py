@@ -164,6 +164,7 @@ root = Root(
         "stack": ("flowyml_policy.cli.stack", "Judge stacks, register them, and pin what their names mean."),
         "policy": ("flowyml_policy.cli.policy", "See what the loaded policy checks."),
         "audit": ("flowyml_policy.cli.audit", "See what was decided, and check that the record is whole."),
+        "image": ("flowyml_policy.cli.image", "See what container images are, and what is remembered of them."),
         "schema": ("flowyml_policy.cli.schema", "Print a JSON Schema: stack, flowyml, input, decision or settings."),
         "opa": ("flowyml_policy.cli.opa", "Run OPA itself, the one that judges here."),
         "doctor": ("flowyml_policy.cli.doctor", "Check the installation and the settings, line by line."),

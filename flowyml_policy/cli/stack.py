@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +11,8 @@ from flowyml_policy.cli.options import (
     begin_answer,
     closing_notes,
     format_option,
+    image_options,
+    open_progress,
     policy_option,
     project_option,
     settings_to_judge,
@@ -26,7 +27,9 @@ from flowyml_policy.cli.stack_show import diff
 from flowyml_policy.cli.stack_show import show as show_command
 
 if TYPE_CHECKING:
-    from flowyml_policy.records.result import Result
+    from typing_extensions import Unpack
+
+    from flowyml_policy.cli.options import ImageOptions
 
 
 @click.group(cls=Group, help="Judge stacks, register them, and pin what their names mean.")
@@ -52,6 +55,7 @@ for _command in (list_stacks, show_command):
 @click.option("--environment", metavar="NAME", help="Judge as for this environment of flowyml.yaml.")
 @project_option
 @policy_option
+@image_options
 @click.option("--fail-on", type=click.Choice(["deny", "warn"]), default="deny", show_default=True, help="What exits 1.")
 @click.pass_context
 def validate(
@@ -62,6 +66,7 @@ def validate(
     project: str | None,
     rules: tuple[str, ...],
     fail_on: str,
+    **images: Unpack[ImageOptions],
 ) -> None:
     """Judge every stack in PATH, or that STACK names, and record the decisions.
 
@@ -69,6 +74,7 @@ def validate(
     or an address, as `stack show` takes them: what exists here, has a / without ://, or ends in .yaml or .yml
     is a path. Nothing runs and nothing is registered. flowyml.yaml, flowyml.lock and FlowyML's own index of
     stacks (kind: StackRegistry) are passed over with a note, as pre-commit hands over every changed file.
+    The images of the stacks are examined where they are kept, as `policy.images` of the settings says.
 
     Exit: 0 all are allowed or passed over, 1 one is denied or invalid, 2 a path does not exist, 3 one could not
     be decided.
@@ -79,26 +85,26 @@ def validate(
     from flowyml_policy.outputs.terminal import Screen
 
     fail_on_warn = fail_on == "warn"
-    with PolicyEngine.from_settings(settings, rules=rules) as engine:
+    with PolicyEngine.from_settings(settings, rules=rules, refresh=images["refresh"]) as engine:
         tell_of_settings(settings)
         notes = closing_notes(ctx, project, settings)
         output = open_output(output_format, Screen.of(sys.stdout), notes=notes, fail_on_warn=fail_on_warn)
         passed_over: list[str] = []
         stdin = standard_input(paths)
-        results = engine.validate(paths, environment=environment, stdin=stdin, passed_over=passed_over)
-        begin_answer(ctx)
-        summary = show(_watched(results, output_format), output)
+        with open_progress(output_format) as progress:
+            results = engine.validate(
+                paths,
+                environment=environment,
+                stdin=stdin,
+                passed_over=passed_over,
+                scan_reports=images["scan_reports"],
+                told=progress.images,
+            )
+            begin_answer(ctx)
+            summary = show(progress.watched(results), output)
     tell_passed_over(passed_over)
     nothing_to_judge = passed_over and not summary.stacks
     ctx.exit(0 if nothing_to_judge else summary.exit_code(fail_on_warn=fail_on_warn))
-
-
-def _watched(results: Iterator[Result], output_format: str) -> Iterator[Result]:
-    """`results` with their progress, unless they are themselves what runs over the terminal."""
-    from flowyml_policy.outputs.progress import watched
-
-    streaming = output_format == "json" and sys.stdout.isatty()
-    return results if streaming else watched(results, sys.stderr)
 
 
 for _command in (apply, retire, lock, verify, diff):

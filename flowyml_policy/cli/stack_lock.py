@@ -24,22 +24,23 @@ if TYPE_CHECKING:
     examples=["{prog} stack lock", "{prog} stack lock --project ../fraud"],
 )
 @format_option("table", "json")
+@click.option("--no-images", is_flag=True, help="Do not ask which digests the tags of images name.")
 @project_option
 @policy_option
 @click.pass_context
-def lock(ctx: click.Context, output_format: str, project: str | None, rules: tuple[str, ...]) -> None:
+def lock(ctx: click.Context, output_format: str, no_images: bool, project: str | None, rules: tuple[str, ...]) -> None:
     """Pin what every environment and stack of flowyml.yaml means, in flowyml.lock.
 
-    Pinned are the commit of a source, the digest of the definition, the digests of its images where the definition
-    says them, and the revision of the policy. Commit the file: with `require_lock` an environment takes nothing
-    else, be it run there, or validated or applied with --environment.
+    Pinned are the commit of a source, the digest of the definition, the digests that its images have now (with
+    policy.images.inspect off, those that it says), and the revision of the policy. Commit the file: with
+    `require_lock` an environment takes nothing else, be it run there, or validated or applied with --environment.
 
     Exit: 0 all is pinned, 3 something could not be resolved, and nothing was written.
     """
     from flowyml_policy.outputs.screens import lockfile as lock_screens
 
     with _pinning(project, rules) as pinning:
-        locked = pinning.lock()
+        locked = pinning.lock(images=not no_images)
     lock_screens.LOCKED[output_format](Screen.of(sys.stdout), locked)
     ctx.exit(locked.exit_code)
 
@@ -70,4 +71,5 @@ def _pinning(project: str | None, rules: tuple[str, ...]) -> Iterator[StackPinni
 
     with PolicyEngine.from_project(project, rules=rules) as engine, registry_of(engine.settings) as registry:
         tell_of_settings(engine.settings)
-        yield StackPinning(engine.settings, bundles=engine.bundles, registry=registry)
+        with StackPinning(engine.settings, bundles=engine.bundles, registry=registry) as pinning:
+            yield pinning

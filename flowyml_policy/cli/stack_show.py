@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +19,10 @@ from flowyml_policy.cli.options import (
 from flowyml_policy.cli.root import Command
 from flowyml_policy.outputs.terminal import Screen
 
+if TYPE_CHECKING:
+    from flowyml_policy.definitions.stack import StackDefinition
+    from flowyml_policy.settings.settings import Settings
+
 
 @click.command(
     cls=Command,
@@ -27,6 +32,7 @@ from flowyml_policy.outputs.terminal import Screen
         "{prog} stack show --environment production --explain",
         "{prog} stack show github://my-org/ml-stacks@v2.1.0#prod-gpu --format yaml",
         "{prog} stack show prod-gpu-large --format yaml --schema flowyml.io/v1",
+        "{prog} stack show prod-gpu-large --format yaml --pin-images",
     ],
 )
 @click.argument("named", metavar="[PATH|STACK]", required=False)
@@ -37,6 +43,7 @@ from flowyml_policy.outputs.terminal import Screen
     type=click.Choice(["flowyml/v1", "flowyml.io/v1"]),
     help="Print the definition in flowyml/v1 or in FlowyML's own flowyml.io/v1.  [default: as it was written]",
 )
+@click.option("--pin-images", is_flag=True, help="Name each image by the digest that its tag names now.")
 @click.option("--explain", is_flag=True, help="Print each step: what was looked at, what was found, why it won.")
 @click.option("--environment", metavar="NAME", help="Resolve as for this environment of flowyml.yaml.")
 @project_option
@@ -46,6 +53,7 @@ def show(
     named: str | None,
     output_format: str,
     schema: str | None,
+    pin_images: bool,
     explain: bool,
     environment: str | None,
     project: str | None,
@@ -77,9 +85,23 @@ def show(
             SHOW[output_format](screen, Shown(told, None, explain=True))
         if told.error is not None:
             raise told.error
-    document = None if told.resolved is None else Shown.written(told.resolved.definition, schema)
+    document = None
+    if told.resolved is not None:
+        definition = told.resolved.definition
+        document = Shown.written(_pinned(definition, resolver.settings) if pin_images else definition, schema)
     SHOW[output_format](screen, Shown(told, document, explain=explain))
     ctx.exit(0)
+
+
+def _pinned(definition: StackDefinition, settings: Settings) -> StackDefinition:
+    """`definition` with its images named by their digests. Raises ImageError."""
+    from contextlib import closing
+
+    from flowyml_policy.images.inspection import Inspection
+    from flowyml_policy.images.named import named_images, with_digests
+
+    with closing(Inspection.of(settings, refresh=True)) as inspection:
+        return with_digests(definition, inspection.examine(named_images(definition)))
 
 
 @click.command(

@@ -21,16 +21,18 @@ from flowyml_policy.audit.recorder import AuditRecorder
 from flowyml_policy.audit.writing import NotMasked
 from flowyml_policy.decision import results
 from flowyml_policy.decision.candidates import StackDocument, read_named, read_one
+from flowyml_policy.decision.images import StackImages
 from flowyml_policy.decision.normaliser import Normaliser
 from flowyml_policy.decision.policy import load_policy, read_bundles, read_catalogue
 from flowyml_policy.decision.results import Call
-from flowyml_policy.decision.unsupported import require_images_readable, require_supported, unsupported
+from flowyml_policy.decision.unsupported import require_supported, unsupported
 from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.errors.audit import AuditError
 from flowyml_policy.errors.decision import PolicyDenied, PolicyUndecided
 from flowyml_policy.errors.definitions import DefinitionInvalid
 from flowyml_policy.errors.opa import OpaError, OpaStartFailed
 from flowyml_policy.errors.root import FlowymlPolicyError, InternalError, UsageError
+from flowyml_policy.images.inspection import Inspection, Told
 from flowyml_policy.opa.unavailable import UnavailableEvaluator
 from flowyml_policy.records.decision import CatalogueEntry, Decision
 from flowyml_policy.records.instant import utc_now
@@ -45,6 +47,7 @@ from flowyml_policy.system.actor import current_actor
 from flowyml_policy.system.files import is_folder, is_missing
 
 if TYPE_CHECKING:
+    from flowyml_policy.images.scans import ScanReports
     from flowyml_policy.records.pins import StackPins
     from flowyml_policy.resolution.resolver import StackResolver
 
@@ -70,7 +73,7 @@ class PolicyEngine:
     """Judges stacks by one project's settings. A context manager; safe from many threads.
 
     Made by `from_project`, or, where the parts are at hand, from them: `evaluator` judges, `recorder` records, `pins`
-    are those of the project's lockfile. Closing the engine closes both of the former.
+    are those of the project's lockfile, `inspection` examines images. Closing the engine closes them.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class PolicyEngine:
         recorder: Recorder,
         actor: Actor,
         pins: StackPins | None = None,
+        inspection: Inspection | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         self.settings = settings
@@ -90,6 +94,8 @@ class PolicyEngine:
         self._recorder = recorder
         self._pins = ProjectPins.of(settings) if pins is None else pins
         self._normaliser = Normaliser(settings, actor)
+        inspection = inspection or Inspection.of(settings, environ=environ)
+        self._images = StackImages(inspection, evaluator, settings.policies.for_policy_input())
         self._supported: set[tuple[str, tuple[str, ...]]] = set()
         for record in _OF_EVERY_DECISION:
             record.model_rebuild()  # here, and not by several threads at once
@@ -100,20 +106,26 @@ class PolicyEngine:
         project: str | Path | None = None,
         *,
         rules: Sequence[str | Path] = (),
+        refresh: bool = False,
         environ: Mapping[str, str] | None = None,
     ) -> Self:
         """The engine of the project in folder `project`, or of the one around the working directory (also for `.`).
 
-        `rules` are folders of project rules beside those of `policy.rules`. Raises SettingsInvalid,
-        FeatureUnavailable or UsageError. An OPA that cannot start raises nothing here: every stack is then
-        undecided, and recorded as such.
+        `rules` are folders of project rules beside those of `policy.rules`. `refresh` asks anew what the tags of
+        images name, whatever is remembered. Raises SettingsInvalid, SigningKeyUnusable, FeatureUnavailable or
+        UsageError. An OPA that cannot start raises nothing here: every stack is then undecided, and recorded as such.
         """
         settings = load_settings(project=None if project is None else Path(project), environ=environ)
-        return cls.from_settings(settings, rules=rules, environ=environ)
+        return cls.from_settings(settings, rules=rules, refresh=refresh, environ=environ)
 
     @classmethod
     def from_settings(
-        cls, settings: Settings, *, rules: Sequence[str | Path] = (), environ: Mapping[str, str] | None = None
+        cls,
+        settings: Settings,
+        *,
+        rules: Sequence[str | Path] = (),
+        refresh: bool = False,
+        environ: Mapping[str, str] | None = None,
     ) -> Self:
         """As `from_project`, where the settings are loaded already."""
         if not all(str(folder) for folder in rules):
@@ -126,6 +138,7 @@ class PolicyEngine:
         _require_loadable(settings)
         return cls(
             settings,
+            inspection=Inspection.of(settings, refresh=refresh, environ=environ),
             evaluator=_start(settings, [Path(folder) for folder in rules]),
             recorder=AuditRecorder(settings.audit_path),
             actor=current_actor(environ),
@@ -138,17 +151,19 @@ class PolicyEngine:
         *,
         environment: str | None = None,
         operation: Operation = "run",
+        scan_reports: Sequence[str | Path] = (),
     ) -> Decision:
         """The decision on one stack, also when it denies. Recorded before it is returned.
 
-        `environment` is the one asked for; without it FLOWYML_ENV names it.
+        `environment` is the one asked for; without it FLOWYML_ENV names it. `scan_reports` are files of Trivy or Grype
+        about the images of the stack, which can only add findings.
 
         `stack` is whatever StackResolver takes: a definition, the path of a file that holds exactly one, a name, an
         address, a FlowyML Stack, or nothing, for the stack that the environment or the settings name. Raises
-        PolicyUndecided where there is no decision; and, with nothing recorded, EnvironmentUnknown, and UsageError for
-        a path that does not exist or holds more than one document, and for an object that is no stack.
+        PolicyUndecided where there is no decision; and, with nothing recorded, EnvironmentUnknown, ScanReportInvalid,
+        and UsageError for a path that does not exist or holds more than one document, or an object that is no stack.
         """
-        decision, _ = self._check(stack, environment, operation)
+        decision, _ = self._check(stack, environment, operation, scan_reports)
         return decision
 
     async def acheck(
@@ -157,11 +172,14 @@ class PolicyEngine:
         *,
         environment: str | None = None,
         operation: Operation = "run",
+        scan_reports: Sequence[str | Path] = (),
     ) -> Decision:
-        """As `check`, without blocking the event loop. Raises PolicyUndecided, EnvironmentUnknown, UsageError alike."""
+        """As `check`, without blocking the event loop. Raises as `check` does."""
         import asyncio
 
-        return await asyncio.to_thread(self.check, stack, environment=environment, operation=operation)
+        return await asyncio.to_thread(
+            self.check, stack, environment=environment, operation=operation, scan_reports=scan_reports
+        )
 
     def require(
         self,
@@ -169,12 +187,13 @@ class PolicyEngine:
         *,
         environment: str | None = None,
         operation: Operation = "run",
+        scan_reports: Sequence[str | Path] = (),
     ) -> Decision:
         """As `check`, but a denial raises PolicyDenied, which carries the decision.
 
-        Raises PolicyUndecided, EnvironmentUnknown and UsageError where `check` does.
+        What `check` raises is raised here too.
         """
-        decision, result = self._check(stack, environment, operation)
+        decision, result = self._check(stack, environment, operation, scan_reports)
         if not decision.allowed:
             raise PolicyDenied(decision, result)
         return decision
@@ -186,6 +205,8 @@ class PolicyEngine:
         environment: str | None = None,
         stdin: bytes | None = None,
         passed_over: list[str] | None = None,
+        scan_reports: Sequence[str | Path] = (),
+        told: Told | None = None,
     ) -> Iterator[Result]:
         """The result of every stack under `paths`, in order, each recorded before it is yielded.
 
@@ -193,8 +214,9 @@ class PolicyEngine:
         UsageError for a path that does not exist, and EnvironmentUnknown, at the call; what else is wrong, be it a
         malformed reference, is the outcome of the stack that it befell. Where `passed_over` is given, files that are
         known to hold no stacks (flowyml.yaml, flowyml.lock, FlowyML's index) are put there in words, and not judged.
+        `scan_reports` are as in `check`; `told` is called with how many images are examined, and of how many.
         """
-        call = self._call("validate", environment)
+        call = self._call("validate", environment, scan_reports)._replace(told=told)
         documents = self.candidates(paths, environment=environment, stdin=stdin, passed_over=passed_over)
         return self._decide_all(call, documents)
 
@@ -250,6 +272,7 @@ class PolicyEngine:
     def close(self) -> None:
         """Release OPA and the audit; closing twice is fine."""
         self._evaluator.close()
+        self._images.close()
         close = getattr(self._recorder, "close", None)
         if close is not None:
             close()
@@ -266,14 +289,18 @@ class PolicyEngine:
 
         return StackResolver(settings=self.settings, pins=self._pins, environ=self._environ)
 
-    def _call(self, operation: Operation, environment: str | None) -> Call:
+    def _call(self, operation: Operation, environment: str | None, scan_reports: Sequence[str | Path] = ()) -> Call:
         environment = self.settings.requested_environment(environment)
-        return Call(operation, utc_now(), self.actor, self.settings.authority, environment)
+        return Call(
+            operation, utc_now(), self.actor, self.settings.authority, environment, scans=_read_reports(scan_reports)
+        )
 
-    def _check(self, stack: object, environment: str | None, operation: Operation) -> tuple[Decision, Result]:
+    def _check(
+        self, stack: object, environment: str | None, operation: Operation, scan_reports: Sequence[str | Path]
+    ) -> tuple[Decision, Result]:
         if operation not in CHECKS:
             raise UsageError(f"a check is for no operation {operation!r}", advice=f"use {' or '.join(CHECKS)}")
-        call = self._call(operation, environment)
+        call = self._call(operation, environment, scan_reports)
         candidate = read_one(
             stack, open_resolver=self._open_resolver, project=self.settings.root, environment=environment
         )
@@ -306,7 +333,7 @@ class PolicyEngine:
         Each step is done for all of them before the next: what it needs stays in the processor's cache, which takes a
         fifth off a batch. Judging on a second thread takes off less: OPA's calls are too short for Python's lock.
         """
-        prepared = [self._prepare(call, document) for document in batch]
+        prepared = self._examine(call, [self._prepare(call, document) for document in batch])
         judged = [self._judge(one.document) if isinstance(one, _Ready) else None for one in prepared]
         return [
             one if isinstance(one, DecisionRecord) else _conclude(call, one, judgement)
@@ -342,6 +369,16 @@ class PolicyEngine:
             return results.undecided(call, fault, content.source, definition=content, document=document)
         return _Ready(content, document)
 
+    def _examine(self, call: Call, prepared: Sequence[_Ready | DecisionRecord]) -> list[_Ready | DecisionRecord]:
+        """`prepared` with what the images of all of them are."""
+        ready = [one for one in prepared if isinstance(one, _Ready)]
+        try:
+            completed = iter(self._images.complete(call, [one.document for one in ready]))
+        except Exception as error:  # noqa: BLE001  as above
+            fault = as_internal(error)
+            return [_undecided(call, one, fault) if isinstance(one, _Ready) else one for one in prepared]
+        return [one._replace(document=next(completed)) if isinstance(one, _Ready) else one for one in prepared]
+
     def _judge(self, document: PolicyInput) -> tuple[Decision, Evaluation] | FlowymlPolicyError:
         """What OPA says, or why it says nothing."""
         try:
@@ -366,7 +403,6 @@ class PolicyEngine:
 
     def _require_supported(self, operation: str, document: PolicyInput) -> None:
         """Raise FeatureUnavailable where a setting asks, for this stack, for what this version cannot do."""
-        require_images_readable(self.settings, [image.ref for image in document.images if image.certainty == "named"])
         asked = (operation, document.environments)
         if asked not in self._supported:
             require_supported(self.settings, operation, document.environments)
@@ -383,7 +419,20 @@ def _conclude(
         error = judgement or InternalError("OPA was not asked")
     except Exception as fault:  # noqa: BLE001  a fault in one stack's judgement must not hide the others
         error = as_internal(fault)
+    return _undecided(call, ready, error)
+
+
+def _undecided(call: Call, ready: _Ready, error: FlowymlPolicyError) -> DecisionRecord:
+    definition, document = ready
     return results.undecided(call, error, definition.source, definition=definition, document=document)
+
+
+def _read_reports(paths: Sequence[str | Path]) -> ScanReports | None:
+    if not paths:
+        return None
+    from flowyml_policy.images.scans import ScanReports
+
+    return ScanReports.read(map(Path, paths))
 
 
 def _demanding(call: Call, document: PolicyInput) -> Sequence[str]:

@@ -10,7 +10,7 @@ Rules:
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from uuid import uuid4
 
 from flowyml_policy.definitions.stack import StackDefinition
@@ -25,18 +25,27 @@ from flowyml_policy.records.policy_input import Actor, PolicyInput, Source
 from flowyml_policy.records.record import Authority, Location, Operation
 from flowyml_policy.records.result import DecisionRecord, ErrorReport, Evaluation, LocatedFinding, Result, StackName
 
+if TYPE_CHECKING:
+    from flowyml_policy.images.inspection import Told
+    from flowyml_policy.images.scans import ScanReports
+
 DEFINITION_RULE = "definition"
 """The name that stands in `rules` of a decision that was made without OPA."""
 
 
 class Call(NamedTuple):
-    """What is the same for every stack of one call: its kind, its instant, who asks, by whose settings."""
+    """What is the same for every stack of one call: its kind, its instant, who asks, by whose settings.
+
+    `scans` are reports of scanned images; `told` is called while images are examined.
+    """
 
     operation: Operation
     evaluated_at: str
     actor: Actor
     authority: Authority
     environment: str | None = None
+    scans: ScanReports | None = None
+    told: Told | None = None
 
 
 def judged(

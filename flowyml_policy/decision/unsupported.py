@@ -8,7 +8,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flowyml_policy.documents.key_path import dotted
@@ -117,13 +117,6 @@ _FEATURES: Final = (
         "set it to null, or take it out",
     ),
     _Feature(
-        ("policy", "images", "cosign_keys"),
-        lambda settings: bool(settings.policy.images.cosign_keys),
-        JUDGE,
-        "signatures of images",
-        "take the key out; until then no signature is checked",
-    ),
-    _Feature(
         ("policy", "audit", "report_to"),
         lambda settings: settings.policy.audit.report_to is not None,
         JUDGE,
@@ -163,18 +156,6 @@ def require_supported(settings: Settings, command: str, environments: Collection
     """Raise FeatureUnavailable for the first of `unsupported`."""
     for missing in unsupported(settings, command, environments):
         raise missing.error()
-
-
-def require_images_readable(settings: Settings, references: Iterable[str]) -> None:
-    """Raise FeatureUnavailable for a stack that names the images `references` while they must be inspected."""
-    names = sorted(set(references))
-    mode = settings.policy.images.inspect
-    if not names or mode == "off":
-        return
-    path: KeyPath = ("policy", "images", "inspect")
-    what = f"images to be inspected ({mode}): {', '.join(names)}"
-    advice = "set policy.images.inspect to off in flowyml.yaml"
-    raise Unsupported(path, what, settings.location(path), advice).error()
 
 
 def _needs(command: str, needed_by: frozenset[str]) -> bool:

@@ -30,7 +30,7 @@ from flowyml_policy.documents.reader import Limits, load_documents
 from flowyml_policy.errors.definitions import DefinitionInvalid, DefinitionProblem, SchemaTooNarrow
 from flowyml_policy.errors.documents import YamlInvalid
 from flowyml_policy.records.policy_input import Source
-from flowyml_policy.records.record import Json, Key, Location, computed_once
+from flowyml_policy.records.record import Json, Key, KeyPath, Location, computed_once
 from flowyml_policy.system.files import display_path, read_file
 
 if TYPE_CHECKING:
@@ -220,10 +220,12 @@ class StackDefinition(Definition):
 
         None for a definition that no file holds.
         """
-        origin = self._origin
-        if origin.document is None:
-            return None
-        return origin.document.location(path if origin.converted is None else written_path(self.document, tuple(path)))
+        document = self._origin.document
+        return None if document is None else document.location(self.written_path(path))
+
+    def written_path(self, path: Sequence[Key]) -> KeyPath:
+        """`path`, in schema A's terms, as it leads into `document`."""
+        return tuple(path) if self._origin.converted is None else written_path(self.document, tuple(path))
 
     def __eq__(self, other: object) -> bool:
         return self.set_values() == other.set_values() if isinstance(other, StackDefinition) else NotImplemented

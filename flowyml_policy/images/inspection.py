@@ -16,13 +16,13 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from flowyml_policy.errors.references import ReferenceInvalid
 from flowyml_policy.errors.root import FlowymlPolicyError, InternalError
 from flowyml_policy.images.batch import side_by_side
 from flowyml_policy.images.modes import ImageInspection
-from flowyml_policy.images.opening import open_images
+from flowyml_policy.images.opening import open_images, open_memory
 from flowyml_policy.images.registry import RegistryInspector
 from flowyml_policy.mask.images import masked_image
 from flowyml_policy.mask.quoted import clipped
@@ -41,9 +41,15 @@ _LONGEST_MESSAGE: Final = 1000
 Told: TypeAlias = Callable[[int, int], None]
 """Is called with how many of the images are examined, and of how many."""
 
-Signer: TypeAlias = Callable[[ImageFacts, RegistryInspector, Deadline], ImageFacts]
-"""Returns the facts with `signing` and `signatures`: what must be signed, and what is. The facts may be of an image
-that could not be examined. What it raises becomes the image's `error`."""
+
+class Signing(Protocol):
+    """Knows what must have signed an image, and finds out what has."""
+
+    def demanded(self, facts: ImageFacts) -> ImageFacts:
+        """`facts` with `signing`."""
+
+    def signed(self, facts: ImageFacts, inspector: RegistryInspector, deadline: Deadline) -> ImageFacts:
+        """`facts` with `signing` and, where the image was examined, `signatures`. May raise FlowymlPolicyError."""
 
 
 @dataclass
@@ -61,10 +67,10 @@ class Inspection:
     What was found is remembered as long as the object lives, and of a tag within `policy.images.tag_ttl`.
     """
 
-    def __init__(self, settings: Settings, images: ImageInspection, *, signer: Signer | None = None) -> None:
+    def __init__(self, settings: Settings, images: ImageInspection, *, signing: Signing | None = None) -> None:
         self._settings = settings.policy.images
         self._images = images
-        self._signer = signer
+        self._signing = signing
         self._allowlists = _allowlists(settings)
         self._slots: dict[tuple[int, ImageReference], _Slot] = {}
 
@@ -76,15 +82,22 @@ class Inspection:
         environ: Mapping[str, str] | None = None,
         refresh: bool = False,
         cache: ContentStore | None = None,
-        signer: Signer | None = None,
+        signing: Signing | None = None,
     ) -> Inspection:
-        """What examines images as `settings` say; nothing is asked or read yet.
+        """What examines images as `settings` say; nothing is asked yet.
 
-        `refresh` asks what each tag names, whatever is remembered; `cache` stands in for the user's cache folder.
-        Raises UsageError where FLOWYML_POLICY_OFFLINE is neither 1 nor 0.
+        `refresh` asks what each tag names, whatever is remembered; `cache` stands in for the user's cache folder,
+        `signing` for what `policy.images.cosign_keys` demands. Raises UsageError where FLOWYML_POLICY_OFFLINE is
+        neither 1 nor 0; SigningKeyUnusable and SettingsInvalid for keys that cannot be used.
         """
-        images = open_images(settings, os.environ if environ is None else environ, refresh=refresh, cache=cache)
-        return cls(settings, images, signer=signer)
+        environ = os.environ if environ is None else environ
+        cache = cache or open_memory(settings, environ)
+        images = open_images(settings, environ, cache, refresh=refresh)
+        if signing is not None or not settings.policy.images.cosign_keys:
+            return cls(settings, images, signing=signing)
+        from flowyml_policy.images.signing import ImageSigning
+
+        return cls(settings, images, signing=ImageSigning(settings, cache))
 
     @property
     def is_on(self) -> bool:
@@ -102,7 +115,9 @@ class Inspection:
         found = self._found(asked.values(), told)
         via = None if self.is_on else "off"
         return tuple(
-            _joined(image, found[asked[image.ref]]) if image.ref in asked else image.model_copy(update={"via": via})
+            _joined(image, found[asked[image.ref]])
+            if image.ref in asked and image.registry is not None
+            else self._demanded(image.model_copy(update={"via": via}))
             for image in given
         )
 
@@ -182,7 +197,10 @@ class Inspection:
         return masked_image(_guarded(reference, lambda: self._signed(facts, deadline)))
 
     def _signed(self, facts: ImageFacts, deadline: Deadline) -> ImageFacts:
-        return facts if self._signer is None else self._signer(facts, self._images.registry, deadline)
+        return facts if self._signing is None else self._signing.signed(facts, self._images.registry, deadline)
+
+    def _demanded(self, facts: ImageFacts) -> ImageFacts:
+        return facts if self._signing is None or facts.registry is None else self._signing.demanded(facts)
 
 
 def _joined(image: ImageFacts, found: ImageFacts) -> ImageFacts:

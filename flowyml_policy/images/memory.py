@@ -17,12 +17,13 @@ from typing import Final, NamedTuple
 
 from flowyml_policy.documents.canonical import digest as digest_of
 from flowyml_policy.errors.sources import SourceUnreadable
-from flowyml_policy.network.oci_registry import Document, Endpoint
+from flowyml_policy.network.oci_registry import Document, Endpoint, Quota
 from flowyml_policy.records.instant import instant
 from flowyml_policy.records.protocols import ContentStore, KeptBytes
 
 TAG_KIND: Final = "image-tag"
 DOCUMENT_KIND: Final = "image-document"
+QUOTA_KIND: Final = "image-quota"
 """The first part of the keys of the cache."""
 
 _DIGEST: Final = re.compile(rb"sha256:[0-9a-f]{64}")
@@ -81,6 +82,12 @@ class ImageMemory:
         """Remember that `tag` had `digest` at the instant `at`."""
         key = TAG_KIND, endpoint.origin, endpoint.repository, tag, trust
         self._put(*key, data=digest.encode(), notes={"at": at})
+
+    def keep_quota(self, endpoint: Endpoint, quota: Quota) -> None:
+        """Remember what the registry said is left, for who asks how it stands."""
+        said = {"remaining": quota.remaining, "limit": quota.limit, "window": quota.window}
+        notes = {name: str(value) for name, value in said.items() if value is not None}
+        self._put(QUOTA_KIND, endpoint.origin, data=b"", notes={**notes, "at": instant(self._now())})
 
     def _get(self, *key: str) -> KeptBytes | None:
         with suppress(SourceUnreadable):  # a user without a home has nowhere to remember anything

@@ -6,11 +6,14 @@ policy denies it, and the other images are still judged.
 
 from __future__ import annotations
 
+import copy
+import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from flowyml_policy.definitions.image_places import NamedImage, images_in
 from flowyml_policy.definitions.stack import StackDefinition
+from flowyml_policy.errors.images import ImageError
 from flowyml_policy.errors.references import ReferenceInvalid
 from flowyml_policy.mask.text import mask_report
 from flowyml_policy.mask.value import mask_value_report
@@ -48,6 +51,28 @@ def images_of(spec: dict[str, dict[str, Json]], *, secrets: bool) -> tuple[Image
         _image(ref, paths, is_guessed=is_guessed) if problem is None else _unreadable(ref, paths, problem)
         for (ref, problem, is_guessed), paths in places.items()
     )
+
+
+def with_digests(definition: StackDefinition, images: Sequence[ImageFacts]) -> StackDefinition:
+    """`definition` with its images named by the digests of `images`, which are the facts of them.
+
+    Raises ImageError where one has no digest. What was found by its look alone stays as it is.
+    """
+    document = copy.deepcopy(definition.document)
+    for image in images:
+        if image.certainty == "guessed":
+            continue
+        if image.registry is None or image.digest is None:
+            reason = "no registry has it" if image.error is None else image.error.message
+            raise ImageError(f"the image {image.ref} has no digest to be named by: {reason}")
+        for path in image.paths:
+            *parents, last = definition.written_path(path)
+            place: Json = document
+            for key in parents:
+                place = place[key]
+            exact = f"{image.registry}/{image.repository}@{image.digest}"
+            place[last] = re.sub(rf"(?<![\w./:@-]){re.escape(image.ref)}(?![\w.@-])", exact, place[last])
+    return StackDefinition.from_dict(document, source=definition.source)
 
 
 def _named_images(spec: dict[str, dict[str, Json]], *, secrets: bool) -> Iterator[NamedImage]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -21,8 +20,16 @@ from flowyml_policy.settings.settings import Settings
 _AT: Final = ("policy", "images")
 
 
+def open_memory(settings: Settings, environ: Mapping[str, str]) -> ContentStore:
+    """What was remembered of images, and keeps more; for a user without a home, nothing."""
+    try:
+        return open_cache(settings, environ)
+    except SourceUnreadable:
+        return _NoCache()
+
+
 def open_images(
-    settings: Settings, environ: Mapping[str, str], *, refresh: bool = False, cache: ContentStore | None = None
+    settings: Settings, environ: Mapping[str, str], cache: ContentStore, *, refresh: bool = False
 ) -> ImageInspection:
     """What asks as `settings` say; where inspection is off, as by default. Nothing is asked, and no file is read.
 
@@ -39,10 +46,6 @@ def open_images(
         offline=offline,
         environ=environ,
     )
-    if cache is None:
-        cache = _NoCache()
-        with suppress(SourceUnreadable):
-            cache = open_cache(settings, environ)
     inspector = RegistryInspector(
         registry,
         cache,

@@ -155,6 +155,9 @@ class RegistryInspector:
                 problem.__cause__ = failure
             except ImageError as error:
                 problem = _at(endpoint, error)
+            finally:
+                if (quota := self.registry.quota(endpoint)) is not None:
+                    self._memory.keep_quota(endpoint, quota)
             if isinstance(problem, ImageDigestMismatch):
                 raise problem
             problems.append(problem)

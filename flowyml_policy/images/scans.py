@@ -87,6 +87,24 @@ class ScanReport:
         )
 
 
+@dataclass(frozen=True)
+class ScanReports:
+    """Reports that somebody names for a whole call. They can only add to what is known of an image."""
+
+    reports: tuple[ScanReport, ...]
+
+    @classmethod
+    def read(cls, paths: Iterable[Path]) -> ScanReports:
+        """The reports in files. Raises ScanReportInvalid."""
+        return cls(tuple(read_report(path) for path in paths))
+
+    def added_to(self, image: ImageFacts) -> ImageFacts:
+        """`image` with what the reports say of it, beside what a signed attestation said."""
+        said = [facts for report in self.reports if (facts := report.facts_for(image)) is not None]
+        known = [] if image.scan is None else [image.scan]
+        return image.model_copy(update={"scan": merged([*known, *said])}) if said else image
+
+
 def read_report(path: Path) -> ScanReport:
     """The report in a file: Trivy's JSON (`SchemaVersion` 2) or Grype's. Raises ScanReportInvalid."""
     try:

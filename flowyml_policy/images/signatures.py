@@ -99,6 +99,11 @@ class SigningPolicy:
         self._keys: dict[str, PublicKey] = {}
         self._demands: dict[str, SigningDemand] = {}
 
+    def read_all(self) -> None:
+        """Read every key that is named. Raises as `demands`."""
+        for entry in self._settings.policy.images.cosign_keys:
+            self._demand(entry)
+
     def demands(self, reference: ImageReference) -> tuple[SigningDemand, ...]:
         """What must have signed the image, one demand for each entry that matches; none where none does.
 

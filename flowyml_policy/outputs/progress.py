@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 from typing import TYPE_CHECKING, Final, TextIO
+
+from typing_extensions import Self
 
 from flowyml_policy.outputs.terminal import plural
 
@@ -20,21 +23,52 @@ STEP: Final = 0.2
 _CLEAR: Final = "\r\x1b[K"
 
 
-def watched(results: Iterable[Result], stream: TextIO, *, clock: Callable[[], float] = monotonic) -> Iterator[Result]:
-    """`results`, with their count on `stream` while they come; nothing at all where it is no terminal."""
-    if not stream.isatty():
-        yield from results
-        return
-    due = clock() + QUIET
-    shown = False
-    try:
-        for count, result in enumerate(results, 1):
-            yield result
-            if clock() >= due:
-                stream.write(f"{_CLEAR}{plural(count, 'stack')} judged")
-                stream.flush()
-                due, shown = clock() + STEP, True
-    finally:
-        if shown:
-            stream.write(_CLEAR)
-            stream.flush()
+class Progress:
+    """The line. A context manager, at whose end it is taken away; safe from many threads.
+
+    Nothing is written where `stream` is None or no terminal.
+    """
+
+    def __init__(self, stream: TextIO | None, *, clock: Callable[[], float] = monotonic) -> None:
+        self._stream = stream if stream is not None and stream.isatty() else None
+        self._clock = clock
+        self._due = clock() + QUIET
+        self._is_shown = False
+        self._lock = threading.Lock()
+
+    def watched(self, results: Iterable[Result]) -> Iterator[Result]:
+        """`results`, with their count on the line while they come."""
+        try:
+            for count, result in enumerate(results, 1):
+                yield result
+                self._say(f"{plural(count, 'stack')} judged")
+        finally:
+            self._clear()
+
+    def images(self, done: int, total: int) -> None:
+        """Say that `done` of `total` images are examined."""
+        self._say(f"{done} of {plural(total, 'image')} examined")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._clear()
+
+    def _say(self, text: str) -> None:
+        if self._stream is None:
+            return
+        with self._lock:
+            if self._clock() >= self._due:
+                self._stream.write(f"{_CLEAR}{text}")
+                self._stream.flush()
+                self._due, self._is_shown = self._clock() + STEP, True
+
+    def _clear(self) -> None:
+        if self._stream is None:
+            return
+        with self._lock:
+            if self._is_shown:
+                self._stream.write(_CLEAR)
+                self._stream.flush()
+                self._is_shown = False

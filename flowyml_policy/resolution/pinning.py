@@ -3,14 +3,15 @@
 Rules:
 - Every environment and every entry of `stacks:` is resolved as a run would resolve it, but for what environments
   demand: pins are made and checked here, so none are asked for.
-- Nothing is written unless everything could be resolved. What could not is told by name.
+- Nothing is written unless everything could be resolved, images too. What could not is told by name.
 - What changed and what could not be checked are two answers; the second is never taken for "nothing changed".
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
 
@@ -21,11 +22,13 @@ from flowyml_policy.errors.lockfile import LockfileInvalid, StackNotPinned
 from flowyml_policy.errors.opa import OpaError
 from flowyml_policy.errors.root import FlowymlPolicyError
 from flowyml_policy.errors.sources import SourceChanged, SourceRefMissing
+from flowyml_policy.images.inspection import Inspection
 from flowyml_policy.images.named import named_images
 from flowyml_policy.mask.pins import masked_pin
 from flowyml_policy.mask.reports import error_report
 from flowyml_policy.mask.text import mask
 from flowyml_policy.records.pins import StackPin
+from flowyml_policy.records.policy_input import ImageFacts
 from flowyml_policy.records.protocols import StackRegistry
 from flowyml_policy.records.provenance import Provenance
 from flowyml_policy.records.record import Record
@@ -33,6 +36,7 @@ from flowyml_policy.records.result import EXIT_ALLOWED, EXIT_DENIED, EXIT_UNDECI
 from flowyml_policy.references.stack_values import GitReference
 from flowyml_policy.resolution.environments import meant_by
 from flowyml_policy.resolution.explanation import ResolvedStack
+from flowyml_policy.resolution.image_pins import digests_of
 from flowyml_policy.resolution.lockfile import VERSION, Lockfile, read_lockfile, write_lockfile
 from flowyml_policy.resolution.pins import ProjectPins
 from flowyml_policy.resolution.repository import is_repository
@@ -43,6 +47,9 @@ from flowyml_policy.system.files import display_path
 Kind: TypeAlias = Literal["stack", "environment", "bundle"]
 Bundles: TypeAlias = Callable[[], dict[str, str]]
 """Answers the revision of each loaded bundle. Raises OpaError."""
+
+_Examines: TypeAlias = Callable[[str, str], bool]
+"""Whether an image of a stack is examined, by the names of both."""
 
 Told: TypeAlias = Annotated[str, AfterValidator(mask)]
 """Text that people and programs are told: a name may be an address, and an address may hold a secret."""
@@ -124,6 +131,7 @@ class StackPinning:
     """Pins the stacks of one project. `bundles` tells the revisions of policy, `registry` what is registered.
 
     FLOWYML_POLICY_OFFLINE=1 in `environ` asks no server: what would have to be asked for could not be resolved then.
+    `inspection` examines images. A context manager, which closes it.
     """
 
     def __init__(
@@ -132,21 +140,31 @@ class StackPinning:
         *,
         bundles: Bundles,
         registry: StackRegistry,
+        inspection: Inspection | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         self.path = settings.lockfile
+        self._inspection = inspection or Inspection.of(settings, refresh=True, environ=environ)
         self._settings = settings
         self._bundles = bundles
         self._registry = registry
         self._environ = environ
 
-    def lock(self) -> LockReport:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._inspection.close()
+
+    def lock(self, *, images: bool = True) -> LockReport:
         """Pin everything as it is now; what cannot be resolved is part of the answer.
+
+        `images`: the digests that the tags of images name are pinned, too, unless the settings switch inspection off.
 
         Raises LockfileError, and UsageError for what FLOWYML_POLICY_OFFLINE cannot be.
         """
         before = _without_damage(self.path)
-        now, unchecked = self._now()
+        now, unchecked = self._now(lambda _stack, _image: images and self._inspection.is_on)
         changes = () if unchecked else tuple(_changes(before or Lockfile(), now, pins=now.stacks))
         written = False if unchecked else write_lockfile(self.path, now)
         return LockReport(path=str(self.path), lockfile=now, changes=changes, unchecked=unchecked, written=written)
@@ -159,7 +177,7 @@ class StackPinning:
         pinned = read_lockfile(self.path)
         if pinned is None:
             raise StackNotPinned(f"nothing is pinned: there is no {self.path}")
-        now, unchecked = self._now()
+        now, unchecked = self._now(partial(_is_image_pinned, pinned))
         moved = tuple(one for one in unchecked if self._has_changed(pinned, one))
         changes = (
             *_changes(_without(pinned, unchecked), now, pins=pinned.stacks),
@@ -185,7 +203,7 @@ class StackPinning:
             for reference in meant_by(self._settings, name)
         )
 
-    def _now(self) -> tuple[Lockfile, tuple[Unchecked, ...]]:
+    def _now(self, examines: _Examines) -> tuple[Lockfile, tuple[Unchecked, ...]]:
         """Everything as a lockfile made now would pin it, but for what could not be resolved."""
         resolver = StackResolver(
             settings=_undemanding(self._settings),
@@ -194,13 +212,17 @@ class StackPinning:
             environ=self._environ,
         )
         stacks: dict[str, StackPin] = {}
+        images: dict[str, list[ImageFacts]] = {}
         unchecked: list[Unchecked] = []
         for reference, environments in self._references().items():
-            pin = self._pinned(resolver, reference, environments)
-            if isinstance(pin, StackPin):
-                stacks[reference] = pin
+            found = self._resolved(resolver, reference, environments)
+            if isinstance(found, ResolvedStack):
+                stacks[reference] = self._pin(found)
+                named = named_images(found.definition)
+                images[reference] = [one for one in named if _is_tag(one) and examines(reference, one.ref)]
             else:
-                unchecked.append(_unchecked(reference, environments, pin))
+                unchecked.append(_unchecked(reference, environments, found))
+        unchecked += self._pin_images(stacks, images)
         bundles: dict[str, str] = {}
         try:
             bundles = self._bundles()
@@ -215,12 +237,12 @@ class StackPinning:
         names = sorted({*self._settings.stacks, *(one.stack for one in environments.values())})
         return {name: tuple(sorted(key for key, one in environments.items() if one.stack == name)) for name in names}
 
-    def _pinned(
+    def _resolved(
         self, resolver: StackResolver, reference: str, environments: tuple[str, ...]
-    ) -> StackPin | FlowymlPolicyError:
-        """The pin of what `reference` means, or why it means nothing."""
+    ) -> ResolvedStack | FlowymlPolicyError:
+        """What `reference` means, or why it means nothing."""
         try:
-            return self._pin(resolver.locate(env=environments[0]) if environments else resolver.locate(reference))
+            return resolver.locate(env=environments[0]) if environments else resolver.locate(reference)
         except FlowymlPolicyError as error:
             return error
 
@@ -239,12 +261,39 @@ class StackPinning:
         )
         return masked_pin(pin)
 
+    def _pin_images(
+        self, stacks: dict[str, StackPin], images: Mapping[str, Sequence[ImageFacts]]
+    ) -> Iterator[Unchecked]:
+        """Put the digests of `images` into `stacks`; a stack with one that cannot be told is taken out."""
+        wanted = {image.ref: image for named in images.values() for image in named}
+        digests = digests_of(tuple(wanted.values()), self._inspection)
+        environments = self._references()
+        for reference, named in images.items():
+            pin = stacks[reference]
+            now = {image.ref: digests.found.get(image.ref) for image in named}
+            stacks[reference] = pin.model_copy(update={"images": {**pin.images, **now}})
+            failed = [digests.failed[image.ref] for image in named if image.ref in digests.failed]
+            if failed:
+                del stacks[reference]
+                yield Unchecked(name=reference, environments=environments[reference], error=failed[0])
+
     def _uri(self, provenance: Provenance) -> str:
         """Where a stack was read; what lies in the project by its place there, whatever the working directory."""
         if provenance.kind != "local":
             return provenance.uri
         path, root = Path(os.path.realpath(provenance.uri)), Path(os.path.realpath(self._settings.root))
         return display_path(path.relative_to(root)) if path.is_relative_to(root) else display_path(path)
+
+
+def _is_tag(image: ImageFacts) -> bool:
+    """Whether the image is named by a tag, which may come to name another."""
+    return image.registry is not None and image.digest is None and image.certainty == "named"
+
+
+def _is_image_pinned(pinned: Lockfile, stack: str, image: str) -> bool:
+    """Whether the image called `image` was pinned to a digest, as one of the stack called `stack`."""
+    pin = pinned.stacks.get(stack)
+    return pin is not None and pin.images.get(image) is not None
 
 
 def _undemanding(settings: Settings) -> Settings:

@@ -64,6 +64,8 @@ LAZY = {
     f"{PACKAGE}.definitions.schema_b_model": ("definitions/stack.py",),  # a definition in FlowyML's own schema
     f"{PACKAGE}.documents.mistakes": ("documents/reader.py",),  # a document that is no YAML
     f"{PACKAGE}.images.daemon": ("images/opening.py",),  # the docker SDK, 200 ms: a daemon is asked
+    f"{PACKAGE}.images.scans": ("decision/engine.py",),  # a call names scan reports
+    f"{PACKAGE}.images.signing": ("images/inspection.py",),  # cryptography: keys are named that must have signed
     f"{PACKAGE}.network.http": ("network/oci_registry.py", "registry/remote.py", "sources/http.py"),  # urllib3, 100 ms
     f"{PACKAGE}.opa.process": ("decision/policy.py", "opa/embedded.py"),  # policy is judged apart
     f"{PACKAGE}.resolution.environments": ("decision/normaliser.py",),  # an environment runs on a distant stack

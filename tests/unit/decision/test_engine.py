@@ -254,18 +254,6 @@ def test_validate_environments_are_all_that_apply(write_stack: WriteStack, proje
     assert result.environments == ("dev", "eu", "production")
 
 
-def test_validate_image_to_be_inspected_fails_closed(write_stack: WriteStack, project: Path) -> None:
-    settings = project / "flowyml.yaml"
-    settings.write_text(settings.read_text().replace('inspect: "off"', "inspect: auto"))
-    path = write_stack("prod-gpu-large")
-
-    with PolicyEngine.from_project() as engine:
-        (result,) = engine.validate([path])
-
-    assert result.error is not None
-    assert (result.outcome, result.error.code) == ("error", "feature_unavailable")
-
-
 def test_engine_bad_glob_is_refused_when_it_is_made(project: Path) -> None:
     settings = project / "flowyml.yaml"
     settings.write_text(settings.read_text().replace("staging-*]", '"prod-[a-z0-9]"]'))

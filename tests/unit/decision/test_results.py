@@ -105,7 +105,7 @@ def test_validate_undecided_keeps_the_environments_and_images_that_were_known(
     write_stack: WriteStack, project: Path
 ) -> None:
     settings = project / "flowyml.yaml"
-    settings.write_text(settings.read_text().replace('{inspect: "off"}', "{inspect: auto}"))
+    settings.write_text(settings.read_text().replace("{stack: prod-gpu-large}", "{stack: prod-gpu-large, packs: [a]}"))
 
     with PolicyEngine.from_project() as engine:
         (result,) = engine.validate([write_stack("prod-gpu-large")])

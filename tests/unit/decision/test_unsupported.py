@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flowyml_policy.decision.unsupported import require_images_readable, require_supported, unsupported
+from flowyml_policy.decision.unsupported import require_supported, unsupported
 from flowyml_policy.errors.settings import FeatureUnavailable
 from flowyml_policy.settings.settings import Settings
 
@@ -51,12 +51,6 @@ ROWS = [
         "policy.opa.require_revision",
         "flowyml.yaml:1:34",
         {"validate", "apply", "run", "policy"},
-    ),
-    (
-        "policy: {images: {cosign_keys: {gcr.io: cosign.pub}}}",
-        "policy.images.cosign_keys",
-        "flowyml.yaml:1:19",
-        {"validate", "apply", "run"},
     ),
     (
         "policy: {audit: {report_to: https://x.io}}",
@@ -139,29 +133,6 @@ def test_packs_of_every_environment_count_where_none_is_known(load: Load, enviro
     assert [missing.path for missing in unsupported(settings, "run", environments)] == [
         ("environments", "prod", "packs")
     ]
-
-
-@pytest.mark.parametrize(
-    ("content", "mode", "place"),
-    [
-        ("project: {name: a}", "auto", ""),
-        ("policy: {images: {inspect: registry}}", "registry", ": flowyml.yaml:1:28"),
-        ("policy: {images: {inspect: daemon}}", "daemon", ": flowyml.yaml:1:28"),
-    ],
-)
-def test_image_while_inspection_is_on_fails_closed(load: Load, content: str, mode: str, place: str) -> None:
-    settings = load(content)
-    require_images_readable(settings, [])
-    with pytest.raises(FeatureUnavailable) as caught:
-        require_images_readable(settings, ["b:1", "a:1", "b:1"])
-    assert str(caught.value) == (
-        f"`policy.images.inspect` asks for images to be inspected ({mode}): a:1, b:1, "
-        f"which this version cannot do yet{place}; set policy.images.inspect to off in flowyml.yaml"
-    )
-
-
-def test_image_while_inspection_is_off_is_supported(load: Load) -> None:
-    require_images_readable(load("policy: {images: {inspect: off}}"), ["a:1"])
 
 
 def test_sources_registry_and_pins_are_supported(load: Load) -> None:

@@ -18,7 +18,7 @@ from flowyml_policy.errors.images import ImageMissing, ImageOffline, SigningKeyU
 from flowyml_policy.errors.references import ReferenceInvalid
 from flowyml_policy.errors.root import UsageError
 from flowyml_policy.images.batch import side_by_side
-from flowyml_policy.images.inspection import Inspection, Signer
+from flowyml_policy.images.inspection import Inspection
 from flowyml_policy.images.registry import RegistryInspector
 from flowyml_policy.network.deadline import Deadline
 from flowyml_policy.records.policy_input import (
@@ -229,32 +229,43 @@ def test_what_comes_from_outside_is_masked_and_can_be_encoded(server: OciServer,
     assert ImageFacts.model_validate_json(text) == found
 
 
-def signed(facts: ImageFacts, inspector: RegistryInspector, deadline: Deadline) -> ImageFacts:
-    assert isinstance(inspector, RegistryInspector)
-    assert deadline.left > 0
-    demand = SigningDemand(entry="x.io", need=1, keys=(SigningKey(id="a" * 64, name="cosign.pub"),))
-    found = SignatureFacts(
-        key=None,
-        form="tag",
-        digest=facts.digest,
-        ok=False,
-        reason="as \ud800",
-        problem="unknown" if facts.error else None,
-    )
-    return facts.model_copy(update={"signing": (demand,), "signatures": (found,)})
+class Demanding:
+    """Demands a signature of every image, and says of each that it could not be looked for."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self._error = error
+
+    def demanded(self, facts: ImageFacts) -> ImageFacts:
+        demand = SigningDemand(entry="x.io", need=1, keys=(SigningKey(id="a" * 64, name="cosign.pub"),))
+        return facts.model_copy(update={"signing": (demand,)})
+
+    def signed(self, facts: ImageFacts, inspector: RegistryInspector, deadline: Deadline) -> ImageFacts:
+        assert isinstance(inspector, RegistryInspector)
+        assert deadline.left > 0
+        if self._error is not None:
+            raise self._error
+        found = SignatureFacts(
+            key=None,
+            form="tag",
+            digest=facts.digest,
+            ok=False,
+            reason="as \ud800",
+            problem="unknown" if facts.error else None,
+        )
+        return self.demanded(facts).model_copy(update={"signatures": (found,)})
 
 
 def test_signatures_are_filled_in_also_where_the_image_failed(server: OciServer, make: Open) -> None:
     digest = server.repository().add_image(config(), "1")
     images = [named(f"{server.host}/team/app:{tag}") for tag in ("1", "2")]
-    found = make(signer=signed).examine(images)
+    found = make(signing=Demanding()).examine(images)
     assert [one.signing[0].entry for one in found] == ["x.io", "x.io"]
     assert [(one.signatures[0].digest, one.signatures[0].problem, one.signatures[0].reason) for one in found] == [
         (digest, None, "as \\ud800"),
         (None, "unknown", "as \\ud800"),
     ]
     with pytest.raises(ImageMissing):
-        make(signer=signed).inspect(f"{server.host}/team/app:2")
+        make(signing=Demanding()).inspect(f"{server.host}/team/app:2")
 
 
 @pytest.mark.parametrize(
@@ -269,12 +280,7 @@ def test_whatever_is_raised_is_the_error_of_that_image(
     server: OciServer, make: Open, error: Exception, code: str, message: str
 ) -> None:
     server.repository().add_image(config(), "1")
-
-    def raises(*_: object) -> ImageFacts:
-        raise error
-
-    signer: Signer = raises
-    (found,) = make(signer=signer).examine([named(f"{server.host}/team/app:1")])
+    (found,) = make(signing=Demanding(error)).examine([named(f"{server.host}/team/app:1")])
     assert found.error is not None
     assert (found.inspected, found.error.code) == (False, code)
     assert found.error.message.startswith(message)

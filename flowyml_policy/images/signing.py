@@ -1,0 +1,74 @@
+"""What must have signed an image, and what has: put into its facts, with what signed attestations say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flowyml_policy.images import attestations
+from flowyml_policy.images.envelopes import Statement
+from flowyml_policy.images.registry import RegistryInspector
+from flowyml_policy.images.scans import merged
+from flowyml_policy.images.signature_reader import SignatureReader
+from flowyml_policy.images.signatures import SigningPolicy
+from flowyml_policy.network.deadline import Deadline
+from flowyml_policy.records.policy_input import ImageFacts
+from flowyml_policy.records.protocols import ContentStore
+from flowyml_policy.references.image import ImageReference
+from flowyml_policy.settings.settings import Settings
+
+
+class ImageSigning:
+    """Looks for signatures as `policy.images.cosign_keys` demands, also of an image that a daemon knows by its digest.
+
+    Safe from many threads.
+
+    All key files are read at once. Raises SigningKeyUnusable for one that is no public key, SettingsInvalid for a
+    `need` that cannot be met.
+    """
+
+    def __init__(self, settings: Settings, store: ContentStore) -> None:
+        self._policy = SigningPolicy(settings)
+        self._policy.read_all()
+        self._store = store
+
+    def demanded(self, facts: ImageFacts) -> ImageFacts:
+        """`facts` with what must have signed the image."""
+        demands = self._policy.demands(_reference(facts))
+        return facts.model_copy(update={"signing": demands}) if demands else facts
+
+    def signed(self, facts: ImageFacts, inspector: RegistryInspector, deadline: Deadline) -> ImageFacts:
+        """`facts` with what must have signed the image and, where it was examined, what has."""
+        facts = self.demanded(facts)
+        if not facts.signing or not facts.inspected or facts.digest is None:
+            return facts
+        platforms = [one.digest for one in facts.platforms if one.digest is not None]
+        found = SignatureReader(inspector.registry, self._store).read(
+            inspector.endpoint_of(facts),
+            facts.digest,
+            platforms,
+            demands=facts.signing,
+            keys=self._policy.keys(facts.signing),
+            deadline=deadline,
+            attestations=True,
+        )
+        return _attested(facts.model_copy(update={"signatures": found.signatures}), found.statements)
+
+
+def _attested(facts: ImageFacts, statements: Sequence[Statement]) -> ImageFacts:
+    """`facts` with the scans that were signed, and the base of each platform that signed provenance tells.
+
+    Provenance does not say which of several images was the base: then none is believed.
+    """
+    scans = [scan for statement in statements if (scan := attestations.scan_of(statement, facts)) is not None]
+    platforms = []
+    for platform in facts.platforms:
+        about = {facts.digest, platform.digest}
+        bases = {
+            base for one in statements if not about.isdisjoint(one.subjects) for base in attestations.bases_of(one)
+        }
+        platforms.append(platform.model_copy(update={"base": bases.pop()}) if len(bases) == 1 else platform)
+    return facts.model_copy(update={"platforms": tuple(platforms), "scan": merged(scans)})
+
+
+def _reference(facts: ImageFacts) -> ImageReference:
+    return ImageReference(facts.registry or "", facts.repository or "", facts.tag, facts.digest)
