@@ -1,6 +1,6 @@
 """Show what images really are: a registry and a daemon, hand-made images, and the stacks of examples/images.
 
-Starts Debian's docker-registry and dockerd on this machine alone (`apt install docker-registry docker.io`; as root), and
+Starts Debian's docker-registry and dockerd on this machine alone (`apt install docker-registry docker.io`; as root). It
 exits 0 only when every stack got the decision that its first line expects; `make demo-images`.
 """
 

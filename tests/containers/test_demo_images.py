@@ -1,4 +1,4 @@
-"""`make demo-images` shows what it says: every stack of examples/images gets the decision that its first line expects."""
+"""`make demo-images` shows what it says: each stack of examples/images gets the decision that it expects."""
 
 from __future__ import annotations
 
