@@ -12,7 +12,15 @@ from flowyml_policy.records.decision import Decision, Override
 from flowyml_policy.records.events import Event, typed_event
 from flowyml_policy.records.policy_input import ImageFacts, Source
 from flowyml_policy.records.record import Authority, Json, Location, Operation, Record
-from flowyml_policy.records.result import ErrorReport, EvaluatorName, LocatedFinding, Outcome, Result, StackName
+from flowyml_policy.records.result import (
+    ErrorReport,
+    EvaluatorName,
+    LocatedFinding,
+    Outcome,
+    Result,
+    StackName,
+    judged_images,
+)
 
 
 class StoredDecision(Record):
@@ -66,6 +74,7 @@ class StoredDecision(Record):
             evaluator=self.evaluator,
             findings=self.findings,
             images=tuple(images),
+            judged_images=judged_images(images),
             error=self.error,
         )
 

@@ -14,6 +14,7 @@ from flowyml_policy.cli.root import Session
 from flowyml_policy.cli.stderr import tell
 
 if TYPE_CHECKING:
+    from flowyml_policy.images.scans import ScanReports
     from flowyml_policy.outputs.progress import Progress
     from flowyml_policy.records.protocols import StackRegistry
     from flowyml_policy.settings.settings import Settings
@@ -121,6 +122,12 @@ def tell_passed_over(notes: Iterable[str]) -> None:
     """Say on stderr what was named, or stood in a folder that was, and was not judged."""
     for note in notes:
         tell("note", note)
+
+
+def tell_unused(reports: ScanReports | None) -> None:
+    """Say on stderr which scan reports were about no image that was judged."""
+    for path in () if reports is None else reports.unused:
+        tell("note", f"the scan report is about no image that was judged, by its digests: {path}")
 
 
 def _audit_list(ctx: click.Context, project: str | None) -> str:

@@ -19,6 +19,7 @@ from flowyml_policy.cli.options import (
     standard_input,
     tell_of_settings,
     tell_passed_over,
+    tell_unused,
 )
 from flowyml_policy.cli.root import Group
 from flowyml_policy.cli.stack_lifecycle import apply, list_stacks, retire
@@ -91,18 +92,20 @@ def validate(
         output = open_output(output_format, Screen.of(sys.stdout), notes=notes, fail_on_warn=fail_on_warn)
         passed_over: list[str] = []
         stdin = standard_input(paths)
+        reports = engine.read_reports(images["scan_reports"])
         with open_progress(output_format) as progress:
             results = engine.validate(
                 paths,
                 environment=environment,
                 stdin=stdin,
                 passed_over=passed_over,
-                scan_reports=images["scan_reports"],
+                scan_reports=reports,
                 told=progress.images,
             )
             begin_answer(ctx)
             summary = show(progress.watched(results), output)
     tell_passed_over(passed_over)
+    tell_unused(reports)
     nothing_to_judge = passed_over and not summary.stacks
     ctx.exit(0 if nothing_to_judge else summary.exit_code(fail_on_warn=fail_on_warn))
 

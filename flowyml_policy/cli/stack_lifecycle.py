@@ -13,12 +13,15 @@ from flowyml_policy.cli.options import (
     begin_answer,
     closing_notes,
     format_option,
+    image_options,
+    open_progress,
     policy_option,
     project_option,
     settings_to_judge,
     standard_input,
     tell_of_settings,
     tell_passed_over,
+    tell_unused,
 )
 from flowyml_policy.cli.root import Command
 from flowyml_policy.outputs.terminal import Screen
@@ -26,6 +29,9 @@ from flowyml_policy.outputs.terminal import Screen
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from typing_extensions import Unpack
+
+    from flowyml_policy.cli.options import ImageOptions
     from flowyml_policy.decision.lifecycle import Applied
     from flowyml_policy.outputs.screens.applied import AppliedOutput
     from flowyml_policy.records.protocols import StackRegistry
@@ -69,6 +75,7 @@ timeout_option = click.option(
 @timeout_option
 @project_option
 @policy_option
+@image_options
 @click.pass_context
 def apply(
     ctx: click.Context,
@@ -79,6 +86,7 @@ def apply(
     timeout: float,
     project: str | None,
     rules: tuple[str, ...],
+    **images: Unpack[ImageOptions],
 ) -> None:
     """Judge stacks, and register those that are allowed.
 
@@ -93,22 +101,27 @@ def apply(
     from flowyml_policy.decision.lifecycle import StackLifecycle
     from flowyml_policy.outputs.screens.applied import open_applied_output
 
-    with StackLifecycle.from_settings(settings, rules=rules) as life:
+    with StackLifecycle.from_settings(settings, rules=rules, refresh=images["refresh"]) as life:
         tell_of_settings(settings)
         notes = closing_notes(ctx, project, settings)
         output = open_applied_output(output_format, Screen.of(sys.stdout), notes=notes)
         passed_over: list[str] = []
-        applied = life.apply(
-            named,
-            environment=environment,
-            stdin=standard_input(named),
-            dry_run=dry_run,
-            timeout=timeout,
-            passed_over=passed_over,
-        )
-        begin_answer(ctx)
-        code = _shown(applied, output)
+        reports = life.engine.read_reports(images["scan_reports"])
+        with open_progress(output_format) as progress:
+            applied = life.apply(
+                named,
+                environment=environment,
+                stdin=standard_input(named),
+                dry_run=dry_run,
+                timeout=timeout,
+                passed_over=passed_over,
+                scan_reports=reports,
+                told=progress.images,
+            )
+            begin_answer(ctx)
+            code = _shown(applied, output)
     tell_passed_over(passed_over)
+    tell_unused(reports)
     ctx.exit(0 if passed_over and code is None else 3 if code is None else code)
 
 

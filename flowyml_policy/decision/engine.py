@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from typing_extensions import Self
 
@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     from flowyml_policy.images.scans import ScanReports
     from flowyml_policy.records.pins import StackPins
     from flowyml_policy.resolution.resolver import StackResolver
+
+Reports: TypeAlias = "Sequence[str | Path] | ScanReports | None"
+"""Scan reports: their files, or what `read_reports` made of them."""
 
 CHECKS = ("validate", "run")
 """What a check can be for. Who registers a stack goes through `lifecycle`, which then does."""
@@ -151,7 +154,7 @@ class PolicyEngine:
         *,
         environment: str | None = None,
         operation: Operation = "run",
-        scan_reports: Sequence[str | Path] = (),
+        scan_reports: Reports = (),
     ) -> Decision:
         """The decision on one stack, also when it denies. Recorded before it is returned.
 
@@ -172,7 +175,7 @@ class PolicyEngine:
         *,
         environment: str | None = None,
         operation: Operation = "run",
-        scan_reports: Sequence[str | Path] = (),
+        scan_reports: Reports = (),
     ) -> Decision:
         """As `check`, without blocking the event loop. Raises as `check` does."""
         import asyncio
@@ -187,7 +190,7 @@ class PolicyEngine:
         *,
         environment: str | None = None,
         operation: Operation = "run",
-        scan_reports: Sequence[str | Path] = (),
+        scan_reports: Reports = (),
     ) -> Decision:
         """As `check`, but a denial raises PolicyDenied, which carries the decision.
 
@@ -205,7 +208,7 @@ class PolicyEngine:
         environment: str | None = None,
         stdin: bytes | None = None,
         passed_over: list[str] | None = None,
-        scan_reports: Sequence[str | Path] = (),
+        scan_reports: Reports = (),
         told: Told | None = None,
     ) -> Iterator[Result]:
         """The result of every stack under `paths`, in order, each recorded before it is yielded.
@@ -246,12 +249,15 @@ class PolicyEngine:
         environment: str | None = None,
         operation: Operation,
         failure: FlowymlPolicyError | None = None,
+        scans: ScanReports | None = None,
+        told: Told | None = None,
     ) -> Result:
         """The recorded result of one candidate, whatever it is; never raises for what is wrong with it.
 
-        `failure` is why it could not be judged at all: it is then undecided. Raises EnvironmentUnknown.
+        `failure` is why it could not be judged at all: it is then undecided. `scans` and `told` are as in `validate`.
+        Raises EnvironmentUnknown.
         """
-        call = self._call(operation, environment)
+        call = self._call(operation, environment, scans)._replace(told=told)
         content = candidate.content
         if failure is None:
             batch = self._decide_batch(call, [candidate])
@@ -260,6 +266,24 @@ class PolicyEngine:
             batch = [results.undecided(call, failure, candidate.source, definition=definition)]
         (record,) = self._record(batch)
         return record.result
+
+    def read_reports(self, reports: Reports) -> ScanReports | None:
+        """Read scan reports, unless that is done; None for none.
+
+        Raises ScanReportInvalid, and UsageError where no image is examined that they could be about.
+        """
+        if not isinstance(reports, Sequence):
+            return reports
+        if not reports:
+            return None
+        from flowyml_policy.images.scans import ScanReports
+
+        if self.settings.policy.images.inspect == "off":
+            raise UsageError(
+                "scan reports are matched by digest, and no image is examined: policy.images.inspect is off",
+                advice="set it to auto, or name no report",
+            )
+        return ScanReports.read(map(Path, reports))
 
     def bundles(self) -> dict[str, str]:
         """The revision of each bundle of the loaded policy. Raises OpaError."""
@@ -289,14 +313,13 @@ class PolicyEngine:
 
         return StackResolver(settings=self.settings, pins=self._pins, environ=self._environ)
 
-    def _call(self, operation: Operation, environment: str | None, scan_reports: Sequence[str | Path] = ()) -> Call:
+    def _call(self, operation: Operation, environment: str | None, scan_reports: Reports = ()) -> Call:
         environment = self.settings.requested_environment(environment)
-        return Call(
-            operation, utc_now(), self.actor, self.settings.authority, environment, scans=_read_reports(scan_reports)
-        )
+        scans = self.read_reports(scan_reports)
+        return Call(operation, utc_now(), self.actor, self.settings.authority, environment, scans=scans)
 
     def _check(
-        self, stack: object, environment: str | None, operation: Operation, scan_reports: Sequence[str | Path]
+        self, stack: object, environment: str | None, operation: Operation, scan_reports: Reports
     ) -> tuple[Decision, Result]:
         if operation not in CHECKS:
             raise UsageError(f"a check is for no operation {operation!r}", advice=f"use {' or '.join(CHECKS)}")
@@ -425,14 +448,6 @@ def _conclude(
 def _undecided(call: Call, ready: _Ready, error: FlowymlPolicyError) -> DecisionRecord:
     definition, document = ready
     return results.undecided(call, error, definition.source, definition=definition, document=document)
-
-
-def _read_reports(paths: Sequence[str | Path]) -> ScanReports | None:
-    if not paths:
-        return None
-    from flowyml_policy.images.scans import ScanReports
-
-    return ScanReports.read(map(Path, paths))
 
 
 def _demanding(call: Call, document: PolicyInput) -> Sequence[str]:

@@ -42,13 +42,15 @@ class StackImages:
             return list(documents)
         examined = iter(self._inspection.examine(named, told=call.told))
         completed = []
+        bases: tuple[BasePlatform, ...] | None = None
         for document in documents:
             images = tuple(next(examined) for _ in document.images)
             if call.scans is not None:
                 images = tuple(call.scans.added_to(image) for image in images)
             update: dict[str, Any] = {"images": images}
             if any(image.inspected for image in images):
-                update["bases"] = self._bases()
+                bases = self._bases() if bases is None else bases
+                update["bases"] = bases
             completed.append(document.model_copy(update=update))
         return completed
 

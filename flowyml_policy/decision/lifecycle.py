@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, TypeVar
 
@@ -20,7 +21,7 @@ from typing_extensions import Self
 
 from flowyml_policy.audit.store import AuditStore
 from flowyml_policy.decision.candidates import StackDocument
-from flowyml_policy.decision.engine import PolicyEngine
+from flowyml_policy.decision.engine import PolicyEngine, Reports
 from flowyml_policy.decision.registrar import Recorded, recorded_registry
 from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.definitions.text import difference
@@ -28,6 +29,7 @@ from flowyml_policy.errors.audit import AuditError
 from flowyml_policy.errors.locks import LockError
 from flowyml_policy.errors.registry import StackUnknown, VersionRetired, VersionTaken, VersionUnknown
 from flowyml_policy.errors.root import FlowymlPolicyError, UsageError
+from flowyml_policy.images.inspection import Told
 from flowyml_policy.mask.reports import error_report
 from flowyml_policy.records.instant import utc_now
 from flowyml_policy.records.protocols import StackRegistry
@@ -44,6 +46,8 @@ Status: TypeAlias = Literal["registered", "unchanged", "would_register", "denied
 """What became of a stack. `refused`: policy allows it, and the registry does not take it."""
 
 _Done = TypeVar("_Done")
+_Answer: TypeAlias = Callable[..., Result]
+"""`PolicyEngine.answer` for one call."""
 
 _EXITS: Final[dict[Status, int]] = {
     "registered": EXIT_ALLOWED,
@@ -106,10 +110,15 @@ class StackLifecycle:
 
     @classmethod
     def from_settings(
-        cls, settings: Settings, *, rules: Sequence[str | Path] = (), environ: Mapping[str, str] | None = None
+        cls,
+        settings: Settings,
+        *,
+        rules: Sequence[str | Path] = (),
+        refresh: bool = False,
+        environ: Mapping[str, str] | None = None,
     ) -> Self:
-        """As `from_project`, where the settings are loaded already."""
-        return cls._of(PolicyEngine.from_settings(settings, rules=rules, environ=environ), environ)
+        """As `from_project`, where the settings are loaded already. `refresh` is as in PolicyEngine.from_project."""
+        return cls._of(PolicyEngine.from_settings(settings, rules=rules, refresh=refresh, environ=environ), environ)
 
     @classmethod
     def _of(cls, engine: PolicyEngine, environ: Mapping[str, str] | None) -> Self:
@@ -126,17 +135,22 @@ class StackLifecycle:
         dry_run: bool = False,
         timeout: float = DEFAULT_TIMEOUT,
         passed_over: list[str] | None = None,
+        scan_reports: Reports = (),
+        told: Told | None = None,
     ) -> Iterator[Applied]:
         """Judge every stack under `named`, paths or references, and register those that are allowed, one by one.
 
         `-` stands for `stdin`. `timeout` is how many seconds each stack's lock is waited for. Raises UsageError for a
         path that does not exist, and EnvironmentUnknown, at the call; what else is wrong, be it a malformed reference,
-        is what became of the stack that it befell. `passed_over` is as in `PolicyEngine.validate`.
+        is what became of the stack that it befell. `passed_over`, `scan_reports` and `told` are as in
+        `PolicyEngine.validate`.
         """
         self.engine.settings.requested_environment(environment)
+        scans = self.engine.read_reports(scan_reports)
+        answer = partial(self.engine.answer, environment=environment, operation="apply", scans=scans, told=told)
         candidates = self.engine.candidates(named, environment=environment, stdin=stdin, passed_over=passed_over)
         one = self._tried if dry_run else self._applied
-        return (one(candidate, environment, timeout) for candidate in candidates)
+        return (one(candidate, answer, timeout) for candidate in candidates)
 
     def retire(self, name: str, version: str, *, reason: str = "", timeout: float = DEFAULT_TIMEOUT) -> Recorded:
         """Take a version out of use, under the stack's lock; its history stays.
@@ -178,34 +192,29 @@ class StackLifecycle:
                 raise
         return done[0]
 
-    def _applied(self, candidate: StackDocument, environment: str | None, timeout: float) -> Applied:
+    def _applied(self, candidate: StackDocument, answer: _Answer, timeout: float) -> Applied:
         """One stack, judged and registered under its lock; what is no definition has no lock, and is judged alone."""
         definition = candidate.content
         if not isinstance(definition, StackDefinition):
-            return self._judged(candidate, environment)
+            return _judged(candidate, answer)
 
         def registered() -> Applied:
-            return self._registered(self._judged(candidate, environment), definition)
+            return self._registered(_judged(candidate, answer), definition)
 
         try:
             return self._locked(definition.metadata.name, timeout, registered)
         except (AuditError, LockError, UsageError) as error:
-            result = self.engine.answer(candidate, environment=environment, operation="apply", failure=error)
-            return Applied(status="undecided", result=result)
+            return Applied(status="undecided", result=answer(candidate, failure=error))
 
-    def _tried(self, candidate: StackDocument, environment: str | None, _timeout: float) -> Applied:
+    def _tried(self, candidate: StackDocument, answer: _Answer, _timeout: float) -> Applied:
         """One stack, judged; what its registration would come to is only looked up."""
-        judged = self._judged(candidate, environment)
+        judged = _judged(candidate, answer)
         if not judged.result.allowed or not isinstance(candidate.content, StackDefinition):
             return judged
         try:
             return self._compared(judged.result, self._new(candidate.content, judged.result))
         except FlowymlPolicyError as error:
             return _not_registered(judged.result, error)
-
-    def _judged(self, candidate: StackDocument, environment: str | None) -> Applied:
-        result = self.engine.answer(candidate, environment=environment, operation="apply")
-        return Applied(status="denied" if result.outcome == "deny" else "undecided", result=result)
 
     def _registered(self, judged: Applied, definition: StackDefinition) -> Applied:
         result = judged.result
@@ -269,3 +278,8 @@ def _difference(there: RegisteredStack, stack: NewStack) -> str:
         old_name=f"{there.name}@{there.version} (in use)",
         new_name=f"{stack.name}@{stack.version} ({stack.source.uri})",
     )
+
+
+def _judged(candidate: StackDocument, answer: _Answer) -> Applied:
+    result = answer(candidate)
+    return Applied(status="denied" if result.outcome == "deny" else "undecided", result=result)

@@ -23,7 +23,15 @@ from flowyml_policy.mask.text import encodable, mask
 from flowyml_policy.records.decision import Decision, Finding, Waivers
 from flowyml_policy.records.policy_input import Actor, PolicyInput, Source
 from flowyml_policy.records.record import Authority, Location, Operation
-from flowyml_policy.records.result import DecisionRecord, ErrorReport, Evaluation, LocatedFinding, Result, StackName
+from flowyml_policy.records.result import (
+    DecisionRecord,
+    ErrorReport,
+    Evaluation,
+    LocatedFinding,
+    Result,
+    StackName,
+    judged_images,
+)
 
 if TYPE_CHECKING:
     from flowyml_policy.images.inspection import Told
@@ -65,6 +73,7 @@ def judged(
         evaluator=evaluation.evaluator,
         findings=_located(decision, masked, definition, document.source),
         images=document.images,
+        judged_images=judged_images(document.images),
         error=None,
     )
     return _record(call, result, document=document, decision=masked, duration_ns=evaluation.duration_ns)
@@ -108,7 +117,8 @@ def undecided(
     name = _named(metadata.name, metadata.version) if metadata else _named(None, None)
     result = _without_judgement(call, name, source, "error", error=error_report(error))
     if document is not None:
-        known = {"environments": document.environments, "images": document.images}
+        images = document.images
+        known = {"environments": document.environments, "images": images, "judged_images": judged_images(images)}
         result = result.model_copy(update={**known, "hypothetical": document.hypothetical})
     return _record(call, result, document=document, cause=error)
 

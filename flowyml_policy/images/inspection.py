@@ -183,8 +183,10 @@ class Inspection:
         ttl = self._settings.tag_ttl
         if facts.error is not None:
             return min(ttl, _ERROR_KEPT)
+        if any(one.problem == "unknown" for one in facts.signatures):
+            return min(ttl, _ERROR_KEPT)
         if facts.tag is None and facts.digest is not None and facts.ref.endswith(facts.digest):
-            return float("inf")
+            return ttl if facts.signing else float("inf")  # a signature, or a scan, may come any time
         with suppress(ValueError):
             at = datetime.fromisoformat((facts.inspected_at or "").replace("Z", "+00:00"))
             return ttl - (datetime.now(timezone.utc) - at).total_seconds()
@@ -194,7 +196,7 @@ class Inspection:
         """What the image is, or why that cannot be said, masked."""
         deadline = Deadline(self._settings.timeout)
         facts = _guarded(reference, lambda: self._images.inspect_within(deadline, reference))
-        return masked_image(_guarded(reference, lambda: self._signed(facts, deadline)))
+        return masked_image(_guarded(reference, lambda: self._signed(facts, deadline), otherwise=self._demanded(facts)))
 
     def _signed(self, facts: ImageFacts, deadline: Deadline) -> ImageFacts:
         return facts if self._signing is None else self._signing.signed(facts, self._images.registry, deadline)
@@ -218,14 +220,19 @@ def _reference(image: ImageFacts) -> ImageReference:
     return _normal(ImageReference(image.registry or "", image.repository or "", image.tag, image.digest))
 
 
-def _guarded(reference: ImageReference, work: Callable[[], ImageFacts]) -> ImageFacts:
-    """What `work` returns; what it raises becomes the `error` of the facts."""
+def _guarded(
+    reference: ImageReference, work: Callable[[], ImageFacts], *, otherwise: ImageFacts | None = None
+) -> ImageFacts:
+    """What `work` returns; what it raises becomes the `error` of the facts, or of `otherwise`."""
     try:
         return work()
     except FlowymlPolicyError as error:
-        return _failed(reference, error)
+        failed = _failed(reference, error)
     except Exception as error:  # noqa: BLE001  whatever it is, the other images are still examined
-        return _failed(reference, InternalError(f"{type(error).__name__}: {error}"))
+        failed = _failed(reference, InternalError(f"{type(error).__name__}: {error}"))
+    if otherwise is None:
+        return failed
+    return otherwise.model_copy(update={"inspected": False, "error": otherwise.error or failed.error})
 
 
 def _failed(reference: ImageReference, error: FlowymlPolicyError) -> ImageFacts:

@@ -13,6 +13,7 @@ from typing import Final
 
 from flowyml_policy.definitions.image_places import NamedImage, images_in
 from flowyml_policy.definitions.stack import StackDefinition
+from flowyml_policy.documents.key_path import dotted
 from flowyml_policy.errors.images import ImageError
 from flowyml_policy.errors.references import ReferenceInvalid
 from flowyml_policy.mask.text import mask_report
@@ -59,9 +60,15 @@ def with_digests(definition: StackDefinition, images: Sequence[ImageFacts]) -> S
     Raises ImageError where one has no digest. What was found by its look alone stays as it is.
     """
     document = copy.deepcopy(definition.document)
-    for image in images:
+    longest_first = sorted(images, key=lambda image: len(image.ref), reverse=True)
+    for image in longest_first:
         if image.certainty == "guessed":
             continue
+        if image.via == "off" and image.digest is None:
+            raise ImageError(
+                f"the image {image.ref} has no digest to be named by: policy.images.inspect is off",
+                advice="set it to auto",
+            )
         if image.registry is None or image.digest is None:
             reason = "no registry has it" if image.error is None else image.error.message
             raise ImageError(f"the image {image.ref} has no digest to be named by: {reason}")
@@ -71,7 +78,10 @@ def with_digests(definition: StackDefinition, images: Sequence[ImageFacts]) -> S
             for key in parents:
                 place = place[key]
             exact = f"{image.registry}/{image.repository}@{image.digest}"
-            place[last] = re.sub(rf"(?<![\w./:@-]){re.escape(image.ref)}(?![\w.@-])", exact, place[last])
+            whole = rf"(?<![\w./:@-]){re.escape(image.ref)}(?![\w./:@-])"
+            place[last], number = re.subn(whole, exact, place[last])
+            if not number:
+                raise ImageError(f"the image {image.ref} cannot be told in its text: {dotted(path)}")
     return StackDefinition.from_dict(document, source=definition.source)
 
 

@@ -87,20 +87,26 @@ class ScanReport:
         )
 
 
-@dataclass(frozen=True)
 class ScanReports:
-    """Reports that somebody names for a whole call. They can only add to what is known of an image."""
+    """Reports that somebody names for a whole call. They can only add to what is known of an image.
 
-    reports: tuple[ScanReport, ...]
+    `unused` are those that were about no image so far.
+    """
+
+    def __init__(self, reports: Mapping[Path, ScanReport]) -> None:
+        self._reports = dict(reports)
+        self.unused = list(reports)
 
     @classmethod
     def read(cls, paths: Iterable[Path]) -> ScanReports:
         """The reports in files. Raises ScanReportInvalid."""
-        return cls(tuple(read_report(path) for path in paths))
+        return cls({path: read_report(path) for path in paths})
 
     def added_to(self, image: ImageFacts) -> ImageFacts:
         """`image` with what the reports say of it, beside what a signed attestation said."""
-        said = [facts for report in self.reports if (facts := report.facts_for(image)) is not None]
+        found = {path: facts for path, one in self._reports.items() if (facts := one.facts_for(image)) is not None}
+        self.unused = [path for path in self.unused if path not in found]
+        said = list(found.values())
         known = [] if image.scan is None else [image.scan]
         return image.model_copy(update={"scan": merged([*known, *said])}) if said else image
 

@@ -235,6 +235,11 @@ class ImageFacts(Record):
     signatures: tuple[SignatureFacts, ...] = ()
     scan: ScanFacts | None = None
 
+    @property
+    def exact(self) -> str | None:
+        """`registry/repository@sha256:...` of what was judged; null for what was not examined, or has no digest."""
+        return f"{self.registry}/{self.repository}@{self.digest}" if self.inspected and self.digest else None
+
     @field_validator("error", mode="before")
     @classmethod
     def _read_older(cls, value: object) -> object:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Literal, NamedTuple, TypeAlias
 
+from pydantic import Field
+
 from flowyml_policy.records.decision import Decision, Finding
 from flowyml_policy.records.policy_input import ImageFacts, Source
 from flowyml_policy.records.record import Authority, Location, Operation, Record, Sha256
@@ -46,7 +48,8 @@ class Result(Record):
     """The answer for one stack. `outcome` is `error` wherever policy was not asked or did not answer.
 
     `bundles` maps each bundle that judged to its revision; `evaluator` is null for a definition that was
-    denied before OPA was asked. `file` is null for a stack that is no file.
+    denied before OPA was asked. `file` is null for a stack that is no file. `judged_images` maps each image that was
+    examined to what was judged, as `registry/repository@sha256:...`: that is what may run.
     """
 
     stack: StackName
@@ -60,6 +63,7 @@ class Result(Record):
     evaluator: EvaluatorName | None
     findings: tuple[LocatedFinding, ...]
     images: tuple[ImageFacts, ...]
+    judged_images: dict[str, str] = Field(default_factory=dict)
     error: ErrorReport | None
 
     @property
@@ -109,6 +113,11 @@ class Summary(Record):
         if self.denied or (fail_on_warn and self.warnings):
             return EXIT_DENIED
         return EXIT_ALLOWED
+
+
+def judged_images(images: Iterable[ImageFacts]) -> dict[str, str]:
+    """The `judged_images` of a result with `images`."""
+    return {image.ref: image.exact for image in images if image.exact is not None}
 
 
 class DecisionRecord(NamedTuple):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flowyml_policy.errors.images import ImageError
 from flowyml_policy.mask.reports import error_report
+from flowyml_policy.mask.text import mask
 from flowyml_policy.records.policy_input import ImageFacts
 from flowyml_policy.records.result import ErrorReport
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from flowyml_policy.images.inspection import Inspection
 
 _OFF: Final = "is pinned to a digest, and policy.images.inspect is off, so that nobody knows what it names now"
-_ADVICE: Final = "set policy.images.inspect to auto, or pin without digests: `flowyml-policy stack lock --no-images`"
+_WITHOUT: Final = "or pin without the digests of images: `flowyml-policy stack lock --no-images`"
+_ADVICE: Final = f"set policy.images.inspect to auto; {_WITHOUT}"
+_ADVICE_BY_CODE: Final = {kind.code: kind.default_advice for kind in ImageError.__subclasses__()}
 
 
 class Digests(NamedTuple):
@@ -38,8 +41,11 @@ def digests_of(images: Sequence[ImageFacts], inspection: Inspection) -> Digests:
         if image.inspected:
             found[image.ref] = image.digest
         elif image.error is not None:
-            message = f"the image {image.ref} could not be examined: {image.error.message}"
-            failed[image.ref] = error_report(ImageError(message))
+            failed[image.ref] = ErrorReport(
+                code=image.error.code,
+                message=mask(f"the image {image.ref} could not be examined: {image.error.message}"),
+                advice=f"{_ADVICE_BY_CODE.get(image.error.code, ImageError.default_advice)}; {_WITHOUT}",
+            )
         else:
             failed[image.ref] = error_report(ImageError(f"the image {image.ref} {_OFF}", advice=_ADVICE))
     return Digests(found, failed)

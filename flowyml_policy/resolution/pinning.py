@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, NamedTuple, TypeAlias
 
 from pydantic import AfterValidator
 from typing_extensions import Self
@@ -47,9 +46,6 @@ from flowyml_policy.system.files import display_path
 Kind: TypeAlias = Literal["stack", "environment", "bundle"]
 Bundles: TypeAlias = Callable[[], dict[str, str]]
 """Answers the revision of each loaded bundle. Raises OpaError."""
-
-_Examines: TypeAlias = Callable[[str, str], bool]
-"""Whether an image of a stack is examined, by the names of both."""
 
 Told: TypeAlias = Annotated[str, AfterValidator(mask)]
 """Text that people and programs are told: a name may be an address, and an address may hold a secret."""
@@ -127,6 +123,14 @@ class Verified(Record):
         return EXIT_DENIED if self.changes else EXIT_ALLOWED
 
 
+class _Now(NamedTuple):
+    """Everything as it is now; the stacks that could not be resolved, and the images that could not be examined."""
+
+    lockfile: Lockfile
+    unchecked: tuple[Unchecked, ...]
+    images: tuple[Unchecked, ...]
+
+
 class StackPinning:
     """Pins the stacks of one project. `bundles` tells the revisions of policy, `registry` what is registered.
 
@@ -159,15 +163,19 @@ class StackPinning:
     def lock(self, *, images: bool = True) -> LockReport:
         """Pin everything as it is now; what cannot be resolved is part of the answer.
 
-        `images`: the digests that the tags of images name are pinned, too, unless the settings switch inspection off.
+        `images`: the digests that the tags of images name are pinned, too. Where the settings switch inspection off,
+        a digest that was pinned before is not dropped for that.
 
         Raises LockfileError, and UsageError for what FLOWYML_POLICY_OFFLINE cannot be.
         """
-        before = _without_damage(self.path)
-        now, unchecked = self._now(lambda _stack, _image: images and self._inspection.is_on)
-        changes = () if unchecked else tuple(_changes(before or Lockfile(), now, pins=now.stacks))
-        written = False if unchecked else write_lockfile(self.path, now)
-        return LockReport(path=str(self.path), lockfile=now, changes=changes, unchecked=unchecked, written=written)
+        before = _without_damage(self.path) or Lockfile()
+        now = self._now(before, lambda pinned: images and (self._inspection.is_on or pinned is not None))
+        unchecked = (*now.unchecked, *now.images)
+        changes = () if unchecked else tuple(_changes(before, now.lockfile, pins=now.lockfile.stacks))
+        written = False if unchecked else write_lockfile(self.path, now.lockfile)
+        return LockReport(
+            path=str(self.path), lockfile=now.lockfile, changes=changes, unchecked=unchecked, written=written
+        )
 
     def verify(self) -> Verified:
         """Compare what is pinned with what is there now.
@@ -177,14 +185,14 @@ class StackPinning:
         pinned = read_lockfile(self.path)
         if pinned is None:
             raise StackNotPinned(f"nothing is pinned: there is no {self.path}")
-        now, unchecked = self._now(partial(_is_image_pinned, pinned))
-        moved = tuple(one for one in unchecked if self._has_changed(pinned, one))
+        now = self._now(pinned, lambda digest: digest is not None)
+        moved = tuple(one for one in now.unchecked if self._has_changed(pinned, one))
         changes = (
-            *_changes(_without(pinned, unchecked), now, pins=pinned.stacks),
+            *_changes(_without(pinned, now.unchecked), now.lockfile, pins=pinned.stacks),
             *(Change.of_stack(one.name, _pin_of(one, pinned), found=one.error.message) for one in moved),
         )
-        left = tuple(one for one in unchecked if one not in moved)
-        return Verified(path=str(self.path), checked=len(now.stacks), changes=changes, unchecked=left)
+        left = (*(one for one in now.unchecked if one not in moved), *now.images)
+        return Verified(path=str(self.path), checked=len(now.lockfile.stacks), changes=changes, unchecked=left)
 
     def _has_changed(self, pinned: Lockfile, one: Unchecked) -> bool:
         """Whether what could not be resolved is told to be another than was pinned, rather than out of reach.
@@ -203,8 +211,11 @@ class StackPinning:
             for reference in meant_by(self._settings, name)
         )
 
-    def _now(self, examines: _Examines) -> tuple[Lockfile, tuple[Unchecked, ...]]:
-        """Everything as a lockfile made now would pin it, but for what could not be resolved."""
+    def _now(self, before: Lockfile, examines: Callable[[str | None], bool]) -> _Now:
+        """Everything as a lockfile made now would pin it.
+
+        `examines` says whether the digest of an image that is named by a tag is asked for, by what `before` has of it.
+        """
         resolver = StackResolver(
             settings=_undemanding(self._settings),
             registry=self._registry,
@@ -218,18 +229,19 @@ class StackPinning:
             found = self._resolved(resolver, reference, environments)
             if isinstance(found, ResolvedStack):
                 stacks[reference] = self._pin(found)
+                known = before.stacks[reference].images if reference in before.stacks else {}
                 named = named_images(found.definition)
-                images[reference] = [one for one in named if _is_tag(one) and examines(reference, one.ref)]
+                images[reference] = [one for one in named if _is_tag(one) and examines(known.get(one.ref))]
             else:
                 unchecked.append(_unchecked(reference, environments, found))
-        unchecked += self._pin_images(stacks, images)
+        failed = tuple(self._pin_images(stacks, images, before))
         bundles: dict[str, str] = {}
         try:
             bundles = self._bundles()
         except OpaError as error:
             unchecked.append(_unchecked(BUNDLES, (), error))
         runs_on = {name: one.stack for name, one in self._settings.environments.items() if one.stack in stacks}
-        return Lockfile(bundles=bundles, environments=runs_on, stacks=stacks), tuple(unchecked)
+        return _Now(Lockfile(bundles=bundles, environments=runs_on, stacks=stacks), tuple(unchecked), failed)
 
     def _references(self) -> dict[str, tuple[str, ...]]:
         """What the settings name, in order, each with the environments that run on it."""
@@ -262,20 +274,20 @@ class StackPinning:
         return masked_pin(pin)
 
     def _pin_images(
-        self, stacks: dict[str, StackPin], images: Mapping[str, Sequence[ImageFacts]]
+        self, stacks: dict[str, StackPin], images: Mapping[str, Sequence[ImageFacts]], before: Lockfile
     ) -> Iterator[Unchecked]:
-        """Put the digests of `images` into `stacks`; a stack with one that cannot be told is taken out."""
+        """Put the digests of `images` into `stacks`; of one that cannot be told, what `before` has of it."""
         wanted = {image.ref: image for named in images.values() for image in named}
         digests = digests_of(tuple(wanted.values()), self._inspection)
         environments = self._references()
         for reference, named in images.items():
-            pin = stacks[reference]
-            now = {image.ref: digests.found.get(image.ref) for image in named}
-            stacks[reference] = pin.model_copy(update={"images": {**pin.images, **now}})
-            failed = [digests.failed[image.ref] for image in named if image.ref in digests.failed]
-            if failed:
-                del stacks[reference]
-                yield Unchecked(name=reference, environments=environments[reference], error=failed[0])
+            known = before.stacks[reference].images if reference in before.stacks else {}
+            now = {image.ref: digests.found.get(image.ref, known.get(image.ref)) for image in named}
+            stacks[reference] = stacks[reference].model_copy(update={"images": {**stacks[reference].images, **now}})
+            for image in named:
+                if image.ref in digests.failed:
+                    error = digests.failed[image.ref]
+                    yield Unchecked(name=reference, environments=environments[reference], error=error)
 
     def _uri(self, provenance: Provenance) -> str:
         """Where a stack was read; what lies in the project by its place there, whatever the working directory."""
@@ -288,12 +300,6 @@ class StackPinning:
 def _is_tag(image: ImageFacts) -> bool:
     """Whether the image is named by a tag, which may come to name another."""
     return image.registry is not None and image.digest is None and image.certainty == "named"
-
-
-def _is_image_pinned(pinned: Lockfile, stack: str, image: str) -> bool:
-    """Whether the image called `image` was pinned to a digest, as one of the stack called `stack`."""
-    pin = pinned.stacks.get(stack)
-    return pin is not None and pin.images.get(image) is not None
 
 
 def _undemanding(settings: Settings) -> Settings:

@@ -10,6 +10,7 @@ from flowyml_policy.references.url import BadValue
 from flowyml_policy.settings.types import (
     AllowedRegistry,
     AuditFile,
+    ByRegistry,
     Duration,
     FilePath,
     Host,
@@ -139,7 +140,7 @@ class ImagesSettings(Section):
     client_certificates: dict[Host, ClientCertificate] = Field(
         default={}, description="Certificates to show to registries, by host."
     )
-    cosign_keys: dict[AllowedRegistry, FilePath | Listing[FilePath] | SigningKeys] = Field(
+    cosign_keys: ByRegistry[FilePath | Listing[FilePath] | SigningKeys] = Field(
         default={},
         description="Public keys, PEM files, that must have signed the images of a registry: one of them, or `need` of "
         "`keys`.",

@@ -9,6 +9,7 @@ Rules:
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
 from pydantic import (
@@ -177,6 +178,25 @@ _Item = TypeVar("_Item")
 Listing: TypeAlias = Annotated[tuple[_Item, ...], Strict(strict=False)]
 """A YAML list, kept as a tuple."""
 
+
+def _each_once(normal: Callable[[str], str]) -> BeforeValidator:
+    """Refuse a mapping that names one thing twice, in two spellings: one of them would be lost."""
+
+    def checked(value: Any) -> Any:
+        seen: dict[str, str] = {}
+        for key in value if isinstance(value, dict) else ():
+            try:
+                name = normal(key)
+            except (BadValue, TypeError, AttributeError):
+                continue  # told where keys are checked
+            if name in seen:
+                raise BadValue(f"names {name} twice, as {shown(seen[name])} and {shown(key)}", "keep one of the two")
+            seen[name] = key
+        return value
+
+    return BeforeValidator(checked)
+
+
 _VISIBLE: Final = r"^\S(.*\S)?$"
 
 
@@ -239,6 +259,9 @@ Memory: TypeAlias = Annotated[
 ]
 """Bytes of memory that a process may take."""
 
+
+ByRegistry: TypeAlias = Annotated[dict[AllowedRegistry, _Item], _each_once(registry_entry)]
+"""A mapping by hosts, or hosts and paths."""
 
 Size: TypeAlias = Annotated[int, BeforeValidator(byte_size), _written(f"^{_SIZE.pattern}$")]
 """Bytes."""

@@ -260,3 +260,67 @@ def test_doctor_tells_of_a_key_that_cannot_be_read(project: Program) -> None:
     ran = validate(project)
     assert ran.exit_code == 3
     assert json.loads(ran.stdout)["error"]["code"] == "signing_key_unusable"
+
+
+def test_judged_images_name_what_may_run(project: Program, repository: Repository) -> None:
+    named, digest = "myregistry.azurecr.io/ml/train:1.0.0", repository.tags["1.0.0"]
+    ran = validate(project)
+    assert judged(ran)["judged_images"] == {named: f"myregistry.azurecr.io/ml/train@{digest}"}
+    table = project.run("stack", "validate", "stacks/prod.yaml").stdout
+    assert f"image  {named}  {digest[:19]}  registry 127.0.0.1:" in table
+
+
+def test_scan_report_about_no_image_is_told(project: Program, tmp_path: Path) -> None:
+    file = tmp_path / "scan.json"
+    file.write_text(json.dumps({"SchemaVersion": 2, "ArtifactType": "container_image", "Results": []}), "utf-8")
+    ran = validate(project, "--scan-report", str(file))
+    assert ran.exit_code == 0
+    assert f"about no image that was judged, by its digests: {file}" in ran.stderr
+    applied = project.run("stack", "apply", "stacks/prod.yaml", "--scan-report", str(file), "--refresh")
+    assert (applied.exit_code, str(file) in applied.stderr) == (0, True)
+
+
+def test_scan_report_while_nobody_may_look_is_refused(project: Program, tmp_path: Path) -> None:
+    settings = project.here / "flowyml.yaml"
+    settings.write_text(settings.read_text("utf-8") + "    inspect: off\n", "utf-8")
+    ran = validate(project, "--scan-report", str(tmp_path / "scan.json"))
+    assert (ran.exit_code, "policy.images.inspect is off" in ran.stderr + ran.stdout) == (2, True)
+
+
+def test_lock_with_inspection_off_drops_no_digest(project: Program) -> None:
+    assert project.run("stack", "lock").exit_code == 0
+    before = (project.here / "flowyml.lock").read_bytes()
+    settings = project.here / "flowyml.yaml"
+    settings.write_text(settings.read_text("utf-8") + "    inspect: off\n", "utf-8")
+    ran = project.run("stack", "lock")
+    assert (ran.exit_code, (project.here / "flowyml.lock").read_bytes()) == (3, before)
+    assert "--no-images" in ran.stdout
+    assert project.run("stack", "verify").exit_code == 3
+
+
+def test_verify_tells_of_a_change_beside_an_image_out_of_reach(project: Program) -> None:
+    assert project.run("stack", "lock").exit_code == 0
+    stack = project.here / "stacks" / "prod.yaml"
+    stack.write_text(stack.read_text("utf-8").replace('version: "1.0.0"', 'version: "1.1.0"'), "utf-8")
+    ran = project.run("stack", "verify", environ={"FLOWYML_POLICY_OFFLINE": "1"})
+    assert ran.exit_code == 3
+    assert "image_offline" in ran.stdout
+    assert "+ 1.1.0" in ran.stdout
+
+
+def test_guess_whose_registry_is_allowed_is_judged_by_what_is_in_it(
+    project: Program, server: OciServer, repository: Repository
+) -> None:
+    repository.add_image(with_labels({}), "old")
+    settings = project.here / "flowyml.yaml"
+    allowed = f'image_policy: {{allowed_registries: [myregistry.azurecr.io, "{server.host}"], '
+    settings.write_text(settings.read_text("utf-8").replace("image_policy: {", allowed), "utf-8")
+    (project.here / "stacks" / "prod.yaml").write_text(
+        "apiVersion: flowyml.io/v1\nkind: Stack\nmetadata: {name: prod, version: '1.0.0'}\n"
+        "spec:\n  backend: kubernetes\n"
+        f'  deployment: {{config: {{args: ["docker run {server.host}/ml/train:old"]}}}}\n',
+        "utf-8",
+    )
+    ran = validate(project)
+    assert ran.exit_code == 1
+    assert "images_labels.missing" in {finding["code"] for finding in judged(ran)["findings"]}

@@ -1,7 +1,8 @@
 """`--format table`: for people. What needs an answer stands first, the summary last.
 
 Undecided stacks lead, then denied ones, each finding with its place, its code, what is wrong and how to put
-it right; then the warnings of all stacks, those of one code together; allowed stacks are one line each.
+it right; then the warnings of all stacks, those of one code together; allowed stacks are one line each, and so are
+the images that were examined.
 Beyond LONGEST stacks nobody reads prose: findings become plain columns, one line each, and allowed stacks
 only a count.
 """
@@ -26,10 +27,16 @@ from flowyml_policy.outputs.blocks import (
 from flowyml_policy.outputs.terminal import Screen, plural, printable
 
 if TYPE_CHECKING:
+    from flowyml_policy.records.policy_input import ImageFacts
     from flowyml_policy.records.result import ErrorReport, Result, Summary
 
 LONGEST: Final = 200
 """Stacks that are shown in prose."""
+
+MOST_IMAGES: Final = 20
+"""Images that are told one by one."""
+
+SHORT_DIGEST: Final = len("sha256:") + 12
 
 FEW: Final = 3
 """Warnings of one code that are shown with a message each."""
@@ -52,6 +59,7 @@ class TableOutput:
         self._denied: list[list[str]] = []
         self._warnings: dict[tuple[str, str], list[tuple[str, str]]] = {}
         self._allowed: list[tuple[str, ...]] = []
+        self._images: dict[str, tuple[str, ...]] = {}
         self._columns: dict[str, list[tuple[str, ...]]] = {"UNDECIDED": [], "DENIED": [], "warning": []}
 
     def begin(self) -> None:
@@ -65,6 +73,9 @@ class TableOutput:
             self._columns[row[0]].append(row)
         if self._count > LONGEST:
             return
+        for image in result.images:
+            if image.inspected:
+                self._images[image.ref] = _image_row(image)
         if result.allowed:
             self._allowed.append(title_row("allowed", result.stack, result.source))
         elif result.outcome == "deny":
@@ -100,6 +111,12 @@ class TableOutput:
         for row, line in zip(self._allowed, self._screen.table(self._allowed), strict=True):
             yield led_by(self._screen, row[0], line)
         if self._allowed:
+            yield ""
+        rows = list(self._images.values())
+        yield from self._screen.table(rows[:MOST_IMAGES])
+        if len(rows) > MOST_IMAGES:
+            yield f"image  {len(rows) - MOST_IMAGES} more"
+        if rows:
             yield ""
 
     def _in_columns(self) -> Iterator[str]:
@@ -150,6 +167,12 @@ class TableOutput:
     def _passed(self, summary: Summary) -> list[str]:
         """How many stacks passed."""
         return [f"{summary.allowed:,} allowed"]
+
+
+def _image_row(image: ImageFacts) -> tuple[str, ...]:
+    """Which image was judged, and who was asked for it."""
+    digest = (image.digest or "no digest")[:SHORT_DIGEST]
+    return "image", printable(image.ref), digest, printable(f"{image.via} {image.endpoint or ''}")
 
 
 def _column_rows(result: Result) -> Iterator[tuple[str, ...]]:

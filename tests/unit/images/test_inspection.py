@@ -423,3 +423,28 @@ def test_remembered_image_loads_nothing_heavy(
     answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder)
     assert answer.stdout == "True [] []\n"
     assert len(server.requests) == asked
+
+
+def test_fault_in_looking_for_signatures_keeps_what_is_demanded(server: OciServer, make: Open) -> None:
+    server.repository().add_image(config(), "1")
+    (found,) = make(signing=Demanding(RuntimeError("odd"))).examine([named(f"{server.host}/team/app:1")])
+    assert (found.inspected, [one.entry for one in found.signing]) == (False, ["x.io"])
+    assert found.platforms
+
+
+@pytest.mark.parametrize(("ttl", "asked"), [("0s", 3), ("5m", 1)])
+def test_signatures_of_an_image_by_digest_are_looked_for_again_in_time(
+    server: OciServer, make: Open, ttl: str, asked: int
+) -> None:
+    digest = server.repository().add_image(config(), "1")
+    looked: list[str] = []
+
+    class Counted(Demanding):
+        def signed(self, facts: ImageFacts, inspector: RegistryInspector, deadline: Deadline) -> ImageFacts:
+            looked.append(facts.ref)
+            return super().signed(facts, inspector, deadline)
+
+    inspection = make(f"tag_ttl: {ttl}", signing=Counted())
+    for _ in range(3):
+        inspection.examine([named(f"{server.host}/team/app@{digest}")])
+    assert len(looked) == asked

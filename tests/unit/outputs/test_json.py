@@ -70,6 +70,7 @@ def test_json_of_all_outcomes_is_the_agreed_document(result: Any, finding: Any, 
             }
         ],
         "images": [],
+        "judged_images": {},
         "error": None,
     }
     assert [one["error"] for one in document["results"]] == [None, None, timeout().model_dump()]

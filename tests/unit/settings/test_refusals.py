@@ -642,3 +642,10 @@ def test_credentials_where_a_stack_is_named_are_refused_and_never_shown(
 def test_name_of_a_stack_without_credentials_is_taken_whole(load: Callable[..., Settings], name: str) -> None:
     settings = load(f"environments: {{e: {{stack: '{name}'}}}}\nactive_stack: '{name}'\ndefaults: {{stack: '{name}'}}")
     assert (settings.environments["e"].stack, settings.active_stack, settings.default_stack) == (name,) * 3
+
+
+def test_registry_that_is_named_twice_is_refused(refused: Refused) -> None:
+    said = refused("policy: {images: {cosign_keys: {a.io/x: one.pub, a.io/x/: two.pub}}}")
+    assert said == (
+        "`policy.images.cosign_keys` names a.io/x twice, as 'a.io/x' and 'a.io/x/': flowyml.yaml:1:19; keep one of the two"
+    )

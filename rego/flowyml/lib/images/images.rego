@@ -20,9 +20,12 @@ judged := [image |
 ]
 
 # METADATA
-# description: Those of them of which something is known. An inspection that found no platform tells nothing.
+# description: |
+#   Images of which something is known, also what only looks like one: its inspection shows that it is an image. One that
+#   found no platform tells nothing.
 inspected := [image |
-	some image in judged
+	some image in input.images
+	image.registry != null
 	_known(image)
 ]
 

@@ -20,7 +20,7 @@ _kinds := [object.union(image, {"ref": ref}) |
 test_kinds_of_images if {
 	asked := inputs.changed({"images": _kinds})
 	_refs(judged) == ["empty", "failed", "inspected", "odd", "off"] with input as asked
-	_refs(inspected) == ["inspected"] with input as asked
+	_refs(inspected) == ["guessed", "inspected"] with input as asked
 	_refs(uninspected) == ["empty", "failed", "odd", "off"] with input as asked
 }
 

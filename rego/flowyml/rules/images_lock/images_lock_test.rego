@@ -89,9 +89,13 @@ test_allow_image_by_its_digest_is_pinned_anyway if {
 	findings == set() with input as inputs.changed({"lock": _lock({}), "images/0/ref": concat("@", [inputs.image.ref, _old])})
 }
 
-test_allow_what_only_looks_like_an_image if {
+test_allow_what_looks_like_an_image_and_is_not_in_the_lock if {
 	findings == set() with input as inputs.changed({"lock": _lock({}), "images/0/certainty": "guessed"})
-	findings == set() with input as inputs.changed(object.union(_locked(_old), {"images/0/certainty": "guessed"}))
+}
+
+test_deny_what_looks_like_an_image_and_moved if {
+	found := findings with input as inputs.changed(object.union(_locked(_old), {"images/0/certainty": "guessed"}))
+	{finding.code | some finding in found} == {"images_lock.moved"}
 }
 
 test_deny_rule_data_for_a_rule_that_reads_none if {

@@ -23,7 +23,7 @@ import data.flowyml.lib.rule_data
 #   enforcement: hard
 #   why: A vulnerability that is known has most often an exploit that is known, and a fix that only has to be taken.
 findings contains finding if {
-	some image in images.judged
+	some image in input.images
 	reported := image.scan.findings
 	found := _grave(reported, _severity)
 	found != []
@@ -85,7 +85,7 @@ findings contains finding if {
 #   enforcement: hard
 #   why: New vulnerabilities become known every day. An old report does not name them.
 findings contains finding if {
-	some image in images.judged
+	some image in input.images
 	known_at := image.scan.db_at
 	most := min(_max_ages)
 	not _is_recent(known_at, most)

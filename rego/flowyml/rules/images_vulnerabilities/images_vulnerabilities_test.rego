@@ -250,12 +250,17 @@ test_deny_by_the_smaller_age if {
 
 # What only looks like an image
 
-test_allow_what_only_looks_like_an_image if {
-	findings == set() with input as inputs.changed(object.union_n([
+test_deny_what_looks_like_an_image_and_was_inspected if {
+	found := findings with input as inputs.changed(object.union_n([
 		_project({"required": true}),
 		{"images/0/certainty": "guessed"},
 		{"images/0/scan": object.union(_scan, {"db_at": null, "digests": [], "findings": [_entry("CVE-1", "high")]})},
 	]))
+	{finding.code | some finding in found} == {
+		"images_vulnerabilities.found",
+		"images_vulnerabilities.missing",
+		"images_vulnerabilities.old",
+	}
 }
 
 # Data
