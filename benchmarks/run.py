@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from benchmarks import decisions, listing, peers, policy, processes, resolving, starting
+from benchmarks import decisions, images, listing, peers, policy, processes, resolving, starting
 from benchmarks.clock import CannotMeasure
 from benchmarks.report import Report, Row, Target
 from benchmarks.stacks import StackProject, write_project
@@ -117,6 +117,9 @@ class Bench:
     def resolve(self) -> Iterator[Row]:
         return resolving.measure_offline(self.own, self.work, self.effort.short_rounds * 10)
 
+    def images(self) -> Iterator[Row]:
+        return images.measure_images(self.own, self.work, self.effort.short_rounds)
+
     def list(self) -> Iterator[Row]:
         return listing.measure_list(self.own, self.work, self.effort.short_rounds)
 
@@ -133,6 +136,7 @@ class Bench:
             "folders": self.folders,
             "memory": self.memory,
             "resolve": self.resolve,
+            "images": self.images,
             "list": self.list,
         }
 

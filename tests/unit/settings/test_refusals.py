@@ -647,5 +647,6 @@ def test_name_of_a_stack_without_credentials_is_taken_whole(load: Callable[..., 
 def test_registry_that_is_named_twice_is_refused(refused: Refused) -> None:
     said = refused("policy: {images: {cosign_keys: {a.io/x: one.pub, a.io/x/: two.pub}}}")
     assert said == (
-        "`policy.images.cosign_keys` names a.io/x twice, as 'a.io/x' and 'a.io/x/': flowyml.yaml:1:19; keep one of the two"
+        "`policy.images.cosign_keys` names a.io/x twice, as 'a.io/x' and 'a.io/x/': flowyml.yaml:1:19; "
+        "keep one of the two"
     )
