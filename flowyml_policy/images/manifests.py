@@ -16,10 +16,12 @@ from datetime import datetime
 from typing import Final, NamedTuple, TypeVar
 
 from flowyml_policy.errors.images import ImageInvalid, ImageTooLarge
+from flowyml_policy.errors.references import ReferenceInvalid
 from flowyml_policy.images.json_text import NotJson, read_json
 from flowyml_policy.mask.quoted import shown
 from flowyml_policy.records.policy_input import BaseFacts, PlatformFacts
 from flowyml_policy.records.record import Json
+from flowyml_policy.references.image import parse_reference
 
 OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
 DOCKER_LIST: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
@@ -122,8 +124,8 @@ def platform_facts(manifest: ImageManifest, config: bytes, entry: IndexEntry) ->
         created=_instant(value.get("created")),
         size=manifest.size,
         base=manifest.base,
-        architecture=_text(value.get("architecture"), "the architecture"),
-        os=_text(value.get("os"), "the os"),
+        architecture=_name(value.get("architecture"), "the architecture"),
+        os=_name(value.get("os"), "the os"),
         ports=tuple(sorted(_object(_or(settings.get("ExposedPorts"), {}), "the exposed ports"))),
         entrypoint=_texts([entrypoint] if isinstance(entrypoint, str) else entrypoint, "the entrypoint"),
         env=tuple(one.partition("=")[0] for one in _texts(_or(settings.get("Env"), []), "the environment")),
@@ -206,8 +208,10 @@ def _manifest(value: Mapping[str, Json]) -> ImageManifest:
 
 
 def _base(annotations: Mapping[str, str]) -> BaseFacts | None:
-    name, digest = annotations.get(_BASE_NAME), annotations.get(_BASE_DIGEST, "")
-    if not name:
+    name, digest = annotations.get(_BASE_NAME, ""), annotations.get(_BASE_DIGEST, "")
+    try:
+        parse_reference(name)
+    except ReferenceInvalid:  # it claims nothing that a policy could compare
         return None
     return BaseFacts(ref=name, digest=digest if _DIGEST.fullmatch(digest) else None, how="claim")
 
@@ -293,6 +297,11 @@ def _texts(value: Json, what: str) -> tuple[str, ...]:
 def _text(value: Json, what: str) -> str | None:
     """`value`, None where it is not set, which is what empty text means."""
     return _of(value or None, lambda: value is None or isinstance(value, str), f"{what} is no text")
+
+
+def _name(value: Json, what: str) -> str | None:
+    found = _text(value, what)
+    return _of(found, lambda: found is None or bool(_NAME.fullmatch(found)), f"{what} is no name: {_shown(value)}")
 
 
 def _mapping_of_texts(value: Json, what: str) -> dict[str, str]:

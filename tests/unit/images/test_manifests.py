@@ -105,6 +105,8 @@ def test_manifest_that_does_not_say_its_type_is_told_by_its_shape() -> None:
     [
         ({"org.opencontainers.image.base.digest": B}, None),
         ({"org.opencontainers.image.base.name": ""}, None),
+        ({"org.opencontainers.image.base.name": "Debian 12", "org.opencontainers.image.base.digest": B}, None),
+        ({"org.opencontainers.image.base.name": "//:@" * 250_000}, None),
         (
             {"org.opencontainers.image.base.name": "x", "org.opencontainers.image.base.digest": "sha1:2"},
             BaseFacts(ref="x", how="claim"),
@@ -337,3 +339,12 @@ def test_configuration_of_any_bytes_is_read_or_an_image_error(data: bytes, value
     found = or_error(lambda: read(near))
     assert isinstance(found, PlatformFacts | bytes)
     assert isinstance(found, bytes) or PlatformFacts.model_validate(found.model_dump()) == found
+
+
+@pytest.mark.parametrize("field", ["architecture", "os"])
+@pytest.mark.parametrize("value", ["a" * 65, "//:@", "amd64\n"])
+def test_config_platform_must_be_a_name_where_the_index_says_it_too(field: str, value: str) -> None:
+    found = read_document(manifest(), OCI_MANIFEST)
+    assert isinstance(found, ImageManifest)
+    with pytest.raises(ImageInvalid, match=f"the {field} is no name: "):
+        platform_facts(found, config(**{field: value}), IndexEntry(A, "linux/amd64"))
