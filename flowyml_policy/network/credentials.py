@@ -38,7 +38,7 @@ __all__ = [
 _KEPT: Final = 300.0
 """Seconds for which a file and a helper's answer are remembered."""
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,65536}", re.ASCII)
-_PASSWORD: Final = re.compile(r"[^\x00-\x1f\x7f]{1,65536}")
+_PASSWORD: Final = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,65536}")
 
 _Value = TypeVar("_Value")
 

@@ -117,6 +117,7 @@ def test_settings_win_and_stay_with_their_host(configured: Configured) -> None:
     [
         ({}, "the environment variable PW, which holds the login for registry.example.com, is not set"),
         ({"PW": ""}, "the environment variable PW, which holds the login for registry.example.com, is not set"),
+        ({"PW": f"{PASSWORD}\udcff"}, "the login for registry.example.com holds characters that no login can have"),
         ({"PW": f"{PASSWORD}\n"}, "the login for registry.example.com holds characters that no login can have"),
     ],
 )
