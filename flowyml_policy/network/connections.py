@@ -19,6 +19,9 @@ from flowyml_policy.network.address import Address
 from flowyml_policy.network.deadline import Deadline
 from flowyml_policy.network.failures import HttpFailure, late
 
+_KEPT: Final = 16
+"""How many connections to one host are kept for the next requests."""
+
 _Answer = TypeVar("_Answer")
 
 
@@ -125,7 +128,7 @@ class _TlsPool(HTTPSConnectionPool):
 def open_manager(context: ssl.SSLContext | None, proxy: str | None) -> PoolManager:
     """Make what keeps the connections of one way to servers. Raises HttpFailure for an unusable proxy."""
     try:
-        made = PoolManager(ssl_context=context) if proxy is None else _proxy_manager(context, proxy)
+        made = PoolManager(maxsize=_KEPT, ssl_context=context) if proxy is None else _proxy_manager(context, proxy)
     except (HTTPError, ValueError) as error:
         raise HttpFailure("proxy", "the address of the proxy cannot be used", "correct HTTPS_PROXY") from error
     made.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
@@ -147,7 +150,7 @@ def _proxy_manager(context: ssl.SSLContext | None, proxy: str) -> ProxyManager:
     login = parse_url(proxy).auth
     headers = None if login is None else make_headers(proxy_basic_auth=unquote(login))
     own = ssl.create_default_context()  # a CA of the server's own says nothing of the proxy
-    return ProxyManager(proxy, proxy_headers=headers, proxy_ssl_context=own, ssl_context=context)
+    return ProxyManager(proxy, maxsize=_KEPT, proxy_headers=headers, proxy_ssl_context=own, ssl_context=context)
 
 
 def _variable(environ: Mapping[str, str], name: str) -> str:

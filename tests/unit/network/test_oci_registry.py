@@ -477,3 +477,16 @@ def test_trust_needs_no_client_and_no_network() -> None:
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     client = OciRegistry(Credentials({}, environ={}))
     assert done.stdout.split("\n")[:2] == [client.trust(client.endpoint("docker.io", "library/ubuntu")), ""]
+
+
+def test_connections_of_many_threads_are_kept(
+    client: OciRegistry, server: OciServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.delay = 0.2
+    threads = [threading.Thread(target=client.manifest, args=(at(client, server), "v1", soon())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert server.busiest > 1
+    assert [record.message for record in caplog.records if record.name.startswith("urllib3")] == []
