@@ -57,8 +57,8 @@ class HttpFailure(Exception):
 
 
 def late(deadline: Deadline) -> HttpFailure:
-    """The failure for a time that is over."""
-    return HttpFailure("late", f"no complete answer within {deadline.seconds:g} s")
+    """The failure for a time that is over, which may be a share of another one."""
+    return HttpFailure("late", f"no complete answer within {float(f'{deadline.seconds:.3g}'):g} s")
 
 
 def failure_of(error: Exception) -> HttpFailure:

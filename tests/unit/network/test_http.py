@@ -19,7 +19,7 @@ import trustme
 
 from flowyml_policy.network.address import AddressRefused
 from flowyml_policy.network.deadline import Deadline
-from flowyml_policy.network.failures import HttpFailure
+from flowyml_policy.network.failures import HttpFailure, late
 from flowyml_policy.network.http import Client, Request, Response
 
 if TYPE_CHECKING:
@@ -594,3 +594,8 @@ def test_server_that_is_not_there_is_unreachable(url: str) -> None:
     failure = failure_of(Client(environ={}), get(url), 20)
     assert failure.reason == "unreachable"
     assert failure.what.startswith("the server cannot be reached (")
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(1.99975, "2"), (0.12345, "0.123"), (30.0, "30"), (1800.0, "1800")])
+def test_time_that_is_over_is_told_in_few_digits(seconds: float, said: str) -> None:
+    assert late(Deadline(seconds)).what == f"no complete answer within {said} s"
