@@ -1,7 +1,8 @@
 """The programs `docker-credential-...` that keep logins for Docker, by the protocol of docker-credential-helpers.
 
 A helper gets `get` as its argument and the server on its standard input, and answers with a JSON document. It runs
-without a shell, for a few seconds at most, and what it writes beyond some kilobytes is not read.
+without a shell, for a few seconds at most, and what it writes beyond some kilobytes is not read, nor what others write
+to its output that it leaves behind, such as an agent.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import shutil
 import signal
-import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
 _SECONDS: Final = 10.0
+_PAUSE: Final = 0.05
 _LARGEST_ANSWER: Final = 1 << 16
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", re.ASCII)
 _NOT_FOUND: Final = b"credentials not found"
@@ -60,7 +63,7 @@ class CredentialHelper:
         return IdentityToken(secret) if username == _IDENTITY_TOKEN else Login(username, secret)
 
     def _run(self, path: str, environ: Mapping[str, str], seconds: float) -> tuple[int, bytes]:
-        from subprocess import DEVNULL, PIPE, Popen
+        from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 
         try:
             # A session of its own, so that what the helper itself started ends with it.
@@ -69,24 +72,20 @@ class CredentialHelper:
             )
         except (OSError, ValueError) as error:
             raise self._unusable(f"cannot be started ({type(error).__name__})") from error
-        late = threading.Event()
-        timer = threading.Timer(seconds, lambda: _end(process, late))
-        timer.start()
+        until = time.monotonic() + seconds
         try:
-            answer = _answer_of(process, self.server)
+            answer = _answer_of(process, self.server, until)
             if len(answer) > _LARGEST_ANSWER:
                 raise self._unusable("gave too long an answer")
-            status = process.wait()
+            return process.wait(max(until - time.monotonic(), 0.0)), answer
+        except TimeoutExpired as error:
+            raise self._unusable(f"gave no answer within {seconds:g} s") from error
         finally:
-            timer.cancel()
             _end(process)
             process.wait()
             for pipe in (process.stdin, process.stdout):
                 with suppress(OSError):
                     _ = pipe and pipe.close()
-        if late.is_set():
-            raise self._unusable(f"gave no answer within {seconds:g} s")
-        return status, answer
 
     def _unusable(self, why: str) -> CredentialsUnusable:
         return CredentialsUnusable(
@@ -95,20 +94,30 @@ class CredentialHelper:
         )
 
 
-def _answer_of(process: Popen[bytes], server: str) -> bytes:
-    """What the helper writes, at most a byte more than counts."""
+def _answer_of(process: Popen[bytes], server: str, until: float) -> bytes:
+    """What the helper writes before it ends, or until then by the clock, at most a byte more than counts."""
     if process.stdin is None or process.stdout is None:
         raise AssertionError("both are pipes")
     with suppress(OSError):  # one that does not read what it is asked may answer all the same
         process.stdin.write(server.encode())
         process.stdin.close()
-    return process.stdout.read(_LARGEST_ANSWER + 1)
+    output, found = process.stdout.fileno(), b""
+    ready = select.poll()
+    ready.register(output, select.POLLIN)
+    while len(found) <= _LARGEST_ANSWER and (left := until - time.monotonic()) > 0:
+        has_ended = process.poll() is not None  # asked first: what it wrote is then there to be read
+        if ready.poll(0 if has_ended else min(left, _PAUSE) * 1000):
+            part = os.read(output, _LARGEST_ANSWER + 1 - len(found))
+            if not part:
+                break
+            found += part
+        elif has_ended:
+            break
+    return found
 
 
-def _end(process: Popen[bytes], late: threading.Event | None = None) -> None:
+def _end(process: Popen[bytes]) -> None:
     """End the helper and what it started, unless it has ended and its id may be that of another."""
     if process.returncode is None:
-        if late is not None:
-            late.set()
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import threading
 import time
@@ -56,7 +57,7 @@ class Credentials:
     """The logins for registries: `configured` by the settings, by host, and those of Docker's configuration.
 
     Docker's is read when it is first needed, and kept for a few minutes, as are the answers of credential helpers.
-    Safe from many threads.
+    Safe from many threads, and after a fork.
     """
 
     def __init__(self, configured: Mapping[str, RegistryLogin], *, environ: Mapping[str, str]) -> None:
@@ -127,12 +128,11 @@ class _Memory(Generic[_Key, _Value]):
 
     def __init__(self, find: Callable[[_Key], _Value]) -> None:
         self._find = find
-        self._slots: dict[_Key, _Slot[_Value]] = {}
-        self._lock = threading.Lock()
+        self._slots: dict[tuple[int, _Key], _Slot[_Value]] = {}
 
     def of(self, key: _Key) -> _Value:
-        with self._lock:
-            slot = self._slots.setdefault(key, _Slot())
+        # No child of a fork waits for a thread of its parent, which will never come.
+        slot = self._slots.setdefault((os.getpid(), key), _Slot())
         with slot.lock:
             if slot.until is None or slot.until <= time.monotonic():
                 try:

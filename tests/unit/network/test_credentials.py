@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +25,7 @@ from flowyml_policy.network.credentials import (
     Login,
     RegistryLogin,
 )
+from tests.child import succeeds_in_child
 
 HOST = "registry.example.com"
 HUB = "https://index.docker.io/v1/"
@@ -280,7 +283,7 @@ def test_helper_absent_is_told(configured: Configured, add_helper: Callable[[str
 def test_helper_that_hangs_is_ended(add_helper: Callable[[str, str], Path], bin_folder: Path) -> None:
     """With what it started, which holds its output open."""
     pid = bin_folder / "pid"
-    add_helper("hanging", f"sleep 60 & echo $! > {pid}; exit 0")
+    add_helper("hanging", f"sleep 60 & echo $! > {pid}; wait")
     helper, environ = CredentialHelper("hanging", HOST), {"PATH": f"{bin_folder}:/usr/bin:/bin"}
     before = time.monotonic()
     with pytest.raises(CredentialsUnusable, match="gave no answer within 2 s"):
@@ -290,6 +293,50 @@ def test_helper_that_hangs_is_ended(add_helper: Callable[[str, str], Path], bin_
         while stat.read_text().rpartition(")")[2].split()[0] != "Z":
             assert time.monotonic() - before < 30, "what the helper started is left behind"
             time.sleep(0.01)
+
+
+def test_helper_that_leaves_a_program_behind_is_not_waited_for(
+    add_helper: Callable[[str, str], Path], bin_folder: Path
+) -> None:
+    """As gpg's agent, which holds the output open."""
+    pid = bin_folder / "pid"
+    add_helper("leaving", f"setsid sh -c 'echo $$ > {pid}; exec sleep 60' &\n{knowing()}")
+    before = time.monotonic()
+    try:
+        found = CredentialHelper("leaving", HOST).login({"PATH": f"{bin_folder}:/usr/bin:/bin"}, 20)
+        assert (found, time.monotonic() - before < 10) == (LOGIN, True)
+    finally:
+        while not pid.exists() or not pid.read_text():
+            assert time.monotonic() - before < 60
+            time.sleep(0.01)
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+
+
+def test_helper_that_does_not_end_is_ended(add_helper: Callable[[str, str], Path], bin_folder: Path) -> None:
+    add_helper("endless", "exec >&-; sleep 60")
+    before = time.monotonic()
+    with pytest.raises(CredentialsUnusable, match="gave no answer within 1 s"):
+        CredentialHelper("endless", HOST).login({"PATH": f"{bin_folder}:/usr/bin:/bin"}, 1)
+    assert time.monotonic() - before < 30
+
+
+def test_child_waits_for_no_helper_of_its_parent(
+    configured: Configured, add_helper: Callable[[str, str], Path], bin_folder: Path
+) -> None:
+    """It asks one itself."""
+    first, end = bin_folder / "first", bin_folder / "end"
+    add_helper("slow", f"mkdir {first} && while [ ! -e {end} ]; do sleep 0.05; done; {knowing()}")
+    credentials = configured({"credsStore": "slow"})
+    thread = threading.Thread(target=credentials.of, args=(HOST,))
+    thread.start()
+    before = time.monotonic()
+    while not first.exists():
+        assert time.monotonic() - before < 30
+        time.sleep(0.01)
+    is_found = succeeds_in_child(lambda: credentials.of(HOST), 5)
+    end.touch()
+    thread.join()
+    assert is_found
 
 
 def test_helper_is_asked_once_by_many_threads(configured: Configured, add_helper: Callable[[str, str], Path]) -> None:
