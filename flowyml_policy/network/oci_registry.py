@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import threading
 import time
@@ -108,7 +109,7 @@ class Quota:
 
 
 class OciRegistry:
-    """Asks registries, one for a run: it keeps their tokens and connections. Safe from many threads.
+    """Asks registries, one for a run: it keeps their tokens and connections. Safe from many threads, and after a fork.
 
     `ca` and `certificates` are those of `network.http.Client`, by host as references write it. `insecure` names the
     hosts that are spoken to without TLS. At most `most_at_once` requests are under way at one host.
@@ -135,10 +136,10 @@ class OciRegistry:
         self._offline = offline
         self._environ = environ
         self._clock = clock
-        self._lock = threading.Lock()
-        self._client: Client | None = None
-        self._slots: dict[str, threading.BoundedSemaphore] = {}
-        self._accesses: dict[Endpoint, Access] = {}
+        # By process: what a thread of the parent holds at a fork, no thread of the child ever gives back.
+        self._clients: dict[int, Client] = {}
+        self._slots: dict[tuple[int, str], threading.BoundedSemaphore] = {}
+        self._accesses: dict[tuple[int, Endpoint], Access] = {}
         self._quotas: dict[str, Quota] = {}
         self._described: dict[tuple[Path | None, Certificate | None], Tls] = {}
 
@@ -211,9 +212,7 @@ class OciRegistry:
 
     def close(self) -> None:
         """Close the connections that are kept open."""
-        with self._lock:
-            client, self._client = self._client, None
-        if client is not None:
+        if (client := self._clients.pop(os.getpid(), None)) is not None:
             client.close()
 
     def _exchange(self, endpoint: Endpoint, request: Request, deadline: Deadline) -> Response:
@@ -237,8 +236,8 @@ class OciRegistry:
     def _send_in_turn(
         self, endpoint: Endpoint, request: Request, used: Authorization | None, deadline: Deadline
     ) -> Response:
-        with self._lock:
-            slot = self._slots.setdefault(endpoint.host, threading.BoundedSemaphore(self._most_at_once))
+        key = os.getpid(), endpoint.host
+        slot = self._slots.setdefault(key, threading.BoundedSemaphore(self._most_at_once))
         if not slot.acquire(timeout=deadline.left):
             raise failure_of_http(late(deadline))
         try:
@@ -249,16 +248,15 @@ class OciRegistry:
     def _send(self, request: Request, deadline: Deadline) -> Response:
         from flowyml_policy.network.http import Client
 
-        with self._lock:
-            if self._client is None:
-                self._client = Client(
-                    ca=self._ca,
-                    certificates=self._certificates,
-                    plain_http=self._insecure,
-                    offline=self._offline,
-                    environ=self._environ,
-                )
-            client = self._client
+        if (client := self._clients.get(os.getpid())) is None:
+            made = Client(
+                ca=self._ca,
+                certificates=self._certificates,
+                plain_http=self._insecure,
+                offline=self._offline,
+                environ=self._environ,
+            )
+            client = self._clients.setdefault(os.getpid(), made)
         try:
             return client.send(request, deadline)
         except (HttpFailure, AddressRefused) as error:
@@ -280,16 +278,14 @@ class OciRegistry:
             is_loopback = parse_address(endpoint.origin, self._insecure).is_loopback
         except AddressRefused as error:
             raise failure_of_http(error) from error
-        with self._lock:
-            if endpoint not in self._accesses:
-                self._accesses[endpoint] = Access(
-                    endpoint.repository,
-                    is_safe=is_loopback or not endpoint.plain,
-                    is_plain_loopback=is_loopback and endpoint.plain,
-                    login=partial(self._credentials.of, endpoint.host, endpoint.repository),
-                    clock=self._clock,
-                )
-            return self._accesses[endpoint]
+        access = Access(
+            endpoint.repository,
+            is_safe=is_loopback or not endpoint.plain,
+            is_plain_loopback=is_loopback and endpoint.plain,
+            login=partial(self._credentials.of, endpoint.host, endpoint.repository),
+            clock=self._clock,
+        )
+        return self._accesses.setdefault((os.getpid(), endpoint), access)
 
     def _described_tls(self, address: Address) -> Tls:
         ca = file_of(self._ca, address) if isinstance(self._ca, Mapping) else self._ca

@@ -18,6 +18,7 @@ from flowyml_policy.network.messages import Request, Response
 from flowyml_policy.network.oci_access import Access
 from flowyml_policy.network.oci_failures import RegistryFailure
 from flowyml_policy.network.oci_registry import OciRegistry
+from tests.child import succeeds_in_child
 from tests.oci_registry import Handler, OciServer, answering, only, start
 
 if TYPE_CHECKING:
@@ -527,3 +528,28 @@ def test_login_is_not_sent_over_plain_http() -> None:
     assert [one.authorization for one in asked] == [None]
     with pytest.raises(RegistryFailure, match="a login is not sent over plain http"):
         access.renewed(access.current(ask), Response(401, {"www-authenticate": "Basic realm=x"}, b""), ask)
+
+
+# After a fork
+
+
+@pytest.mark.parametrize("part", ["/token", "/manifests/"])
+def test_child_waits_for_no_thread_of_its_parent(server: OciServer, make_client: MakeClient, part: str) -> None:
+    """Whose thread waits for a token, or for the one answer that may be under way."""
+    is_asked, may_answer = threading.Event(), threading.Event()
+
+    def slow(_: Handler) -> bool:
+        is_asked.set()
+        may_answer.wait(30)
+        return False
+
+    server.asks_for, server.misbehave = "bearer", only(part, slow, times=1)
+    client = make_client(BY_PASSWORD, most_at_once=1)
+    thread = threading.Thread(target=read, args=(client, server))
+    thread.start()
+    assert is_asked.wait(10)
+    is_read = succeeds_in_child(lambda: client.manifest(client.endpoint(server.host, NAME), "v1", Deadline(5)))
+    may_answer.set()
+    thread.join()
+    assert is_read
+    read(client, server)
