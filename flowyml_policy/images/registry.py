@@ -208,7 +208,8 @@ class RegistryInspector:
                 return reader.part(digest)._replace(at=at)  # it is there, or gone since: then the tag has another
         at = instant(self._now())
         found = reader.tag(tag)
-        self._memory.keep_tag(reader.endpoint, tag, trust, digest=found.document.digest, at=at)
+        if self.registry.trust(reader.endpoint) == trust:  # else a file was exchanged before it was used
+            self._memory.keep_tag(reader.endpoint, tag, trust, digest=found.document.digest, at=at)
         return found._replace(at=at)
 
 

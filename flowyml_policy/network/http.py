@@ -80,7 +80,19 @@ class Client:
     def trust_of(self, request: Request) -> str:
         """The `trust` of an answer to `request` by its own address. Raises HttpFailure, AddressRefused."""
         address = parse_address(request.url, self._plain_http)
-        return trust(address, self._tls_to(address), request.authorization, request.mirror)
+        return trust(address, self.tls_to(address), request.authorization, request.mirror)
+
+    def tls_to(self, address: Address) -> Tls:
+        """How the server at `address` is trusted, read once. Raises HttpFailure."""
+        if address.scheme == "http":
+            return PLAIN
+        ca = file_of(self._ca, address) if isinstance(self._ca, Mapping) else self._ca
+        key = ca, file_of(self._certificates, address)
+        if key not in self._tls:
+            loaded = load_tls(*key)  # outside the lock, which a fork in the meantime would never give back
+            with self._lock:
+                self._tls.setdefault(key, loaded)
+        return self._tls[key]
 
     def close(self) -> None:
         """Close the connections that are kept open."""
@@ -128,7 +140,7 @@ class Client:
         authorization, etag = headers.get("Authorization"), headers.get("If-None-Match")
         if authorization is not None and address.scheme == "http" and not address.is_loopback:
             raise HttpFailure("plain_token", "a token is not sent over plain http", "write https")
-        tls = self._tls_to(address)
+        tls = self.tls_to(address)
         pool = self._pool(address, tls)
         seconds = min(self._silence, call.left())
         try:
@@ -151,17 +163,6 @@ class Client:
         found = {name.lower(): raw.headers[name] for name in raw.headers}
         same = raw.status == _NOT_MODIFIED and etag is not None and found.get("etag", etag) == etag
         return Response(raw.status, found, body, url, trust(address, tls, authorization, request.mirror), same)
-
-    def _tls_to(self, address: Address) -> Tls:
-        if address.scheme == "http":
-            return PLAIN
-        ca = file_of(self._ca, address) if isinstance(self._ca, Mapping) else self._ca
-        key = ca, file_of(self._certificates, address)
-        if key not in self._tls:
-            loaded = load_tls(*key)  # outside the lock, which a fork in the meantime would never give back
-            with self._lock:
-                self._tls.setdefault(key, loaded)
-        return self._tls[key]
 
     def _pool(self, address: Address, tls: Tls) -> HTTPConnectionPool:
         key = os.getpid(), tls, proxy_of(address, self._environ)  # no child of a fork speaks over its parent's

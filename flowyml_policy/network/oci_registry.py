@@ -201,6 +201,7 @@ class OciRegistry:
         """What stands for all that decides whether an answer is believed, the same in every process. Asks nothing.
 
         That is scheme, host and port, the CA's and the client certificate's bytes, the login, the mirrored host.
+        After an answer it stands for the bytes that were used, before one for those that the files hold.
         """
         try:
             address = parse_address(endpoint.origin, self._insecure)
@@ -288,6 +289,8 @@ class OciRegistry:
         return self._accesses.setdefault((os.getpid(), endpoint), access)
 
     def _described_tls(self, address: Address) -> Tls:
+        if (client := self._clients.get(os.getpid())) is not None:
+            return client.tls_to(address)
         ca = file_of(self._ca, address) if isinstance(self._ca, Mapping) else self._ca
         key = ca, file_of(self._certificates, address)
         if key not in self._described:

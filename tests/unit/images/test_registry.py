@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from flowyml_policy.errors.images import (
     ImageAccessDenied,
@@ -28,6 +30,7 @@ from flowyml_policy.images.registry import RegistryInspector
 from flowyml_policy.network.credentials import Credentials, RegistryLogin
 from flowyml_policy.network.oci_registry import OciRegistry
 from flowyml_policy.records.policy_input import ImageFacts, PlatformFacts
+from flowyml_policy.references.image import parse_reference
 from flowyml_policy.storage.cache import ContentCache
 from tests import oci_registry
 from tests.oci_registry import Handler, OciServer, Repository, digest_of, only
@@ -556,3 +559,29 @@ def test_no_layer_is_ever_asked_for(server: OciServer, ask: Asking) -> None:
     }
     assert asked <= set(repository.blobs)
     assert not asked & layers
+
+
+def test_tag_is_not_remembered_by_a_ca_that_did_not_vouch_for_it(tmp_path: Path) -> None:
+    """The file may be exchanged between the look at what is remembered and the first request."""
+    cache, ca_file = ContentCache(tmp_path / "cache"), tmp_path / "ca.pem"
+    other, theirs = trustme.CA(), trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    theirs.issue_cert("127.0.0.1").configure_cert(context)
+    with oci_registry.start(context) as server:
+        server.repository().add_image(config(), "1")
+        reference = parse_reference(f"{server.host}/team/app:1")
+
+        def inspector() -> RegistryInspector:
+            return RegistryInspector(OciRegistry(Credentials({}, environ={}), ca=ca_file, environ={}), cache)
+
+        other.cert_pem.write_to_path(ca_file)
+        inspecting = inspector()
+        assert inspecting.remembered(reference) is None
+        theirs.cert_pem.write_to_path(ca_file)
+        assert inspecting.inspect(str(reference)).inspected
+        other.cert_pem.write_to_path(ca_file)
+        with pytest.raises(ImageUnreachable, match="not trusted"):
+            inspector().inspect(str(reference))
+        theirs.cert_pem.write_to_path(ca_file)
+        inspector().inspect(str(reference))
+        assert inspector().remembered(reference) is not None
