@@ -16,6 +16,7 @@ from flowyml_policy.network.offline import is_offline
 from flowyml_policy.records.protocols import ContentStore, KeptBytes
 from flowyml_policy.settings.policy_section import ImagesSettings
 from flowyml_policy.settings.settings import Settings
+from flowyml_policy.storage.cache import ContentCache
 
 _AT: Final = ("policy", "images")
 
@@ -37,8 +38,9 @@ def open_images(
     """
     images = settings.policy.images
     offline = is_offline(environ)
+    secret = cache.secret if isinstance(cache, ContentCache) else _no_secret
     registry = OciRegistry(
-        Credentials(_logins(images), environ=environ),
+        Credentials(_logins(images), environ=environ, key=secret),
         ca=_ca(settings),
         certificates=_certificates(settings),
         insecure=images.insecure,
@@ -63,6 +65,10 @@ def open_images(
 
     mode = "auto" if images.inspect == "off" else images.inspect
     return ImageInspection(inspector, daemon, mode=mode, allow_local=images.allow_local, offline=offline)
+
+
+def _no_secret() -> None:
+    """Leave it to each process to make its own, so that nothing is remembered by logins."""
 
 
 def _logins(images: ImagesSettings) -> dict[str, RegistryLogin]:

@@ -9,10 +9,11 @@ Rules:
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 import json
 import os
 import re
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -41,6 +42,9 @@ _KEPT: Final = 300.0
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,65536}", re.ASCII)
 _PASSWORD: Final = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,65536}")
 
+_OWN_KEY: Final = secrets.token_bytes(32)
+"""Of this process and its children, where no key is given."""
+
 _Value = TypeVar("_Value")
 
 
@@ -57,12 +61,20 @@ class Credentials:
     """The logins for registries: `configured` by the settings, by host, and those of Docker's configuration.
 
     Docker's is read when it is first needed, and kept for a few minutes, as are the answers of credential helpers.
+    `key` finds the secret that `identity` is made with; without one it is another in each process.
     Safe from many threads, and after a fork.
     """
 
-    def __init__(self, configured: Mapping[str, RegistryLogin], *, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        configured: Mapping[str, RegistryLogin],
+        *,
+        environ: Mapping[str, str],
+        key: Callable[[], bytes | None] = lambda: None,
+    ) -> None:
         self._configured = {login_host(host): login for host, login in configured.items()}
         self._environ = environ
+        self._key = key
         self._files: _Memory[Path, dict[str, Any]] = _Memory(read_config)
         self._helpers: _Memory[CredentialHelper, AnyLogin | None] = _Memory(lambda helper: helper.login(environ))
 
@@ -85,14 +97,21 @@ class Credentials:
         return None
 
     def identity(self, host: str, repository: str = "") -> str:
-        """What stands for the login without telling it, the same in every process. No helper is run for it."""
+        """What stands for the login, the same wherever the key is; without it no password can be tried.
+
+        Where there is no login it is `none`, and needs no key. No helper is run for it. Raises what `key` raises.
+        """
         host = login_host(host)
         failures: list[CredentialsUnusable] = []
         ways: list[Way] = []
         with _collected(failures):
             found = [self._of_settings(host)] if host in self._configured else self._ways(host, repository, failures)
             ways.extend(found)
-        return _digest(ways, [failure.what for failure in failures])
+        if not ways and not failures:
+            return "none"
+        # For a helper it is the name, since what it answers changes from hour to hour.
+        told = [[type(way).__name__, *vars(way).values()] for way in ways], [failure.what for failure in failures]
+        return hmac.digest(self._key() or _OWN_KEY, json.dumps(told).encode(), "sha256").hex()
 
     def _ways(self, host: str, repository: str, failures: list[CredentialsUnusable]) -> Iterator[Way]:
         """The ways to a login, the first to count first; what keeps a file from being read joins the failures."""
@@ -164,9 +183,3 @@ def _checked(login: AnyLogin, host: str, *, is_explicit: bool = False) -> AnyLog
         what = f"the login for {host} holds characters that no login can have"
         raise CredentialsUnusable(what, "take blanks and line ends out of it", is_explicit=is_explicit)
     return login
-
-
-def _digest(ways: list[Way], problems: list[str]) -> str:
-    """What stands for ways to a login: for a helper its name, since what it answers changes from hour to hour."""
-    told = [[type(way).__name__, *vars(way).values()] for way in ways]
-    return hashlib.sha256(json.dumps([told, problems]).encode()).hexdigest() if told or problems else "none"

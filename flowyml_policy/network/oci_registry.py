@@ -198,7 +198,7 @@ class OciRegistry:
         return self._quotas.get(endpoint.origin)
 
     def trust(self, endpoint: Endpoint) -> str:
-        """What stands for all that decides whether an answer is believed, the same in every process. Asks nothing.
+        """What stands for all that decides whether an answer is believed. Asks nothing.
 
         That is scheme, host and port, the CA's and the client certificate's bytes, the login, the mirrored host.
         After an answer it stands for the bytes that were used, before one for those that the files hold.

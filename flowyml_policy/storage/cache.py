@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -25,13 +26,15 @@ from flowyml_policy.documents.canonical import digest
 from flowyml_policy.errors.sources import SourceRefused, SourceUnreadable
 from flowyml_policy.records.instant import instant
 from flowyml_policy.system.directories import cache_directory
-from flowyml_policy.system.files import replace_private
+from flowyml_policy.system.files import read_regular, replace_private
 
 _FRESH: Final = 3600.0
 """Seconds for which an entry's last use is not written down again."""
 _KEPT: Final = 0.8
 _NUMBER_OF_FILES: Final = 20_000
 _LARGEST: Final = 32 << 20
+_KEY_FILE: Final = "key"
+_LENGTH_OF_SECRET: Final = 32
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,26 @@ class ContentCache:
             ) from error
         return folder
 
+    def secret(self) -> bytes | None:
+        """Random bytes of this folder's own, made once; None where they cannot be kept. Raises only SourceRefused.
+
+        They make digests of what must not be guessed from the keys of entries.
+        """
+        with suppress(OSError, SourceUnreadable):
+            self._check_owner()
+            file = self.directory / _KEY_FILE
+            if _read_secret(file) is None:
+                self._make(self.directory)
+                made = self.directory / f".{_KEY_FILE}.{secrets.token_hex(8)}.tmp"
+                replace_private(made, secrets.token_bytes(_LENGTH_OF_SECRET))
+                try:
+                    with suppress(FileExistsError):  # unlike `replace`, it leaves what another process made
+                        os.link(made, file)
+                finally:
+                    made.unlink()
+            return _read_secret(file)
+        return None
+
     def _entry(self, key: tuple[str, ...]) -> Path:
         name = hashlib.sha256(json.dumps(key).encode()).hexdigest()
         return self.directory / "entries" / name[:2] / name
@@ -203,6 +226,18 @@ class ContentCache:
                 return
             self._dropped(Path(path))
             total, number = total - size, number - 1
+
+
+def _read_secret(file: Path) -> bytes | None:
+    """The secret that the file holds. One that was cut off, by the end of a machine, is taken away."""
+    try:
+        found = read_regular(file, most=_LENGTH_OF_SECRET)
+    except FileNotFoundError:
+        return None
+    if found is None or len(found) != _LENGTH_OF_SECRET:
+        file.unlink()
+        return None
+    return found
 
 
 def _is_entry(kept: object, key: tuple[str, ...]) -> bool:

@@ -368,6 +368,28 @@ def test_settings_lead_to_registries(load: Load, folder: Path, tmp_path: Path, f
         assert (found.error, found.digest, found.endpoint) == (None, digest, f"{secure.host}/hub")
 
 
+@pytest.mark.parametrize("asks_for", [None, "basic"])
+def test_what_a_login_saw_is_remembered_by_a_key(
+    server: OciServer, make: Open, tmp_path: Path, asks_for: str | None
+) -> None:
+    """Which lies in the cache, and only there; without a login there is none."""
+    push_index(server.repository(), "1")
+    server.asks_for = asks_for
+    images, environ = "", {}
+    if asks_for is not None:
+        images = f"credentials: {{'{server.host}': {{username: {server.login[0]}, password_env: PASSWORD}}}}"
+        environ = {"PASSWORD": server.login[1]}
+    image, key = named(f"{server.host}/team/app:1"), tmp_path / "cache" / "flowyml-policy" / "images" / "key"
+    first = make(images, environ=environ).examine([image])
+    assert (first[0].inspected, key.exists()) == (True, asks_for is not None)
+    server.requests.clear()
+    assert (make(images, environ=environ).examine([image]), server.requests) == (first, [])
+    if asks_for is not None:
+        key.write_bytes(bytes(32))
+        make(images, environ=environ).examine([image])
+        assert server.requests
+
+
 def test_told_that_raises_ends_the_work(server: OciServer, make: Open) -> None:
     for number in range(40):
         server.repository().add_image(config(), str(number))

@@ -6,6 +6,8 @@ import base64
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -377,3 +379,31 @@ def test_identity_tells_logins_apart(configured: Configured, add_helper: Callabl
     of_settings = [configured(settings=settings, PW=password).identity(HOST) for password in (PASSWORD, "other", "")]
     assert len(set(of_settings)) == 3
     assert configured({}, settings=settings, PW=PASSWORD).identity("b.example.com") == "none"
+
+
+def test_identity_cannot_be_guessed_without_the_key(tmp_path: Path) -> None:
+    """None is needed where there is no login, nor made."""
+
+    def identity(host: str, key: bytes | None) -> str:
+        def asked() -> bytes | None:
+            assert host == HOST
+            return key
+
+        settings = {HOST: RegistryLogin("robot", password_env="PW")}
+        environ = {"PW": PASSWORD, "HOME": str(tmp_path)}
+        return Credentials(settings, environ=environ, key=asked).identity(host)
+
+    found = [identity(HOST, key) for key in (b"one", b"two", None)]
+    assert len(set(found)) == 3
+    assert found == [identity(HOST, key) for key in (b"one", b"two", None)]
+    assert identity("b.example.com", b"one") == "none"
+
+
+def test_identity_without_a_key_is_that_of_the_process() -> None:
+    program = (
+        "from flowyml_policy.network.credentials import Credentials, RegistryLogin\n"
+        f"credentials = Credentials({{{HOST!r}: RegistryLogin('robot', password_env='PW')}}, environ={{'PW': 'pw'}})\n"
+        f"print(credentials.identity({HOST!r}))\n"
+    )
+    found = {subprocess.check_output([sys.executable, "-c", program]) for _ in range(2)}
+    assert len(found) == 2

@@ -194,3 +194,32 @@ def test_cache_on_a_full_disk_keeps_nothing_and_says_nothing(
     limited_file_size(1000)
     cache.put("new", data=bytes(5000))
     assert (cache.get("new"), cache.get("old")) == (None, Cached(b"old"))
+
+
+def test_secret_of_a_cache_is_made_once(cache: ContentCache) -> None:
+    """Also by many processes at once; it is for this user alone, and stays when the cache is cleared."""
+    readers = [os.pipe() for _ in range(4)]
+    for _, end in readers:
+        if os.fork() == 0:
+            try:
+                os.write(end, ContentCache(cache.directory).secret() or b"")
+            finally:
+                os._exit(0)
+        os.close(end)
+    found = {os.read(end, 100) for end, _ in readers}
+    for end, _ in readers:
+        os.close(end)
+        os.wait()
+    cache.clear()
+    assert found == {cache.secret()}
+    assert len(*found) == 32
+    (file,) = cache.directory.iterdir()
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (cache.directory, file)] == [0o700, 0o600]
+    file.write_bytes(b"half")
+    assert cache.secret() not in {None, b"half", *found}
+    assert cache.secret() == ContentCache(cache.directory).secret()
+
+
+def test_secret_that_cannot_be_kept_is_none(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert ContentCache(tmp_path / "file" / "cache").secret() is None
