@@ -1,0 +1,296 @@
+"""The look for what signs one digest: the requests, what is kept of them, and what became of each place.
+
+The rules are those of `images.signature_reader`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from flowyml_policy.documents.canonical import digest as digest_of
+from flowyml_policy.images.attestations import WANTED
+from flowyml_policy.images.envelopes import BUNDLE_FAMILY, SIGNATURE, SIMPLE_SIGNING, Statement
+from flowyml_policy.images.signature_manifests import (
+    PREDICATE_TYPE,
+    Candidate,
+    annotations_of,
+    candidate_of,
+    layers_of,
+    object_of,
+    text_of,
+)
+from flowyml_policy.images.signatures import PublicKey, attestation, examine_bundle, examine_payload
+from flowyml_policy.network.deadline import Deadline
+from flowyml_policy.network.oci_failures import RegistryFailure
+from flowyml_policy.network.oci_registry import Endpoint, OciRegistry
+from flowyml_policy.records.policy_input import SignatureFacts
+from flowyml_policy.records.protocols import ContentStore
+from flowyml_policy.records.record import Json
+
+_MOST_LAYERS: Final = 32
+_MOST_PROOFS: Final = 32
+_OF_ONE_DOCUMENT: Final = frozenset({"missing", "mismatch", "too_large", "invalid"})
+_SIGNATURE: Final = "dev.cosignproject.cosign/signature"
+_CERTIFICATE: Final = "dev.sigstore.cosign/certificate"
+
+_Form: TypeAlias = Literal["bundle", "tag"]
+_IsEnough: TypeAlias = Callable[[Iterable[SignatureFacts]], bool]
+
+
+class _Proof(NamedTuple):
+    """A document that showed a good signature; `signature` is that of the older layout, which stands beside it."""
+
+    form: _Form
+    document: str
+    signature: str = ""
+
+
+@dataclass
+class SignatureSearch:
+    """The look for what signs one digest."""
+
+    registry: OciRegistry
+    store: ContentStore | None
+    endpoint: Endpoint
+    digest: str
+    keys: Collection[PublicKey]
+    deadline: Deadline
+    most: int
+    requests: int = 0
+    statements: list[Statement] = field(default_factory=list)
+    _facts: dict[SignatureFacts, None] = field(default_factory=dict)
+    _proofs: dict[_Proof, None] = field(default_factory=dict)
+    _aside: list[Candidate] = field(default_factory=list)
+    _documents: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def facts(self) -> tuple[SignatureFacts, ...]:
+        return tuple(self._facts)
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether a place could not be read to its end."""
+        return any(fact.problem == "unknown" for fact in self._facts)
+
+    def run(self, is_enough: _IsEnough, *, attestations: bool = False, is_asked: bool = True) -> None:
+        """Look until there is enough; without `is_asked` only at what is kept."""
+        self._remember()
+        if not is_asked or (is_enough(self._facts) and not attestations):
+            return
+        waiting = self._listed()
+        self._read_bundles(waiting, is_enough, spared=1)
+        if not is_enough(self._facts):
+            self._read_tag()
+        self._read_bundles(waiting, is_enough, spared=0)
+        if waiting and not is_enough(self._facts):
+            self._note_cut("bundle")
+        if attestations:
+            self._read_bundles(waiting, lambda _: False, spared=0)
+        self._read_aside(is_wanted=attestations)
+        self._keep()
+
+    def _listed(self) -> deque[Candidate]:
+        """What refers to the digest and may be a signature, the likeliest first."""
+        listed = self.registry.referrers(self.endpoint, self.digest, self.deadline)
+        self.requests += listed.requests
+        if listed.error is not None:
+            self._note("bundle", listed.error.what, "unknown")
+        candidates = sorted(map(candidate_of, listed.descriptors), key=lambda one: one.rank)
+        self._aside += (one for one in candidates if one.is_attestation)
+        return deque(one for one in candidates if not one.is_attestation)
+
+    def _read_bundles(self, waiting: deque[Candidate], is_enough: _IsEnough, *, spared: int) -> None:
+        """Read what is waiting, but for `spared` requests, until there is enough.
+
+        One document that cannot be had does not stand before the others; a registry that gives none does.
+        """
+        while waiting and not is_enough(self._facts):
+            with self._noting_failure(waiting):
+                if not self._is_read(waiting[0], spared=spared):
+                    return
+                waiting.popleft()
+
+    @contextmanager
+    def _noting_failure(self, waiting: deque[Candidate]) -> Iterator[None]:
+        """Note what the registry does not give, and drop it; with the rest, if it gives nothing."""
+        try:
+            yield
+        except RegistryFailure as error:
+            self._note_failure("bundle", error)
+            waiting.popleft()
+            if error.reason not in _OF_ONE_DOCUMENT:
+                waiting.clear()
+
+    def _is_read(self, one: Candidate, *, spared: int) -> bool:
+        """Read a candidate; false where that would take more requests than there are."""
+        if one.blob is None:
+            manifest = self._document(one.digest, is_manifest=True, spared=spared)
+            if manifest is None:
+                return False
+            one.blob = self._bundle_in(one, manifest)
+            if one.blob is None:
+                return True
+            if one.is_attestation:
+                self._aside.append(one)
+                return True
+        # What says that it is a signature may have the request that is spared for the other place.
+        data = self._document(one.blob, is_manifest=False, spared=0 if one.claims == SIGNATURE else spared)
+        if data is None:
+            return False
+        self._examine(_Proof("bundle", one.blob), data)
+        return True
+
+    def _bundle_in(self, one: Candidate, manifest: bytes) -> str | None:
+        """The digest of the bundle that a manifest holds, whatever the list said of it; another artefact has none."""
+        found = object_of(manifest)
+        if found is not None and "layers" not in found and "manifests" in found:
+            return None
+        layers = None if found is None else layers_of(found)
+        if found is None or layers is None:
+            self._note("bundle", "a manifest that refers to the image cannot be read", "invalid")
+            return None
+        bundles = [layer for layer in layers if str(layer.get("mediaType")).startswith(BUNDLE_FAMILY)]
+        if len(bundles) > 1:
+            self._note("bundle", "a manifest that refers to the image holds several bundles", "invalid")
+        one.claims = text_of(annotations_of(found).get(PREDICATE_TYPE)) or one.claims
+        return str(bundles[0]["digest"]) if len(bundles) == 1 else None
+
+    def _read_tag(self) -> None:
+        """Read the older layout: a manifest under a tag made of the digest, a layer a signature."""
+        if self._left < 1:
+            self._note_cut("tag")
+            return
+        tag = f"{self.digest.replace(':', '-')}.sig"
+        self.requests += 1
+        try:
+            document = self.registry.manifest(self.endpoint, tag, self.deadline)
+        except RegistryFailure as error:
+            if error.reason != "missing":
+                self._note_failure("tag", error)
+            return
+        layers = layers_of(object_of(document.data) or {})
+        if layers is None or len(layers) > _MOST_LAYERS:
+            self._note("tag", f"the manifest under {tag} cannot be read", "invalid")
+            return
+        try:
+            for layer in layers:
+                if layer.get("mediaType") == SIMPLE_SIGNING and not self._is_layer_read(layer):
+                    self._note_cut("tag")
+                    return
+        except RegistryFailure as error:
+            self._note_failure("tag", error)
+
+    def _is_layer_read(self, layer: dict[str, Json]) -> bool:
+        said = annotations_of(layer)
+        payload = self._document(str(layer["digest"]), is_manifest=False)
+        if payload is None:
+            return False
+        proof = _Proof("tag", str(layer["digest"]), text_of(said.get(_SIGNATURE)) or "")
+        self._examine(proof, payload, by_certificate=_CERTIFICATE in said)
+        return True
+
+    def _read_aside(self, *, is_wanted: bool) -> None:
+        """Read the attestations that are wanted, and note of the others that they are no signatures."""
+        for one in self._aside:
+            data = None
+            if is_wanted and one.claims in WANTED:
+                with suppress(RegistryFailure):  # that an attestation cannot be read says nothing of signatures
+                    data = self._attested(one)
+            if data is None or one.blob is None:
+                self._note("bundle", attestation(str(one.claims)).reason, "invalid")
+            else:
+                self._examine(_Proof("bundle", one.blob), data)
+
+    def _attested(self, one: Candidate) -> bytes | None:
+        if one.blob is None:
+            manifest = self._document(one.digest, is_manifest=True)
+            one.blob = None if manifest is None else self._bundle_in(one, manifest)
+        return None if one.blob is None else self._document(one.blob, is_manifest=False)
+
+    def _examine(self, proof: _Proof, data: bytes, *, by_certificate: bool = False, is_kept: bool = False) -> None:
+        """Take what a document shows; of one that was kept, only what is good."""
+        if proof.form == "bundle":
+            evidence = examine_bundle(data, self.digest, self.keys)
+            facts = evidence.facts
+            self.statements += [] if evidence.statement is None else [evidence.statement]
+        else:
+            facts = examine_payload(data, proof.signature, self.digest, self.keys, by_certificate=by_certificate)
+        self._facts |= dict.fromkeys(fact for fact in facts if fact.ok or not is_kept)
+        if any(fact.ok for fact in facts):
+            self._proofs[proof] = None
+
+    @property
+    def _left(self) -> int:
+        return self.most - self.requests
+
+    def _document(self, digest: str, *, is_manifest: bool, spared: int = 0) -> bytes | None:
+        """The document of a digest, kept or from the registry; None where there is no request left for it.
+
+        Raises RegistryFailure; what is listed and missing is no absence of a signature.
+        """
+        kept = self._kept(digest)
+        if kept is not None:
+            return kept
+        if self._left <= spared:
+            return None
+        self.requests += 1
+        if is_manifest:
+            data = self.registry.manifest(self.endpoint, digest, self.deadline).data
+        else:
+            data = self.registry.blob(self.endpoint, digest, self.deadline)
+        self._documents[digest] = data
+        if self.store is not None:
+            self.store.put(*self._key("image-signature", digest), data=data)
+        return data
+
+    def _kept(self, digest: str) -> bytes | None:
+        if digest in self._documents:
+            return self._documents[digest]
+        kept = None if self.store is None else self.store.get(*self._key("image-signature", digest))
+        return kept.data if kept is not None and digest_of(kept.data) == digest else None
+
+    def _remember(self) -> None:
+        """Verify again what showed good signatures before."""
+        for proof in self._kept_proofs():
+            data = self._kept(proof.document)
+            if data is not None:
+                self._examine(proof, data, is_kept=True)
+
+    def _keep(self) -> None:
+        """Keep which documents showed good signatures, beside what showed others'."""
+        kept = self._kept_proofs()
+        new = [proof for proof in self._proofs if proof not in kept]
+        if self.store is not None and new:
+            data = json.dumps([*new, *kept][:_MOST_PROOFS]).encode()
+            self.store.put(*self._key("image-signed", self.digest), data=data)
+
+    def _kept_proofs(self) -> list[_Proof]:
+        kept = None if self.store is None else self.store.get(*self._key("image-signed", self.digest))
+        return [] if kept is None else _proofs(kept.data)
+
+    def _key(self, kind: str, digest: str) -> tuple[str, ...]:
+        return kind, self.endpoint.place, self.endpoint.repository, digest
+
+    def _note_failure(self, form: _Form, error: RegistryFailure) -> None:
+        what = "the registry lists a document that it does not have" if error.reason == "missing" else error.what
+        self._note(form, what, "unknown")
+
+    def _note_cut(self, form: _Form) -> None:
+        self._note(form, f"there is more to read than {self.most} requests allow for; look again to go on", "unknown")
+
+    def _note(self, form: _Form, reason: str, problem: Literal["invalid", "unknown"]) -> None:
+        fact = SignatureFacts(key=None, form=form, digest=self.digest, ok=False, reason=reason, problem=problem)
+        self._facts[fact] = None
+
+
+def _proofs(data: bytes) -> list[_Proof]:
+    """The proofs that were kept; none of what cannot be read."""
+    with suppress(ValueError, TypeError, RecursionError):
+        found = [_Proof(*(str(part) for part in one)) for one in json.loads(data)]  # type: ignore[arg-type]
+        return [proof for proof in found if proof.form in {"bundle", "tag"}]
+    return []
