@@ -6,6 +6,7 @@ Nothing that a manifest or a list says is believed: it orders what is read, and 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +17,8 @@ from flowyml_policy.records.record import Json
 
 PREDICATE_TYPE: Final = "dev.sigstore.bundle.predicateType"
 _DIGEST: Final = re.compile("sha256:[0-9a-f]{64}")
+_OTHER: Final = 3
+"""The rank of what is said to be something else than a bundle."""
 _SAY_NOTHING: Final = frozenset({None, "", "application/vnd.oci.empty.v1+json"})
 """Artifact types by which older tools list whatever refers to an image."""
 
@@ -29,6 +32,10 @@ class Candidate:
     claims: str | None = None
     blob: str | None = None
 
+    def may_attest(self, wanted: Collection[str]) -> bool:
+        """Whether it may be a statement of one of these predicate types, by what is said of it."""
+        return self.claims in wanted or (self.claims is None and self.rank < _OTHER)
+
     @property
     def is_attestation(self) -> bool:
         return self.claims not in {None, SIGNATURE}
@@ -38,7 +45,7 @@ def candidate_of(listed: Descriptor) -> Candidate:
     """What a list says of a manifest; the lower its rank, the likelier it holds a signature."""
     claims, kind = text_of(listed.annotations.get(PREDICATE_TYPE)), listed.artifact_type
     signs = (claims == SIGNATURE, kind is not None and kind.startswith(BUNDLE_FAMILY), kind in _SAY_NOTHING)
-    return Candidate(listed.digest, signs.index(True) if any(signs) else len(signs), claims)
+    return Candidate(listed.digest, signs.index(True) if any(signs) else _OTHER, claims)
 
 
 def object_of(data: bytes) -> dict[str, Json] | None:

@@ -27,11 +27,14 @@ from flowyml_policy.images.signature_manifests import (
 from flowyml_policy.images.signatures import PublicKey, attestation, examine_bundle, examine_payload
 from flowyml_policy.network.deadline import Deadline
 from flowyml_policy.network.oci_failures import RegistryFailure
+from flowyml_policy.network.oci_referrers import Referrers
 from flowyml_policy.network.oci_registry import Endpoint, OciRegistry
 from flowyml_policy.records.policy_input import SignatureFacts
 from flowyml_policy.records.protocols import ContentStore
 from flowyml_policy.records.record import Json
 
+MOST_FOR_ATTESTATIONS: Final = 20
+_MOST_FOR_LIST: Final = 2
 _MOST_LAYERS: Final = 32
 _MOST_PROOFS: Final = 32
 _OF_ONE_DOCUMENT: Final = frozenset({"missing", "mismatch", "too_large", "invalid"})
@@ -52,7 +55,11 @@ class _Proof(NamedTuple):
 
 @dataclass
 class SignatureSearch:
-    """The look for what signs one digest."""
+    """The look for what signs one digest. `most` are the requests that signatures may take.
+
+    `unread` has what may be an attestation that is wanted and could not be read: its predicate type as it is said, None
+    where that is not known, and why.
+    """
 
     registry: OciRegistry
     store: ContentStore | None
@@ -63,9 +70,15 @@ class SignatureSearch:
     most: int
     requests: int = 0
     statements: list[Statement] = field(default_factory=list)
+    unread: dict[str | None, str] = field(default_factory=dict)
+    _spent: int = 0
+    _listed: Referrers | None = None
+    _waiting: deque[Candidate] = field(default_factory=deque)
+    _dropped: list[Candidate] = field(default_factory=list)
     _facts: dict[SignatureFacts, None] = field(default_factory=dict)
     _proofs: dict[_Proof, None] = field(default_factory=dict)
     _aside: list[Candidate] = field(default_factory=list)
+    _attested: dict[str, None] = field(default_factory=dict)
     _documents: dict[str, bytes] = field(default_factory=dict)
 
     @property
@@ -77,32 +90,53 @@ class SignatureSearch:
         """Whether a place could not be read to its end."""
         return any(fact.problem == "unknown" for fact in self._facts)
 
-    def run(self, is_enough: _IsEnough, *, attestations: bool = False, is_asked: bool = True) -> None:
-        """Look until there is enough; without `is_asked` only at what is kept."""
+    def run(self, is_enough: _IsEnough, *, is_asked: bool = True) -> None:
+        """Look for signatures until there are enough; without `is_asked` only at what is kept."""
         self._remember()
-        if not is_asked or (is_enough(self._facts) and not attestations):
+        if not is_asked or is_enough(self._facts):
             return
-        waiting = self._listed()
-        self._read_bundles(waiting, is_enough, spared=1)
+        self._list()
+        self._read_bundles(self._waiting, is_enough, spared=1)
         if not is_enough(self._facts):
             self._read_tag()
-        self._read_bundles(waiting, is_enough, spared=0)
-        if waiting and not is_enough(self._facts):
+        self._read_bundles(self._waiting, is_enough, spared=0)
+        if self._waiting and not is_enough(self._facts):
             self._note_cut("bundle")
-        if attestations:
-            self._read_bundles(waiting, lambda _: False, spared=0)
-        self._read_aside(is_wanted=attestations)
+        for one in self._aside:
+            self._note("bundle", attestation(str(one.claims)).reason, "invalid")
         self._keep()
 
-    def _listed(self) -> deque[Candidate]:
-        """What refers to the digest and may be a signature, the likeliest first."""
-        listed = self.registry.referrers(self.endpoint, self.digest, self.deadline)
+    def attest(self, most: int) -> int:
+        """Read the attestations that are wanted, with at most `most` requests for documents; how many it took."""
+        self._list()
+        spent, self._spent, self.most = self._spent, 0, most
+        error = None if self._listed is None else self._listed.error
+        if error is not None and error.reason == "offline":
+            self._recall_attested()
+        else:
+            if error is not None:
+                self.unread[None] = error.what
+            every = (*self._aside, *self._dropped, *self._waiting)
+            # What the list says to be a signature, or another artefact, is no attestation that a key of ours made.
+            self._read_attestations(deque(one for one in every if one.may_attest(WANTED)))
+            self._keep_attested()
+        took, self._spent = self._spent, spent
+        self._keep()
+        return took
+
+    def _list(self) -> None:
+        """Ask once what refers to the digest and may be a signature; the likeliest waits first."""
+        if self._listed is not None:
+            return
+        listed = self._listed = self.registry.referrers(self.endpoint, self.digest, self.deadline)
         self.requests += listed.requests
+        # A list of many pages, which are bounded, leaves the same requests, so that each look comes further.
+        self._spent += min(listed.requests, _MOST_FOR_LIST)
         if listed.error is not None:
             self._note("bundle", listed.error.what, "unknown")
         candidates = sorted(map(candidate_of, listed.descriptors), key=lambda one: one.rank)
         self._aside += (one for one in candidates if one.is_attestation)
-        return deque(one for one in candidates if not one.is_attestation)
+        self._waiting += (one for one in candidates if not one.is_attestation)
 
     def _read_bundles(self, waiting: deque[Candidate], is_enough: _IsEnough, *, spared: int) -> None:
         """Read what is waiting, but for `spared` requests, until there is enough.
@@ -122,8 +156,9 @@ class SignatureSearch:
             yield
         except RegistryFailure as error:
             self._note_failure("bundle", error)
-            waiting.popleft()
+            self._dropped.append(waiting.popleft())
             if error.reason not in _OF_ONE_DOCUMENT:
+                self._dropped += waiting
                 waiting.clear()
 
     def _is_read(self, one: Candidate, *, spared: int) -> bool:
@@ -166,7 +201,7 @@ class SignatureSearch:
             self._note_cut("tag")
             return
         tag = f"{self.digest.replace(':', '-')}.sig"
-        self.requests += 1
+        self._count()
         try:
             document = self.registry.manifest(self.endpoint, tag, self.deadline)
         except RegistryFailure as error:
@@ -174,8 +209,12 @@ class SignatureSearch:
                 self._note_failure("tag", error)
             return
         layers = layers_of(object_of(document.data) or {})
-        if layers is None or len(layers) > _MOST_LAYERS:
+        if layers is None:
             self._note("tag", f"the manifest under {tag} cannot be read", "invalid")
+            return
+        if len(layers) > _MOST_LAYERS:
+            what = f"the manifest under {tag} has {len(layers)} layers, and no more than {_MOST_LAYERS} are read"
+            self._note("tag", what, "unknown")
             return
         try:
             for layer in layers:
@@ -194,30 +233,44 @@ class SignatureSearch:
         self._examine(proof, payload, by_certificate=_CERTIFICATE in said)
         return True
 
-    def _read_aside(self, *, is_wanted: bool) -> None:
-        """Read the attestations that are wanted, and note of the others that they are no signatures."""
-        for one in self._aside:
-            data = None
-            if is_wanted and one.claims in WANTED:
-                with suppress(RegistryFailure):  # that an attestation cannot be read says nothing of signatures
-                    data = self._attested(one)
-            if data is None or one.blob is None:
-                self._note("bundle", attestation(str(one.claims)).reason, "invalid")
-            else:
-                self._examine(_Proof("bundle", one.blob), data)
+    def _read_attestations(self, waiting: deque[Candidate]) -> None:
+        """Read what is waiting, and note what cannot be read; nothing more where the registry gives nothing."""
+        cut = f"more refers to it than {MOST_FOR_ATTESTATIONS} requests can read; look again to go on"
+        while waiting:
+            one = waiting.popleft()
+            try:
+                if not self._is_attestation_read(one):
+                    self.unread |= {left.claims: cut for left in (one, *waiting)}
+                    return
+            except RegistryFailure as error:
+                self.unread[one.claims] = _what_failed(error)
+                if error.reason not in _OF_ONE_DOCUMENT:
+                    self.unread |= {left.claims: error.what for left in waiting}
+                    return
 
-    def _attested(self, one: Candidate) -> bytes | None:
+    def _is_attestation_read(self, one: Candidate) -> bool:
+        """Read what may be an attestation that is wanted; false where there is no request left for it."""
         if one.blob is None:
             manifest = self._document(one.digest, is_manifest=True)
-            one.blob = None if manifest is None else self._bundle_in(one, manifest)
-        return None if one.blob is None else self._document(one.blob, is_manifest=False)
+            if manifest is None:
+                return False
+            one.blob = self._bundle_in(one, manifest)
+        if one.blob is None or not one.may_attest(WANTED):
+            return True
+        data = self._document(one.blob, is_manifest=False)
+        if data is None:
+            return False
+        self._examine(_Proof("bundle", one.blob), data)
+        return True
 
     def _examine(self, proof: _Proof, data: bytes, *, by_certificate: bool = False, is_kept: bool = False) -> None:
         """Take what a document shows; of one that was kept, only what is good."""
         if proof.form == "bundle":
             evidence = examine_bundle(data, self.digest, self.keys)
             facts = evidence.facts
-            self.statements += [] if evidence.statement is None else [evidence.statement]
+            if evidence.statement is not None:
+                self.statements.append(evidence.statement)
+                self._attested[proof.document] = None
         else:
             facts = examine_payload(data, proof.signature, self.digest, self.keys, by_certificate=by_certificate)
         self._facts |= dict.fromkeys(fact for fact in facts if fact.ok or not is_kept)
@@ -226,7 +279,7 @@ class SignatureSearch:
 
     @property
     def _left(self) -> int:
-        return self.most - self.requests
+        return self.most - self._spent
 
     def _document(self, digest: str, *, is_manifest: bool, spared: int = 0) -> bytes | None:
         """The document of a digest, kept or from the registry; None where there is no request left for it.
@@ -238,7 +291,7 @@ class SignatureSearch:
             return kept
         if self._left <= spared:
             return None
-        self.requests += 1
+        self._count()
         if is_manifest:
             data = self.registry.manifest(self.endpoint, digest, self.deadline).data
         else:
@@ -247,6 +300,10 @@ class SignatureSearch:
         if self.store is not None:
             self.store.put(*self._key("image-signature", digest), data=data)
         return data
+
+    def _count(self) -> None:
+        self.requests += 1
+        self._spent += 1
 
     def _kept(self, digest: str) -> bytes | None:
         if digest in self._documents:
@@ -269,6 +326,22 @@ class SignatureSearch:
             data = json.dumps([*new, *kept][:_MOST_PROOFS]).encode()
             self.store.put(*self._key("image-signed", self.digest), data=data)
 
+    def _keep_attested(self) -> None:
+        """Keep which documents are attestations by our keys, once all were read."""
+        if self.store is not None and not self.unread:
+            self.store.put(*self._key("image-attested", self.digest), data=json.dumps([*self._attested]).encode())
+
+    def _recall_attested(self) -> None:
+        """Verify again, where nothing is asked, the attestations that the last look found."""
+        kept = None if self.store is None else self.store.get(*self._key("image-attested", self.digest))
+        found = None if kept is None else _texts(kept.data)
+        read = {digest: self._kept(digest) for digest in found or ()}
+        if found is None or None in read.values():
+            self.unread[None] = "nothing is asked offline, and what attests the image is not remembered"
+        for digest, data in read.items():
+            if data is not None:
+                self._examine(_Proof("bundle", digest), data)
+
     def _kept_proofs(self) -> list[_Proof]:
         kept = None if self.store is None else self.store.get(*self._key("image-signed", self.digest))
         return [] if kept is None else _proofs(kept.data)
@@ -277,8 +350,7 @@ class SignatureSearch:
         return kind, self.endpoint.place, self.endpoint.repository, digest
 
     def _note_failure(self, form: _Form, error: RegistryFailure) -> None:
-        what = "the registry lists a document that it does not have" if error.reason == "missing" else error.what
-        self._note(form, what, "unknown")
+        self._note(form, _what_failed(error), "unknown")
 
     def _note_cut(self, form: _Form) -> None:
         self._note(form, f"there is more to read than {self.most} requests allow for; look again to go on", "unknown")
@@ -288,9 +360,22 @@ class SignatureSearch:
         self._facts[fact] = None
 
 
+def _what_failed(error: RegistryFailure) -> str:
+    return "the registry lists a document that it does not have" if error.reason == "missing" else error.what
+
+
 def _proofs(data: bytes) -> list[_Proof]:
     """The proofs that were kept; none of what cannot be read."""
     with suppress(ValueError, TypeError, RecursionError):
         found = [_Proof(*(str(part) for part in one)) for one in json.loads(data)]  # type: ignore[arg-type]
         return [proof for proof in found if proof.form in {"bundle", "tag"}]
     return []
+
+
+def _texts(data: bytes) -> list[str] | None:
+    """The list of texts that was kept; None for what cannot be read."""
+    with suppress(ValueError, RecursionError):
+        found = json.loads(data)
+        if isinstance(found, list) and all(isinstance(one, str) for one in found):
+            return found
+    return None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -33,6 +35,9 @@ from tests.unit.images.cosign import (
     statement,
 )
 
+SCAN = "https://cosign.sigstore.dev/attestation/vuln/v1"
+SIMPLE = "application/vnd.dev.cosign.simplesigning.v1+json"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CUT = "there is more to read than {} requests allow for; look again to go on"
 
 
@@ -45,6 +50,11 @@ def server() -> Iterator[OciServer]:
 @pytest.fixture
 def cache(tmp_path: Path) -> ContentCache:
     return ContentCache(tmp_path / "cache")
+
+
+def simple_signing(digest: str) -> bytes:
+    image = {"docker-manifest-digest": digest}
+    return json.dumps({"critical": {"type": "cosign container image signature", "image": image}}).encode()
 
 
 class Look:
@@ -176,7 +186,7 @@ def test_no_signature_is_nothing(server: OciServer, *, has_referrers: bool) -> N
     server.repository()
     server.has_referrers = has_referrers
     found = Look(server)(demand(ONE), keys=[ONE], platforms=[IMAGE])
-    assert found == FoundSignatures((), (), 3)
+    assert found == FoundSignatures(requests=3)
 
 
 @pytest.mark.parametrize("kind", [None, "application/vnd.oci.empty.v1+json", "application/spdx+json", "a" * 500])
@@ -236,12 +246,121 @@ def test_attestation_alone_is_invalid_and_no_signature(server: OciServer) -> Non
 
 def test_attestations_are_read_where_they_are_wanted(server: OciServer, cache: ContentCache) -> None:
     fill(server.repository(), "attested", listed=True)
-    types = set()
-    for _ in range(3):
+    for requests in (6, 1):
         found = Look(server, cache)(keys=[ONE], attestations=True)
-        types |= {one.predicate_type for one in found.statements}
-        assert found.requests <= 5
-    assert types == {"https://slsa.dev/provenance/v1", "https://cosign.sigstore.dev/attestation/vuln/v1"}
+        assert {one.predicate_type for one in found.statements} == {"https://slsa.dev/provenance/v1", SCAN}
+        assert (found.unread, found.requests) == ({}, requests)
+
+
+def attesting(repository: Repository, subject: str, *signers: Signer, claims: str | None = SCAN, **changes: Any) -> str:
+    """Put a scan attestation into a repository, whose list says that it `claims` that predicate type."""
+    digest = referring(repository, subject, bundle(statement(subject, SCAN, **changes), *signers))
+    if claims is not None:
+        repository.referrers[subject][-1]["annotations"] = {"dev.sigstore.bundle.predicateType": claims}
+    return digest
+
+
+@pytest.mark.parametrize("claims", [SCAN, None])
+def test_attestation_behind_those_of_others_is_read(server: OciServer, claims: str | None) -> None:
+    """Signatures have requests of their own, and so has what anybody pushes in front of an attestation."""
+    repository, signer = server.repository(), Signer()
+    referring(repository, IMAGE, bundle(statement(), signer))
+    for number in range(3):
+        attesting(repository, IMAGE, Signer(), claims=claims, number=number)
+    attesting(repository, IMAGE, signer, claims=claims)
+    found = Look(server)(demand(signer.key), keys=[signer.key], attestations=True)
+    assert good(found) == {(signer.key.id, "bundle", IMAGE)}
+    assert ([one.predicate_type for one in found.statements], found.unread) == ([SCAN], {})
+
+
+def test_attestation_that_is_cut_off_is_unread_and_read_next_time(server: OciServer, cache: ContentCache) -> None:
+    repository, signer = server.repository(), Signer()
+    for number in range(11):
+        attesting(repository, IMAGE, Signer(), number=number)
+    attesting(repository, IMAGE, signer)
+    looks = [Look(server, cache)(keys=[signer.key], attestations=True) for _ in range(2)]
+    cut = "more refers to it than 20 requests can read; look again to go on"
+    assert [(len(found.statements), found.unread, found.requests) for found in looks] == [
+        (0, {SCAN: cut}, 21),
+        (1, {}, 5),
+    ]
+
+
+@pytest.mark.parametrize("claims", [SCAN, None])
+@pytest.mark.parametrize(
+    ("part", "misbehave", "why"),
+    [
+        ("/blobs/", answering(500), "the registry failed (500)"),
+        ("/blobs/", answering(404), "the registry lists a document that it does not have"),
+        ("/referrers/", answering(500), "the registry failed (500)"),
+    ],
+)
+def test_attestation_that_fails_is_unread_though_the_image_is_signed(
+    server: OciServer, part: str, misbehave: Callable[[Handler], bool], why: str, claims: str | None
+) -> None:
+    repository, signer = server.repository(), Signer()
+    tag, payload = f"{IMAGE.replace(':', '-')}.sig", simple_signing(IMAGE)
+    kept = repository.add_blob(payload)
+    signed = {"dev.cosignproject.cosign/signature": signer.sign(payload)}
+    layer = {"mediaType": SIMPLE, "digest": kept, "size": len(payload), "annotations": signed}
+    repository.add_manifest(json.dumps({"layers": [layer]}).encode(), MANIFEST, tag)
+    attesting(repository, IMAGE, signer, claims=claims)
+    server.misbehave = lambda handler: kept not in handler.path and only(part, misbehave)(handler)
+    look = Look(server)
+    found = look.reader.read(
+        look.endpoint,
+        IMAGE,
+        (),
+        demands=[demand(signer.key)],
+        keys=[signer.key],
+        deadline=Deadline(20),
+        attestations=True,
+    )
+    assert good(found) == {(signer.key.id, "tag", IMAGE)}
+    assert found.unread == {None if part == "/referrers/" else claims: why}
+
+
+def test_attestation_of_a_platform_is_read_where_the_index_is_signed(server: OciServer) -> None:
+    repository, signer = server.repository(), Signer()
+    first, second = platforms()
+    referring(repository, IMAGE, bundle(statement(), signer))
+    attesting(repository, second, signer)
+    found = Look(server)(demand(signer.key), keys=[signer.key], platforms=[first, second], attestations=True)
+    assert good(found) == {(signer.key.id, "bundle", IMAGE)}
+    assert ([one.subjects for one in found.statements], found.unread) == ([frozenset({second})], {})
+
+
+def test_requests_for_attestations_are_bounded_for_the_whole_image(server: OciServer) -> None:
+    """Three lists, each with its fallback tag where it is empty, and 20 documents."""
+    repository, signer = server.repository(), Signer()
+    for subject in (IMAGE, *platforms()):
+        for number in range(6):
+            attesting(repository, subject, signer, number=number)
+    found = Look(server)(keys=[signer.key], platforms=platforms(), attestations=True)
+    assert (len(found.statements), list(found.unread), found.requests) == (10, [SCAN], 22)
+
+
+def test_attestations_are_remembered_offline(server: OciServer, cache: ContentCache) -> None:
+    repository, signer = server.repository(), Signer()
+    referring(repository, IMAGE, bundle(statement(), signer))
+    offline = Look(server, cache, offline=True)
+
+    def look() -> FoundSignatures:
+        every = [demand(signer.key)]
+        within = Deadline(20)
+        return offline.reader.read(
+            offline.endpoint, IMAGE, (), demands=every, keys=[signer.key], deadline=within, attestations=True
+        )
+
+    assert look().unread == {None: "nothing is asked offline, and what attests the image is not remembered"}
+    for attested in (0, 1):
+        online = Look(server, cache)(demand(signer.key), keys=[signer.key], attestations=True)
+        asked, found = len(server.requests), look()
+        assert (len(online.statements), online.unread) == (attested, {})
+        assert (found.statements, found.unread, len(server.requests)) == (online.statements, {}, asked)
+        attesting(repository, IMAGE, signer)
+    cache.put("image-attested", offline.endpoint.place, "team/app", IMAGE, data=b"[7]")
+    assert list(look().unread) == [None]
 
 
 # Faults
@@ -336,6 +455,21 @@ def test_truncated_manifest_is_unknown(server: OciServer) -> None:
     assert {(form, problem) for form, problem, _ in problems(found)} == {("tag", "unknown")}
 
 
+@pytest.mark.parametrize(("number", "problem"), [(32, "unknown"), (33, "unknown")])
+def test_manifest_with_more_layers_than_are_read_is_unknown(server: OciServer, number: int, problem: str) -> None:
+    repository, signer = server.repository(), Signer()
+    tag = f"{IMAGE.replace(':', '-')}.sig"
+    layers = [{"mediaType": SIMPLE, "digest": f"sha256:{number:064}", "size": 1} for number in range(number)]
+    repository.add_manifest(json.dumps({"layers": layers}).encode(), MANIFEST, tag)
+    ((form, found, reason),) = problems(Look(server)(demand(signer.key), keys=[signer.key]))
+    assert (form, found) == ("tag", problem)
+    assert reason == (
+        f"the manifest under {tag} has 33 layers, and no more than 32 are read"
+        if number > 32
+        else "the registry lists a document that it does not have"
+    )
+
+
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"layers": 7}', b'{"layers": [7]}', b'{"layers": [{}]}'])
 def test_manifest_that_is_none_is_invalid(server: OciServer, data: bytes) -> None:
     repository = server.repository()
@@ -389,6 +523,16 @@ def test_what_is_cut_off_is_unknown_and_read_next_time(server: OciServer, cache:
             break
     assert looks[0] == (False, True)
     assert looks[-1] == (True, False)
+
+
+def test_list_of_many_pages_leaves_requests_for_what_it_names(server: OciServer, cache: ContentCache) -> None:
+    repository, signer = server.repository(), Signer()
+    for number in range(8):
+        repository.add_referrer(IMAGE, {"artifactType": "application/spdx+json", "layers": [], "number": number})
+    referring(repository, IMAGE, bundle(statement(), signer))
+    server.page = 1
+    found = Look(server, cache)(demand(signer.key), keys=[signer.key])
+    assert (good(found), found.requests) == ({(signer.key.id, "bundle", IMAGE)}, 11)
 
 
 def test_nothing_changed_asks_nothing(server: OciServer, cache: ContentCache) -> None:
