@@ -1,8 +1,8 @@
 """Reports of vulnerability scanners, Trivy's and Grype's, and which image each is about.
 
 Rules:
-- A report is about what it names by digest: the digest of an index with an architecture, or a platform's own. Tags and
-  names say nothing.
+- A report is about what it names by digest: a platform's own, or that of an index, if exactly one of its platforms fits
+  what was looked at. Where several fit, its findings count, and none of them was scanned. Tags and names say nothing.
 - What is not understood is an error: another version, another form, a severity that is not known.
 - A report's age is that of what vouches for it: when the scan was made, or, where that is older, the database that it
   was made with.
@@ -14,7 +14,7 @@ grype/presenter/models (which has no version of its own).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -23,7 +23,9 @@ from typing import Any, Final, TypeAlias
 from flowyml_policy.errors.images import ScanReportInvalid
 from flowyml_policy.errors.sources import SourceUnreadable
 from flowyml_policy.images.json_text import NotJson, read_json
+from flowyml_policy.mask.images import masked_scan
 from flowyml_policy.mask.quoted import shown
+from flowyml_policy.mask.text import encodable
 from flowyml_policy.records.instant import instant
 from flowyml_policy.records.policy_input import ImageFacts, PlatformFacts, ScanFacts, VulnerabilityFacts
 from flowyml_policy.records.record import Json
@@ -61,30 +63,25 @@ class ScanReport:
 
     def facts_for(self, image: ImageFacts) -> ScanFacts | None:
         """What the report says of an image that was inspected; None if it is about another."""
-        scanned = [
-            platform.digest or image.digest or ""
-            for platform in image.platforms
-            if platform.digest in self.digests or (image.digest in self.digests and self._looked_at(platform, image))
-        ]
-        if not scanned:
+        scanned = [platform for platform in image.platforms if platform.digest in self.digests]
+        if not scanned and image.digest in self.digests:
+            fitting = [platform for platform in image.platforms if self._may_have_looked_at(platform)]
+            if not fitting:
+                return None
+            scanned = fitting if len(fitting) == 1 else []
+        elif not scanned:
             return None
-        return ScanFacts(tool=self.tool, db_at=self.db_at, findings=self.findings, digests=tuple(scanned))
+        digests = tuple(platform.digest or image.digest or "" for platform in scanned)
+        return ScanFacts(tool=self.tool, db_at=self.db_at, findings=self.findings, digests=digests)
 
     def about(self, digests: frozenset[str]) -> ScanReport:
         """The report as one about `digests`, where something stronger than itself says so."""
         return replace(self, digests=digests)
 
-    def _looked_at(self, platform: PlatformFacts, image: ImageFacts) -> bool:
-        """Whether `platform` is the one, of those that the named digest stands for, that was looked at."""
-        if len(image.platforms) == 1 and self.architecture is None:
-            return True
-        _, _, variant = platform.platform.partition("/")[2].partition("/")
-        return (
-            self.architecture is not None
-            and self.architecture == platform.architecture
-            and (self.os is None or self.os == platform.os)
-            and (self.variant is None or not variant or self.variant == variant)
-        )
+    def _may_have_looked_at(self, platform: PlatformFacts) -> bool:
+        """Whether what the report says of its platform fits; what an image's configuration claims is not asked."""
+        parts = zip(platform.platform.split("/"), (self.os, self.architecture, self.variant), strict=False)
+        return all(said is None or said == part for part, said in parts)
 
 
 class ScanReports:
@@ -108,7 +105,7 @@ class ScanReports:
         self.unused = [path for path in self.unused if path not in found]
         said = list(found.values())
         known = [] if image.scan is None else [image.scan]
-        return image.model_copy(update={"scan": merged([*known, *said])}) if said else image
+        return image.model_copy(update={"scan": masked_scan(merged([*known, *said]))}) if said else image
 
 
 def read_report(path: Path) -> ScanReport:
@@ -136,19 +133,33 @@ def parse_report(value: Json) -> ScanReport:
 def merged(facts: Iterable[ScanFacts]) -> ScanFacts | None:
     """What several reports say of one image; None for none.
 
-    All their findings count. Where one of them is signed, only what signed ones scanned counts as scanned.
+    All their findings count, but for those of signed reports that newer signed ones of the same tool about the same
+    platforms replace. What is not signed replaces nothing. Which of the platforms that were scanned are vouched for by
+    a signature is said apart, so that a file given by the project is not taken for one.
     """
-    found = sorted(facts, key=lambda one: one.tool)
+    found = sorted(_not_replaced(list(facts)), key=lambda one: one.tool)
     if not found:
         return None
-    signed = [one for one in found if one.signed]
     return ScanFacts(
         tool=", ".join(dict.fromkeys(one.tool for one in found)),
         db_at=_oldest([one.db_at for one in found]),
         findings=tuple(dict.fromkeys(finding for one in found for finding in one.findings)),
-        digests=tuple(dict.fromkeys(digest for one in signed or found for digest in one.digests)),
-        signed=bool(signed),
+        digests=tuple(dict.fromkeys(digest for one in found for digest in one.digests)),
+        signed=all(one.signed for one in found),
+        signed_digests=tuple(dict.fromkeys(digest for one in found for digest in one.signed_digests)),
     )
+
+
+def _not_replaced(facts: Sequence[ScanFacts]) -> Iterator[ScanFacts]:
+    """`facts` without older signed ones. One of no known age is neither newer nor older than any."""
+    newest: dict[tuple[str, frozenset[str]], str] = {}
+    for one in facts:
+        if one.signed and one.db_at is not None:
+            about = one.tool, frozenset(one.digests)
+            newest[about] = max(newest.get(about, ""), one.db_at)
+    for one in facts:
+        if not one.signed or one.db_at is None or one.db_at == newest[one.tool, frozenset(one.digests)]:
+            yield one
 
 
 def read_instant(value: Json) -> str | None:
@@ -246,7 +257,13 @@ def _finding(identity: Json, package: Json, severity: Json, fixed_in: Json) -> V
     word = severity.lower() if isinstance(severity, str) and severity else "unknown"
     if word not in _SEVERITIES:
         raise _Unknown(f"the severity of {shown(identity, 40)} is {shown(word, 40)}, which is not known")
-    return VulnerabilityFacts(id=identity, severity=word, package=package, fixed_in=_text(fixed_in))
+    fixed = _text(fixed_in)
+    return VulnerabilityFacts(
+        id=encodable(identity),
+        severity=word,
+        package=encodable(package),
+        fixed_in=None if fixed is None else encodable(fixed),
+    )
 
 
 def _bounded(findings: Sequence[VulnerabilityFacts]) -> tuple[VulnerabilityFacts, ...]:

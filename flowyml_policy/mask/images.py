@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flowyml_policy.mask.text import are_clean, mask
 from flowyml_policy.mask.value import mask_value
-from flowyml_policy.records.policy_input import ImageFacts, PlatformFacts
+from flowyml_policy.records.policy_input import ImageFacts, PlatformFacts, ScanFacts
 
 
 def masked_image(facts: ImageFacts) -> ImageFacts:
@@ -15,8 +15,31 @@ def masked_image(facts: ImageFacts) -> ImageFacts:
     signatures = tuple(
         one if one.reason is None else one.model_copy(update={"reason": mask(one.reason)}) for one in facts.signatures
     )
-    update = {"platforms": platforms, "endpoint": endpoint, "error": error, "signatures": signatures}
+    update = {
+        "platforms": platforms,
+        "endpoint": endpoint,
+        "error": error,
+        "signatures": signatures,
+        "scan": masked_scan(facts.scan),
+        "scan_problem": facts.scan_problem and mask(facts.scan_problem),
+    }
     return facts.model_copy(update=update)
+
+
+def masked_scan(facts: ScanFacts | None) -> ScanFacts | None:
+    """Return `facts` with every text masked that a report wrote."""
+    if facts is None:
+        return None
+    written = [text for one in facts.findings for text in (one.id, one.package, one.fixed_in or "")]
+    if are_clean([facts.tool, *written]):
+        return facts
+    findings = tuple(
+        one.model_copy(
+            update={"id": mask(one.id), "package": mask(one.package), "fixed_in": one.fixed_in and mask(one.fixed_in)}
+        )
+        for one in facts.findings
+    )
+    return facts.model_copy(update={"tool": mask(facts.tool), "findings": findings})
 
 
 def _masked_platform(facts: PlatformFacts) -> PlatformFacts:

@@ -195,8 +195,8 @@ class VulnerabilityFacts(Record):
 class ScanFacts(Record):
     """What scan reports say of an image. `db_at` is the oldest instant that vouches for any of them.
 
-    `digests` are the platforms' digests that were scanned. `signed`: it came as an attestation that a key of
-    `cosign_keys` signed, not as a file.
+    `digests` are the platforms' digests that were scanned, `signed_digests` those of them that an attestation speaks
+    of which a key of `cosign_keys` signed. `signed`: all of it came as such attestations, nothing as a file.
     """
 
     tool: str
@@ -204,6 +204,7 @@ class ScanFacts(Record):
     findings: tuple[VulnerabilityFacts, ...] = ()
     digests: tuple[str, ...] = ()
     signed: bool = False
+    signed_digests: tuple[str, ...] = ()
 
 
 class ImageFacts(Record):
@@ -214,6 +215,7 @@ class ImageFacts(Record):
     the author wrote and, once the image was inspected, what was judged. `via` is how it was inspected, "off" where the
     settings switch inspection off, `endpoint` who answered, `inspected_at` when that was, an RFC 3339 instant.
     `kind` says whether the digest is that of an index of platforms. `signing` is what must be signed, and by whom.
+    `scan_problem` says why something that may be a scan report attached to it could not be read.
     `certainty` is `guessed` where nothing but its look says that the text is an image.
     """
 
@@ -234,6 +236,7 @@ class ImageFacts(Record):
     signing: tuple[SigningDemand, ...] = ()
     signatures: tuple[SignatureFacts, ...] = ()
     scan: ScanFacts | None = None
+    scan_problem: str | None = None
 
     @property
     def exact(self) -> str | None:

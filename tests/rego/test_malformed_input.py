@@ -73,6 +73,7 @@ SCANS = st.fixed_dictionaries(
         ),
         "digests": st.lists(TEXTS, max_size=2),
         "signed": st.booleans(),
+        "signed_digests": st.lists(TEXTS, max_size=2),
     }
 )
 SECTIONS = st.sampled_from(["runtime", "compute", "deployment", "instance"])
@@ -94,6 +95,7 @@ IMAGES = st.builds(
             "signing": st.just([]) | st.just([{"entry": "gcr.io", "need": 1, "keys": [{"id": "a", "name": "a.pub"}]}]),
             "signatures": st.lists(SIGNATURES, max_size=2),
             "scan": st.none() | SCANS,
+            "scan_problem": st.none() | TEXTS,
         }
     ),
 )

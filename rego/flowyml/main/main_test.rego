@@ -80,7 +80,7 @@ test_deny_by_every_shipped_rule if {
 		"tag": "latest",
 		"platforms": [object.union(inputs.platform, {"user": null, "created": "2020-01-01T00:00:00Z", "size": 1e12})],
 		"signing": [{"entry": "gcr.io", "need": 1, "keys": []}],
-		"scan": {"tool": "t", "db_at": null, "findings": [], "digests": [], "signed": false},
+		"scan": {"tool": "t", "db_at": null, "findings": [], "digests": [], "signed": false, "signed_digests": []},
 	})
 	lock := {"commit": null, "definition_digest": inputs.image.digest, "images": {image.ref: "sha256:1"}, "bundles": {}}
 	found := decision.findings with data.org.environments as {"production": {"builtin": "deny"}}

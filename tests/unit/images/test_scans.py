@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from flowyml_policy.errors.images import ScanReportInvalid
 from flowyml_policy.images import scans
-from flowyml_policy.images.scans import ScanReport, merged, parse_report, read_instant, read_report
+from flowyml_policy.images.scans import ScanReport, ScanReports, merged, parse_report, read_instant, read_report
+from flowyml_policy.mask.images import masked_image
 from flowyml_policy.records.policy_input import ImageFacts, PlatformFacts, ScanFacts, VulnerabilityFacts
 
 DATA = Path(__file__).parent / "data" / "scans"
@@ -101,10 +102,33 @@ def test_report_of_an_image_of_one_manifest_is_about_it() -> None:
         assert found.digests == (AMD64,)
 
 
-def test_report_without_architecture_is_about_none_of_several() -> None:
+def test_report_that_fits_several_platforms_covers_none_of_them() -> None:
+    """What it found counts, since one of them has it."""
     value = value_of("trivy")
-    del value["Metadata"]["ImageConfig"]
-    assert parse_report(value).facts_for(image()) is None
+    several = image(names=("windows/amd64", "linux/amd64"))
+    for config in (None, {"architecture": "amd64"}):
+        value["Metadata"]["ImageConfig"] = config
+        found = parse_report(value).facts_for(several)
+        assert found is not None
+        assert (found.findings, found.digests) == ((OPENSSL, ZLIB), ())
+
+
+def test_report_is_matched_with_the_platform_of_the_index() -> None:
+    """Not with what the image's configuration claims to be."""
+    first, second = image().platforms
+    claiming = second.model_copy(update={"architecture": "amd64"})
+    found = facts("trivy", image().model_copy(update={"platforms": (first, claiming)}))
+    assert found is not None
+    assert found.digests == (AMD64,)
+    assert facts("trivy", image().model_copy(update={"platforms": (claiming,)})) is None
+
+
+def test_report_that_names_index_and_platform_is_about_the_platform() -> None:
+    value = value_of("trivy")
+    value["Metadata"]["RepoDigests"] = [f"ghcr.io/team/app@{one}" for one in (INDEX, ARM64)]
+    found = parse_report(value).facts_for(image())
+    assert found is not None
+    assert found.digests == (ARM64,)
 
 
 def test_variant_tells_platforms_of_an_architecture_apart() -> None:
@@ -244,12 +268,73 @@ def test_merged_reports_are_as_old_as_the_oldest() -> None:
     assert found.db_at is None
 
 
+def signed_scan(at: str | None, *findings: VulnerabilityFacts, digest: str = AMD64, tool: str = "trivy") -> ScanFacts:
+    return ScanFacts(
+        tool=tool,
+        db_at=at and f"2026-{at}T00:00:00.000000Z",
+        findings=findings,
+        digests=(digest,),
+        signed=True,
+        signed_digests=(digest,),
+    )
+
+
 def test_merged_signed_report_vouches_for_what_it_scanned_alone() -> None:
-    signed = ScanFacts(tool="trivy", db_at="2026-11-20T00:00:00.000000Z", digests=(AMD64,), signed=True)
     given_file = ScanFacts(tool="grype", db_at="2026-11-20T00:00:00.000000Z", findings=(ZLIB,), digests=(ARM64,))
-    found = merged([given_file, signed])
+    found = merged([given_file, signed_scan("11-20")])
     assert found is not None
-    assert (found.signed, found.digests, found.findings) == (True, (AMD64,), (ZLIB,))
+    assert (found.signed, found.digests, found.signed_digests) == (False, (ARM64, AMD64), (AMD64,))
+    assert found.findings == (ZLIB,)
+
+
+def test_newer_signed_report_replaces_older_signed_ones() -> None:
+    new, old = signed_scan("11-20", ZLIB), signed_scan("03-01", OPENSSL)
+    assert merged([old, new, old]) == new
+    others = [signed_scan("03-01", GHSA, digest=ARM64), signed_scan("03-02", MUSL, tool="grype")]
+    found = merged([old, new, *others])
+    assert found is not None
+    assert (set(found.findings), found.db_at) == ({ZLIB, GHSA, MUSL}, "2026-03-01T00:00:00.000000Z")
+    assert (found.signed, found.signed_digests) == (True, (AMD64, ARM64))
+
+
+def test_what_is_not_signed_or_has_no_age_replaces_no_signed_report() -> None:
+    old = signed_scan("03-01", OPENSSL)
+    given_file = old.model_copy(update={"db_at": "2026-11-20T00:00:00.000000Z", "signed": False, "signed_digests": ()})
+    for newer in (given_file, signed_scan(None, ZLIB)):
+        found = merged([newer, old])
+        assert found is not None
+        assert OPENSSL in found.findings
+    found = merged([signed_scan("11-20", ZLIB), signed_scan(None, OPENSSL)])
+    assert found is not None
+    assert (set(found.findings), found.db_at) == ({ZLIB, OPENSSL}, None)
+
+
+TOKEN = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
+
+
+def test_what_a_report_wrote_is_masked_and_can_be_encoded(tmp_path: Path) -> None:
+    value = value_of("trivy")
+    entry = value["Results"][0]["Vulnerabilities"][0]
+    entry.update(VulnerabilityID=f"CVE {TOKEN}", PkgName="a\ud800b", FixedVersion=f"\udfff {TOKEN}")
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(value), "utf-8")
+    scan = ScanReports.read([path]).added_to(image()).scan
+    assert scan is not None
+    (odd,) = (one for one in scan.findings if one not in {OPENSSL, ZLIB})
+    assert TOKEN not in scan.model_dump_json()
+    assert odd.package == "a\\ud800b"
+    assert (odd.fixed_in or "").startswith("\\udfff ")
+
+
+def test_scan_of_an_image_is_masked() -> None:
+    harmless = signed_scan("11-20", OPENSSL, ZLIB, GHSA, MUSL)
+    assert masked_image(image().model_copy(update={"scan": harmless})).scan is harmless
+    secret = VulnerabilityFacts(id=TOKEN, severity="high", package=TOKEN, fixed_in=None)
+    scan = signed_scan("11-20", secret, ZLIB, tool=f"trivy {TOKEN}")
+    found = masked_image(image().model_copy(update={"scan": scan, "scan_problem": f"as {TOKEN} \ud800"}))
+    assert found.scan is not None
+    assert found.scan.findings[1] == ZLIB
+    assert TOKEN not in found.model_dump_json()
 
 
 @pytest.mark.parametrize(

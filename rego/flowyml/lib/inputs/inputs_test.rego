@@ -76,6 +76,7 @@ image := {
 	"signing": [],
 	"signatures": [],
 	"scan": null,
+	"scan_problem": null,
 }
 
 # METADATA

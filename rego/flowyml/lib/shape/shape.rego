@@ -84,8 +84,15 @@ _evidence if {
 		"problem": _maybe,
 	})
 	scans := [scan | scan := input.images[_].scan; scan != null]
-	_all(scans, {"tool": _text, "db_at": _maybe, "findings": _list, "digests": _list, "signed": {"boolean"}})
-	{digest | digest := scans[_].digests[_]; not is_string(digest)} == set()
+	_all(scans, {
+		"tool": _text,
+		"db_at": _maybe,
+		"findings": _list,
+		"digests": _list,
+		"signed": {"boolean"},
+		"signed_digests": _list,
+	})
+	{digest | digest := [scans[_].digests, scans[_].signed_digests][_][_]; not is_string(digest)} == set()
 	_all([finding | finding := scans[_].findings[_]], {"id": _text, "severity": _text, "package": _text, "fixed_in": _maybe})
 }
 
@@ -112,6 +119,7 @@ _image := {
 	"signing": _list,
 	"signatures": _list,
 	"scan": {"object", "null"},
+	"scan_problem": _maybe,
 }
 
 _text := {"string"}

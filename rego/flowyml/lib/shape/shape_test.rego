@@ -50,6 +50,7 @@ _whole := inputs.changed({
 		"db_at": null,
 		"digests": ["sha256:1"],
 		"signed": false,
+		"signed_digests": ["sha256:1"],
 		"findings": [{"id": "a", "severity": "high", "package": "b", "fixed_in": null}],
 	},
 })

@@ -47,7 +47,8 @@ findings contains finding if {
 # description: |
 #   Where `required` of rule_data.images_vulnerabilities is true, the company's or the project's, a scan report covers every
 #   platform of the image. A report given by `--scan-report` counts for that only where no platform settings exist, else
-#   one that a key of policy.images.cosign_keys signed.
+#   one that a key of policy.images.cosign_keys signed. Whether it is required or not, where keys are named everything
+#   that may be a signed report attached to the image could be read.
 # related_resources:
 #   - ref: https://csrc.nist.gov/pubs/sp/800/190/final
 #     description: NIST SP 800-190 on vulnerabilities of images
@@ -55,19 +56,19 @@ findings contains finding if {
 #   code: images_vulnerabilities.missing
 #   enforcement: hard
 #   needs: facts
-#   why: Of an image that nobody scanned nobody can say that it has no known vulnerability.
+#   why: |
+#     Of an image that nobody scanned nobody can say that it has no known vulnerability, nor of one whose report is
+#     hidden behind others or withheld by the registry.
 findings contains finding if {
-	images.scans_required
 	some image in images.inspected
-	some platform in image.platforms
-	why := _not_scanned(image.scan, platform)
+	some lack in array.concat(_not_covered(image), _not_read(image))
 	some path in images.paths(image)
 	finding := {
 		"code": "images_vulnerabilities.missing",
 		"subject": image.ref,
 		"path": path,
-		"message": sprintf("%s must have been scanned, but %s", [images.named(image, platform), why]),
-		"fix": _remedy,
+		"message": lack.message,
+		"fix": lack.fix,
 	}
 }
 
@@ -182,22 +183,31 @@ _is_recent(text, most) if {
 	age >= -3600000000000
 }
 
+# The platforms of an image that must have been scanned and were not.
+_not_covered(image) := [{"message": message, "fix": _remedy} |
+	images.scans_required
+	some platform in image.platforms
+	why := _not_scanned(image.scan, platform.digest)
+	message := sprintf("%s must have been scanned, but %s", [images.named(image, platform), why])
+]
+
+# That a report may be attached to an image which nobody could read.
+_not_read(image) := [{"message": message, "fix": fix} |
+	image.scan_problem != null
+	message := sprintf("scan reports may be attached to %s that could not be read: %s", [images.named(image, null), image.scan_problem])
+	fix := "let the registry answer, detach old reports from the image, or attach a report that can be read with `cosign attest --type vuln`"
+]
+
 # Why a report does not say that a platform was scanned.
 _not_scanned(null, _) := "no scan report speaks of it"
 
-_not_scanned(scan, _) := "what speaks of it is a file given by the project, which counts only where no platform settings exist" if {
-	scan != null
-	not _vouched(scan)
+_not_scanned(scan, digest) := "no scan report speaks of this platform" if not digest in scan.digests
+
+_not_scanned(scan, digest) := "what speaks of it is a file given by the project, which counts only where no platform settings exist" if {
+	digest in scan.digests
+	not digest in scan.signed_digests
+	input.authority != "project"
 }
-
-_not_scanned(scan, platform) := "no scan report speaks of this platform" if {
-	_vouched(scan)
-	not platform.digest in scan.digests
-}
-
-_vouched(scan) if scan.signed
-
-_vouched(_) if input.authority == "project"
 
 _remedy := "scan every platform of it with Trivy or Grype, and hand the report in with `--scan-report`" if {
 	input.authority == "project"

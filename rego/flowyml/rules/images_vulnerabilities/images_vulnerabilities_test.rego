@@ -10,6 +10,7 @@ _scan := {
 	"findings": [],
 	"digests": [inputs.platform.digest],
 	"signed": false,
+	"signed_digests": [],
 }
 
 _scanned(findings) := {"images/0/scan": object.union(_scan, {"findings": findings})}
@@ -163,6 +164,8 @@ test_deny_exception_of_the_project_counts_where_nobody_else_gives_the_rules if {
 
 _demanded(scan, authority) := object.union(_project({"required": true}), {"images/0/scan": scan, "authority": authority})
 
+_signed := object.union(_scan, {"signed_digests": [inputs.platform.digest]})
+
 _absent(why, fix) := _finding("images_vulnerabilities.missing", concat("", [_platform, " must have been scanned, but ", why]), fix)
 
 _hand_in := "scan every platform of it with Trivy or Grype, and hand the report in with `--scan-report`"
@@ -172,7 +175,7 @@ _attach := "scan every platform of it, and attach the report signed, for example
 test_allow_image_that_was_scanned if {
 	findings == set() with input as inputs.changed(_demanded(_scan, "project"))
 	every authority in ["project", "platform"] {
-		findings == set() with input as inputs.changed(_demanded(object.union(_scan, {"signed": true}), authority))
+		findings == set() with input as inputs.changed(_demanded(_signed, authority))
 	}
 }
 
@@ -186,12 +189,43 @@ test_deny_report_of_the_project_where_others_give_the_rules if {
 		"what speaks of it is a file given by the project, which counts only where no platform settings exist",
 		_attach,
 	)} with input as inputs.changed(_demanded(_scan, "platform"))
-	other := {[finding.code, finding.fix] | some finding in findings} with input as inputs.changed(_demanded(object.union(_scan, {"digests": []}), "platform"))
-	other == {["images_vulnerabilities.missing", _attach]}
+	findings == {_absent("no scan report speaks of this platform", _attach)} with input as inputs.changed(_demanded(
+		object.union(_scan, {"digests": []}),
+		"platform",
+	))
+}
+
+# The file covers one platform and a signed report the other.
+test_deny_platform_of_which_only_a_file_speaks if {
+	scan := object.union(_signed, {"digests": [inputs.platform.digest, inputs.arm.digest]})
+	both := {"images/0/platforms": [inputs.platform, inputs.arm]}
+	findings == set() with input as inputs.changed(object.union(_demanded(scan, "project"), both))
+	found := findings with input as inputs.changed(object.union(_demanded(scan, "platform"), both))
+	{[finding.code, split(finding.message, ", ")[1]] | some finding in found} == {["images_vulnerabilities.missing", "linux/arm64"]}
+	{contains(finding.message, "a file given by the project") | some finding in found} == {true}
+}
+
+# Nobody requires a scan: what was read is all there is only where nothing could not be read.
+test_deny_reports_that_could_not_be_read if {
+	every scan in [null, _scan, _signed] {
+		findings == {_finding(
+			"images_vulnerabilities.missing",
+			sprintf("scan reports may be attached to %s that could not be read: the registry failed (500)", [_image]),
+			"let the registry answer, detach old reports from the image, or attach a report that can be read with `cosign attest --type vuln`",
+		)} with input as inputs.changed({"images/0/scan": scan, "images/0/scan_problem": "the registry failed (500)"})
+	}
+}
+
+test_deny_reports_that_could_not_be_read_beside_those_that_are_missing if {
+	found := findings with input as inputs.changed(object.union(
+		_demanded(null, "platform"),
+		{"images/0/scan_problem": "the registry failed (500)"},
+	))
+	{split(finding.message, " ")[0] | some finding in found} == {"the", "scan"}
 }
 
 test_deny_platform_that_was_not_scanned if {
-	every scan in [object.union(_scan, {"digests": []}), object.union(_scan, {"digests": [], "signed": true})] {
+	every scan in [object.union(_scan, {"digests": []}), object.union(_signed, {"digests": []})] {
 		findings == {_absent("no scan report speaks of this platform", _hand_in)} with input as inputs.changed(_demanded(scan, "project"))
 	}
 	found := findings with input as inputs.changed(object.union(
