@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote
 
-from flowyml_policy.errors.images import ScanReportInvalid
 from flowyml_policy.errors.references import ReferenceInvalid
 from flowyml_policy.images.envelopes import Statement, sha256_of
 from flowyml_policy.images.scans import ScanReport, parse_report, read_instant
@@ -24,13 +23,14 @@ WANTED: Final = frozenset({PROVENANCE, PROVENANCE_OLD, SCAN})
 """The predicate types that are read here."""
 
 _DOCKER: Final = "pkg:docker/"
+_IMAGES: Final = (_DOCKER, "pkg:oci/", "docker-image://", "oci://")
 
 
-def bases_of(statement: Statement) -> tuple[BaseFacts, ...]:
+def bases_of(statement: Statement) -> tuple[BaseFacts, ...] | None:
     """The images that SLSA provenance (v1 or v0.2) says were used to build; none for another statement.
 
-    Provenance does not say which of them the last stage began with: an image of a stage whose result was only copied
-    from stands beside it.
+    None where one of them cannot be read, since the others are then not all. Provenance does not say which of them the
+    last stage began with: an image of a stage whose result was only copied from stands beside it.
     """
     predicate = statement.predicate
     if statement.predicate_type == PROVENANCE:
@@ -40,19 +40,22 @@ def bases_of(statement: Statement) -> tuple[BaseFacts, ...]:
         used = predicate.get("materials")
     else:
         return ()
-    found = [_base(one) for one in used] if isinstance(used, list) else []
-    return tuple(dict.fromkeys(base for base in found if base is not None))
+    found: dict[BaseFacts, None] = {}
+    for one in used if isinstance(used, list) else ():
+        base = _base(one)
+        if base is not None:
+            found[base] = None
+        elif _is_image(one):
+            return None
+    return tuple(found)
 
 
 def scan_of(statement: Statement, image: ImageFacts) -> ScanFacts | None:
-    """What a vulnerability attestation says of the image; None for another statement or one that cannot be read."""
+    """What a vulnerability attestation says of the image; None for another statement. Raises ScanReportInvalid."""
     if statement.predicate_type != SCAN:
         return None
     scanner = statement.predicate.get("scanner")
-    try:
-        report = parse_report(scanner.get("result") if isinstance(scanner, dict) else None)
-    except ScanReportInvalid:
-        return None
+    report = parse_report(scanner.get("result") if isinstance(scanner, dict) else None)
     metadata = statement.predicate.get("metadata")
     finished = read_instant(metadata.get("scanFinishedOn")) if isinstance(metadata, dict) else None
     facts = report.about(statement.subjects).facts_for(image)
@@ -62,7 +65,13 @@ def scan_of(statement: Statement, image: ImageFacts) -> ScanFacts | None:
 def _signed(facts: ScanFacts, report: ScanReport, finished: str | None) -> ScanFacts:
     """`facts` as signed ones. An older Trivy says in the attestation alone when it scanned."""
     db_at = finished if facts.db_at is None and report.tool == "trivy" else facts.db_at
-    return facts.model_copy(update={"signed": True, "db_at": db_at})
+    return facts.model_copy(update={"signed": True, "signed_digests": facts.digests, "db_at": db_at})
+
+
+def _is_image(dependency: Json) -> bool:
+    """Whether a dependency names an image, in whatever way."""
+    uri = dependency.get("uri") if isinstance(dependency, Mapping) else None
+    return isinstance(uri, str) and uri.strip().lower().startswith(_IMAGES)
 
 
 def _base(dependency: Json) -> BaseFacts | None:

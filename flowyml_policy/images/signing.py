@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from flowyml_policy.errors.images import ScanReportInvalid
 from flowyml_policy.images import attestations
 from flowyml_policy.images.envelopes import Statement
 from flowyml_policy.images.registry import RegistryInspector
 from flowyml_policy.images.scans import merged
-from flowyml_policy.images.signature_reader import SignatureReader
+from flowyml_policy.images.signature_reader import FoundSignatures, SignatureReader
 from flowyml_policy.images.signatures import SigningPolicy
 from flowyml_policy.network.deadline import Deadline
-from flowyml_policy.records.policy_input import ImageFacts
+from flowyml_policy.records.policy_input import ImageFacts, ScanFacts
 from flowyml_policy.records.protocols import ContentStore
 from flowyml_policy.references.image import ImageReference
 from flowyml_policy.settings.settings import Settings
@@ -51,23 +50,42 @@ class ImageSigning:
             deadline=deadline,
             attestations=True,
         )
-        return _attested(facts.model_copy(update={"signatures": found.signatures}), found.statements)
+        return _based(_scanned(facts.model_copy(update={"signatures": found.signatures}), found), found)
 
 
-def _attested(facts: ImageFacts, statements: Sequence[Statement]) -> ImageFacts:
-    """`facts` with the scans that were signed, and the base of each platform that signed provenance tells.
+def _scanned(facts: ImageFacts, found: FoundSignatures) -> ImageFacts:
+    """`facts` with the scans that were signed, and why one that may have been signed could not be read."""
+    scans: list[ScanFacts] = []
+    problems = [why for claims, why in found.unread.items() if claims in {None, attestations.SCAN}]
+    for statement in found.statements:
+        said = _scan_or_problem(statement, facts)
+        problems += [said] if isinstance(said, str) else []
+        scans += [said] if isinstance(said, ScanFacts) else []
+    return facts.model_copy(update={"scan": merged(scans), "scan_problem": problems[0] if problems else None})
 
-    Provenance does not say which of several images was the base: then none is believed.
+
+def _scan_or_problem(statement: Statement, facts: ImageFacts) -> ScanFacts | str | None:
+    try:
+        return attestations.scan_of(statement, facts)
+    except ScanReportInvalid as error:
+        return f"one that is signed is {error.message}"
+
+
+def _based(facts: ImageFacts, found: FoundSignatures) -> ImageFacts:
+    """`facts` with the base of each platform that signed provenance tells.
+
+    Provenance does not say which of several images was the base, nor do some of all statements: then none is believed.
     """
-    scans = [scan for statement in statements if (scan := attestations.scan_of(statement, facts)) is not None]
+    if found.unread.keys() - {attestations.SCAN}:
+        return facts
     platforms = []
     for platform in facts.platforms:
         about = {facts.digest, platform.digest}
-        bases = {
-            base for one in statements if not about.isdisjoint(one.subjects) for base in attestations.bases_of(one)
-        }
-        platforms.append(platform.model_copy(update={"base": bases.pop()}) if len(bases) == 1 else platform)
-    return facts.model_copy(update={"platforms": tuple(platforms), "scan": merged(scans)})
+        told = [attestations.bases_of(one) for one in found.statements if not about.isdisjoint(one.subjects)]
+        bases = {base for some in told for base in some or ()}
+        is_told = len(bases) == 1 and None not in told
+        platforms.append(platform.model_copy(update={"base": bases.pop()}) if is_told else platform)
+    return facts.model_copy(update={"platforms": tuple(platforms)})
 
 
 def _reference(facts: ImageFacts) -> ImageReference:

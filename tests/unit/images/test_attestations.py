@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowyml_policy.errors.images import ScanReportInvalid
 from flowyml_policy.images.attestations import bases_of, scan_of
 from flowyml_policy.images.envelopes import Statement
 from flowyml_policy.images.signatures import examine_bundle
@@ -67,16 +69,34 @@ def test_base_is_what_the_package_url_names(uri: str, ref: str, *, old: bool) ->
     [
         ("pkg:github/a/b@v1", None),
         ("git+https://github.com/a/b", None),
+        ("docker", None),
+        (7, None),
+    ],
+)
+def test_dependency_that_is_no_image_is_no_base(uri: object, digest: object) -> None:
+    assert bases_of(provenance(uri, digest)) == ()
+
+
+@pytest.mark.parametrize(
+    ("uri", "digest"),
+    [
         ("pkg:docker/UPPER", None),
         ("pkg:docker/", None),
-        (7, None),
         ("pkg:docker/python", {}),
         ("pkg:docker/python", {"sha256": "short"}),
         ("pkg:docker/python", {"sha512": "a" * 128}),
+        ("PKG:docker/python@3", None),
+        ("pkg:oci/python@sha256%3Aaaaa?repository_url=ghcr.io/a", None),
+        ("docker-image://docker.io/library/python:3", None),
+        ("oci://ghcr.io/a/b:v1", None),
     ],
 )
-def test_dependency_that_names_no_image_by_digest_is_no_base(uri: object, digest: object) -> None:
-    assert bases_of(provenance(uri, digest)) == ()
+def test_image_that_cannot_be_read_leaves_no_base(uri: object, digest: object) -> None:
+    """It may be the base, so that the one beside it is not "the only one"."""
+    used = {"uri": uri, "digest": {"sha256": "a" * 64} if digest is None else digest}
+    other = {"uri": "pkg:docker/python@3.12", "digest": {"sha256": "b" * 64}}
+    for both in ([used, other], [other, used]):
+        assert bases_of(Statement(PROVENANCE_OLD, frozenset({IMAGE}), {"materials": both})) is None
 
 
 def test_scan_of_cosign_is_read() -> None:
@@ -90,8 +110,11 @@ def test_scan_of_cosign_is_read() -> None:
         findings=(finding,),
         digests=(platforms()[0],),
         signed=True,
+        signed_digests=(platforms()[0],),
     )
-    assert scan_of(statement, image()) is None, "which of two platforms was scanned is not said"
+    several = scan_of(statement, image())
+    assert several is not None
+    assert (several.findings, several.digests) == ((finding,), ()), "which of two platforms was scanned is not said"
     assert scan_of(statement, one.model_copy(update={"digest": OTHER})) is None
 
 
@@ -124,4 +147,6 @@ def test_any_predicate_is_read_or_passed_over(kind: str, value: object) -> None:
     }
     for whole in (predicate, dict.fromkeys(predicate, value)):
         statement = Statement(kind, frozenset({IMAGE}), whole)
-        assert (bases_of(statement), scan_of(statement, image())) == ((), None)
+        assert bases_of(statement) == ()
+        with suppress(ScanReportInvalid):
+            assert (kind == SCAN, scan_of(statement, image())) == (False, None)
