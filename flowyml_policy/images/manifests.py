@@ -114,6 +114,7 @@ def platform_facts(manifest: ImageManifest, config: bytes, entry: IndexEntry) ->
     platform = entry.platform or _platform(value, what)
     if platform == _UNKNOWN:
         raise _no_image("an attestation")
+    _agree(platform, value)
     settings = _fields(_or(value.get("config"), {}), _SETTINGS_FIELDS, f"{what}'s `config`")
     entrypoint = _or(settings.get("Entrypoint"), [])
     facts = PlatformFacts(
@@ -135,6 +136,14 @@ def platform_facts(manifest: ImageManifest, config: bytes, entry: IndexEntry) ->
     if sum(map(len, texts)) > LARGEST_FACTS:
         raise ImageTooLarge(f"the labels and settings of {platform} have more than {LARGEST_FACTS:,} characters")
     return facts
+
+
+def _agree(platform: str, config: Mapping[str, Json]) -> None:
+    """Refuse a configuration that is for another platform than the index says. Raises ImageInvalid."""
+    for named, name in zip(platform.split("/"), ("os", "architecture"), strict=False):
+        claimed = config.get(name)
+        if claimed not in (named, None, ""):
+            raise _ambiguous(f"the index says {platform}, and the configuration's {name} is {_shown(claimed)}")
 
 
 def is_platform(platform: str, asked: str) -> bool:
@@ -169,6 +178,7 @@ def _index(value: Mapping[str, Json]) -> ImageIndex:
     what = "an entry of the index"
     found = _list(_fields(value, _INDEX_FIELDS, "the index").get("manifests"), "the manifests of the index")
     entries: dict[IndexEntry, None] = {}
+    named: dict[tuple[str, ...], str] = {}
     for one in found:
         descriptor = _fields(one, _DESCRIPTOR_FIELDS, what)
         digest, given = _digest(descriptor, what), descriptor.get("platform")
@@ -177,12 +187,26 @@ def _index(value: Mapping[str, Json]) -> ImageIndex:
             continue
         if (kind := _text(descriptor.get("mediaType"), "the media type")) not in _MANIFESTS:
             raise ImageInvalid(f"the index holds what is no image's manifest: {_shown(kind)}")
+        if platform is not None and named.setdefault(_told_apart(platform, given or {}), digest) != digest:
+            raise _ambiguous(f"the index has two images for {platform}")
         entries[IndexEntry(digest, platform)] = None
         if len(entries) > MOST_PLATFORMS:
             raise ImageTooLarge(f"the index has more than {MOST_PLATFORMS} platforms")
     if not entries:
         raise ImageInvalid("the index holds no image" + (", only attestations" if found else ""))
     return ImageIndex(tuple(entries))
+
+
+def _told_apart(platform: str, given: Mapping[str, Json]) -> tuple[str, ...]:
+    """All that tells an index's platforms apart. Windows has images of one platform for each of its versions."""
+    parts = platform.split("/")
+    version, features = given.get("os.version"), given.get("os.features")
+    return (
+        *parts[:2],
+        *(parts[2:] or [_USUAL_VARIANTS.get(parts[1], "")]),
+        version if isinstance(version, str) else "",
+        *(one for one in (features if isinstance(features, list) else []) if isinstance(one, str)),
+    )
 
 
 def _manifest(value: Mapping[str, Json]) -> ImageManifest:

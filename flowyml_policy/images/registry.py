@@ -177,6 +177,7 @@ class RegistryInspector:
             wanted = [one for one in found.entries if _may_be(one.platform, platform)]
             others = [one.platform for one in found.entries if one not in wanted and one.platform is not None]
             every = [_platform(reader, entry) for entry in wanted]
+            _tell_apart(wanted, every)
         platforms = tuple(one for one in every if _may_be(one.platform, platform))
         if not platforms:
             others += [one.platform for one in every]
@@ -293,6 +294,14 @@ def _platform(reader: _Reader, entry: IndexEntry) -> PlatformFacts:
     if not isinstance(manifest, ImageManifest):
         raise ImageInvalid("the index holds another index")
     return platform_facts(manifest, reader.configuration(manifest), entry)
+
+
+def _tell_apart(entries: Sequence[IndexEntry], platforms: Sequence[PlatformFacts]) -> None:
+    """Refuse two images for one platform where only their configurations say so. Raises ImageInvalid."""
+    for entry, found in zip(entries, platforms, strict=True):
+        others = [one for one in platforms if one.platform == found.platform and one.digest != found.digest]
+        if entry.platform is None and others:
+            raise ImageInvalid(f"it can be read in two ways: the index has two images for {found.platform}")
 
 
 def _at(endpoint: Endpoint, error: ImageError) -> ImageError:

@@ -169,6 +169,34 @@ def test_document_that_is_no_image_is_refused_by_name(data: bytes, told: str, ex
         read_document(data, told)
 
 
+WINDOWS = {"os": "windows", "architecture": "amd64"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (platform("linux", "amd64"), platform("linux", "amd64"), "linux/amd64"),
+        (platform("linux", "arm64"), platform("linux", "arm64", variant="v8"), "linux/arm64/v8"),
+        (platform("linux", "arm", variant="v6"), platform("linux", "arm", variant="v7"), None),
+        ({**WINDOWS, "os.version": "10.0.1"}, {**WINDOWS, "os.version": "10.0.2"}, None),
+        ({**WINDOWS, "os.version": "10.0.1"}, {**WINDOWS, "os.version": "10.0.1"}, "windows/amd64"),
+        ({**WINDOWS, "os.features": ["win32k"]}, {**WINDOWS, "os.features": []}, None),
+        ({**WINDOWS, "os.version": [[]]}, {**WINDOWS, "os.features": "x"}, "windows/amd64"),
+    ],
+)
+def test_index_with_two_images_for_a_platform_is_refused(
+    one: dict[str, Any], other: dict[str, Any], expected: str | None
+) -> None:
+    """What runs it takes the first; the same image twice is one."""
+    both = index(descriptor(A, platform=one), descriptor(B, platform=other))
+    assert len(entries_of(index(descriptor(A, platform=one), descriptor(A, platform=other)))) in {1, 2}
+    if expected is None:
+        assert len(entries_of(both)) == 2
+    else:
+        with pytest.raises(ImageInvalid, match=f"the index has two images for {expected}"):
+            read_document(both, OCI_INDEX)
+
+
 def entries_of(data: bytes) -> tuple[IndexEntry, ...]:
     found = read_document(data, OCI_INDEX)
     assert isinstance(found, ImageIndex)
@@ -216,6 +244,23 @@ def test_configuration_is_read() -> None:
         env=("PATH", "TOKEN", "BARE"),
         diff_ids=(A, B),
     )
+
+
+@pytest.mark.parametrize(
+    ("platform", "more", "name", "claimed"),
+    [
+        ("linux/arm64", {}, "architecture", "'amd64'"),
+        ("windows/amd64", {}, "os", "'linux'"),
+        ("linux/amd64", {"architecture": [7]}, "architecture", "a list"),
+    ],
+)
+def test_configuration_of_another_platform_is_refused(
+    platform: str, more: dict[str, Any], name: str, claimed: str
+) -> None:
+    expected = f"the index says {platform}, and the configuration's {name} is {claimed}"
+    with pytest.raises(ImageInvalid, match=re.escape(expected)):
+        read(config(**more), IndexEntry(A, platform))
+    assert read(config(os="", architecture=None), IndexEntry(A, platform)).platform == platform
 
 
 def test_configuration_that_says_nothing_is_read() -> None:

@@ -585,3 +585,14 @@ def test_tag_is_not_remembered_by_a_ca_that_did_not_vouch_for_it(tmp_path: Path)
         theirs.cert_pem.write_to_path(ca_file)
         inspector().inspect(str(reference))
         assert inspector().remembered(reference) is not None
+
+
+def test_index_that_does_not_say_its_platforms_has_one_image_for_each(ask: Asking) -> None:
+    repository = ask.server.repository()
+    first, second = (repository.add_image({**config("amd64"), "author": name}) for name in "ab")
+    arm64 = repository.add_image(config("arm64"))
+    repository.add_index([repository.descriptor(one) for one in (first, arm64, first)], "good")
+    repository.add_index([repository.descriptor(one) for one in (first, arm64, second)], "twice")
+    assert len(ask(":good").platforms) == 2
+    with pytest.raises(ImageInvalid, match="the index has two images for linux/amd64"):
+        ask(":twice")
