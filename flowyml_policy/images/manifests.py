@@ -114,7 +114,6 @@ def platform_facts(manifest: ImageManifest, config: bytes, entry: IndexEntry) ->
     platform = entry.platform or _platform(value, what)
     if platform == _UNKNOWN:
         raise _no_image("an attestation")
-    _agree(platform, value)
     settings = _fields(_or(value.get("config"), {}), _SETTINGS_FIELDS, f"{what}'s `config`")
     entrypoint = _or(settings.get("Entrypoint"), [])
     facts = PlatformFacts(
@@ -132,18 +131,18 @@ def platform_facts(manifest: ImageManifest, config: bytes, entry: IndexEntry) ->
         env=tuple(one.partition("=")[0] for one in _texts(_or(settings.get("Env"), []), "the environment")),
         diff_ids=_diff_ids(value, manifest),
     )
+    _agree(facts)
     texts = (*facts.labels, *facts.labels.values(), facts.user or "", *facts.ports, *facts.entrypoint, *facts.env)
     if sum(map(len, texts)) > LARGEST_FACTS:
         raise ImageTooLarge(f"the labels and settings of {platform} have more than {LARGEST_FACTS:,} characters")
     return facts
 
 
-def _agree(platform: str, config: Mapping[str, Json]) -> None:
+def _agree(facts: PlatformFacts) -> None:
     """Refuse a configuration that is for another platform than the index says. Raises ImageInvalid."""
-    for named, name in zip(platform.split("/"), ("os", "architecture"), strict=False):
-        claimed = config.get(name)
-        if claimed not in (named, None, ""):
-            raise _ambiguous(f"the index says {platform}, and the configuration's {name} is {_shown(claimed)}")
+    for named, claimed in zip(facts.platform.split("/"), (facts.os, facts.architecture), strict=False):
+        if claimed not in {named, None}:
+            raise _ambiguous(f"the index says {facts.platform}, and the configuration {_shown(claimed)}")
 
 
 def is_platform(platform: str, asked: str) -> bool:
