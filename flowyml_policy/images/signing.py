@@ -54,9 +54,12 @@ class ImageSigning:
 
 
 def _scanned(facts: ImageFacts, found: FoundSignatures) -> ImageFacts:
-    """`facts` with the scans that were signed, and why one that may have been signed could not be read."""
+    """`facts` with the scans that were signed, and why one that is listed could not be read.
+
+    A list that cannot be read is no such problem: enough good signatures allow, whatever that place answers.
+    """
     scans: list[ScanFacts] = []
-    problems = [why for claims, why in found.unread.items() if claims in {None, attestations.SCAN}]
+    problems = [why for claims, why in found.unread.items() if claims == attestations.SCAN]
     for statement in found.statements:
         said = _scan_or_problem(statement, facts)
         problems += [said] if isinstance(said, str) else []

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flowyml_policy.errors.images import ImageError
 from flowyml_policy.mask.reports import error_report
-from flowyml_policy.mask.text import mask
 from flowyml_policy.records.policy_input import ImageFacts
 from flowyml_policy.records.result import ErrorReport
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 _OFF: Final = "is pinned to a digest, and policy.images.inspect is off, so that nobody knows what it names now"
 _WITHOUT: Final = "or pin without the digests of images: `flowyml-policy stack lock --no-images`"
 _ADVICE: Final = f"set policy.images.inspect to auto; {_WITHOUT}"
-_ADVICE_BY_CODE: Final = {kind.code: kind.default_advice for kind in ImageError.__subclasses__()}
+_KINDS: Final = {kind.code: kind for kind in ImageError.__subclasses__()}
 
 
 class Digests(NamedTuple):
@@ -41,11 +40,9 @@ def digests_of(images: Sequence[ImageFacts], inspection: Inspection) -> Digests:
         if image.inspected:
             found[image.ref] = image.digest
         elif image.error is not None:
-            failed[image.ref] = ErrorReport(
-                code=image.error.code,
-                message=mask(f"the image {image.ref} could not be examined: {image.error.message}"),
-                advice=f"{_ADVICE_BY_CODE.get(image.error.code, ImageError.default_advice)}; {_WITHOUT}",
-            )
+            kind = _KINDS.get(image.error.code, ImageError)
+            what = f"the image {image.ref} could not be examined: {image.error.message}"
+            failed[image.ref] = error_report(kind(what, advice=f"{kind.default_advice}; {_WITHOUT}"))
         else:
             failed[image.ref] = error_report(ImageError(f"the image {image.ref} {_OFF}", advice=_ADVICE))
     return Digests(found, failed)

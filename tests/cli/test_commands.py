@@ -199,7 +199,7 @@ def test_validate_json_has_exactly_the_agreed_keys(examples: Any) -> None:
     document = json.loads(examples.run("stack", "validate", "stacks", "--format", "json").stdout)
     keys = {
         "stack", "source", "outcome", "decision_id", "authority", "environments", "hypothetical", "bundles",
-        "evaluator", "findings", "images", "error",
+        "evaluator", "findings", "images", "judged_images", "error",
     }  # fmt: skip
     finding_keys = {
         "code", "severity", "enforcement", "subject", "message", "fix", "path", "location", "waiver", "override",
