@@ -25,7 +25,6 @@ judged := [image |
 #   found no platform tells nothing.
 inspected := [image |
 	some image in input.images
-	image.registry != null
 	_known(image)
 ]
 
