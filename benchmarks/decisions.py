@@ -33,6 +33,7 @@ from benchmarks.stacks import StackProject, must_be_denied
 from flowyml_policy.decision.normaliser import Normaliser
 from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
+from flowyml_policy.opa.sidecar import SidecarEvaluator
 from flowyml_policy.records.policy_input import PolicyInput
 from flowyml_policy.settings.loading import load_settings
 from flowyml_policy.system.actor import current_actor
@@ -107,6 +108,38 @@ def measure_one(staged: StagedPolicy, work: Path, case: Case, rounds: int, calls
         samples=remote.samples,
         reference_samples=own.samples,
     )
+
+
+def measure_sidecar(staged: StagedPolicy, case: Case, rounds: int, calls: int) -> Iterator[Row]:
+    """The sidecar's evaluator against `requests` with one session, to the same server: both end at what was decided."""
+    require_opa_client()
+    requests = importlib.import_module("requests")
+    document = PolicyInput.model_validate_json(case.content)
+    value = case.as_dict()
+    with opa_server(staged) as port, requests.Session() as session:
+        url = f"http://127.0.0.1:{port}"
+        with SidecarEvaluator(url, deadline=10) as evaluator:
+
+            def sidecar() -> float:
+                return _each(calls, lambda: _require_allowed(evaluator.evaluate(document).allowed, case))
+
+            def bare() -> float:
+                return _each(calls, lambda: _require_allowed(_posted(session, url, value)["allow"], case))
+
+            own, client = in_turns(rounds, sidecar, bare)
+    kind = "denied" if case.denied else "allowed"
+    yield _versus(f"sidecar, {kind}", own, "requests", client, Target("at most", 1.3))
+
+
+def _posted(session: Any, url: str, value: dict[str, Any]) -> Any:
+    response = session.post(f"{url}/v1/data/flowyml/main/decision", json={"input": value}, timeout=10)
+    response.raise_for_status()
+    return response.json()["result"]
+
+
+def _require_allowed(allowed: object, case: Case) -> None:
+    if allowed is case.denied:
+        raise CannotMeasure("the server should have decided otherwise")
 
 
 def native_bench(staged: StagedPolicy, file: Path) -> float:
@@ -198,6 +231,7 @@ def opa_server(staged: StagedPolicy) -> Iterator[int]:
         "flowyml_policy.opa",
         "run",
         "--server",
+        "--skip-version-check",
         "--addr",
         f"127.0.0.1:{port}",
         "--log-level",

@@ -82,6 +82,11 @@ class Bench:
                 self.staged, self.work, case, self.effort.decision_rounds, self.effort.decision_calls
             )
 
+    def sidecar(self) -> Iterator[Row]:
+        for case in self.cases[:2]:
+            calls = max(self.effort.decision_calls // 20, 50)
+            yield from decisions.measure_sidecar(self.staged, case, self.effort.decision_rounds, calls)
+
     def threads(self) -> Iterator[Row]:
         return decisions.measure_threads(self.cases, self.effort.decision_rounds)
 
@@ -127,6 +132,7 @@ class Bench:
         """Every measurement, by the name that --only takes, in the order of a run."""
         return {
             "decision": self.one_decision,
+            "sidecar": self.sidecar,
             "threads": self.threads,
             "exec": self.exec,
             "ready": self.ready,

@@ -118,6 +118,69 @@ func flowyml_opa_inspect(files *C.char, length C.size_t, deadline C.int64_t) (te
 		func(ctx context.Context, parsed []string) (any, error) { return rego.Inspect(ctx, parsed) })))
 }
 
+// flowyml_opa_load loads engine.ProgramSettings and answers {"handle"}.
+//
+//export flowyml_opa_load
+func flowyml_opa_load(settings *C.char, length C.size_t) (text *C.char) {
+	defer recovered(&text)
+	var parsed engine.ProgramSettings
+	if err := json.Unmarshal(taken(settings, length), &parsed); err != nil {
+		return given(answer.Error(answer.Faultf(answer.Usage, "the settings are no JSON object: %v", err)))
+	}
+	return given(answer.Run(parsed.Deadline(), func(ctx context.Context) (any, error) {
+		program, err := engine.Load(ctx, parsed)
+		if err != nil {
+			return nil, err
+		}
+		return map[string]uint64{"handle": engine.OpenProgram(program)}, nil
+	}))
+}
+
+// flowyml_opa_query answers every solution of a query of a program: [{variable: value}]. A null input is none.
+//
+//export flowyml_opa_query
+func flowyml_opa_query(handle C.uint64_t, query *C.char, input *C.char, length C.size_t, deadline C.int64_t) (text *C.char) {
+	defer recovered(&text)
+	program, err := engine.GetProgram(uint64(handle))
+	if err != nil {
+		return given(answer.Error(err))
+	}
+	var document []byte
+	if input != nil {
+		document = borrowed(input, length)
+	}
+	return given(program.Query(C.GoString(query), document, time.Duration(deadline)))
+}
+
+// flowyml_opa_reload loads a program again, or leaves it as it is; it answers null.
+//
+//export flowyml_opa_reload
+func flowyml_opa_reload(handle C.uint64_t, deadline C.int64_t) (text *C.char) {
+	defer recovered(&text)
+	return given(answer.Run(time.Duration(deadline), withProgram(handle, func(ctx context.Context, program *engine.Program) (any, error) {
+		return nil, program.Reload(ctx)
+	})))
+}
+
+// flowyml_opa_revisions answers the revisions of a program's bundles.
+//
+//export flowyml_opa_revisions
+func flowyml_opa_revisions(handle C.uint64_t, deadline C.int64_t) (text *C.char) {
+	defer recovered(&text)
+	return given(answer.Run(time.Duration(deadline), withProgram(handle, func(ctx context.Context, program *engine.Program) (any, error) {
+		return program.Revisions(ctx)
+	})))
+}
+
+// flowyml_opa_close forgets a program and answers null; twice is fine.
+//
+//export flowyml_opa_close
+func flowyml_opa_close(handle C.uint64_t) (text *C.char) {
+	defer recovered(&text)
+	engine.CloseProgram(uint64(handle))
+	return given(answer.OK(nil))
+}
+
 // flowyml_opa_command runs OPA's command line on a JSON array of arguments and answers its exit code. It has no
 // deadline: `opa run` serves until it is told to stop.
 //
@@ -142,6 +205,18 @@ func flowyml_opa_release(text *C.char) {
 func recovered(text **C.char) {
 	if value := recover(); value != nil {
 		*text = given(answer.Error(answer.Recovered(value)))
+	}
+}
+
+func withProgram(
+	handle C.uint64_t, work func(context.Context, *engine.Program) (any, error),
+) func(context.Context) (any, error) {
+	return func(ctx context.Context) (any, error) {
+		program, err := engine.GetProgram(uint64(handle))
+		if err != nil {
+			return nil, err
+		}
+		return work(ctx, program)
 	}
 }
 

@@ -22,6 +22,10 @@ POLICY: Final = REGO / "flowyml"
 _COMPILE_ERROR: Final = re.compile(r"\brego_(parse|compile|type|unsafe_var|recursion)_error\b")
 
 
+LENIENT: Final = frozenset({"data.flowyml.main.test_unreadable_globs_names_those_that_opa_refuses"})
+"""Tests of what is asked without strict builtin errors, because a builtin's error is what it tells of."""
+
+
 class OpaFailed(RuntimeError):
     """OPA did not do what a script asked of it; the message is OPA's own."""
 
@@ -74,7 +78,7 @@ def fail_strictly(bundle: Path, results: Sequence[dict[str, Any]]) -> str | None
 
     `opa test` takes a failing builtin for undefined, the evaluators of this program take it for an error.
     """
-    names = [f"{result['package']}.{result['name']}" for result in results]
+    names = [name for result in results if (name := f"{result['package']}.{result['name']}") not in LENIENT]
     done = run_opa(
         "eval", "--bundle", str(bundle), "--strict-builtin-errors", "--format", "json", f"[{', '.join(names)}]"
     )

@@ -1,7 +1,7 @@
 """An OCI registry of the tests' own on loopback, keeping to the specification or breaking it as a test asks.
 
-It holds blobs, manifests and tags, asks for a password or a token, lists referrers by pages, and notes what it was
-asked. `start` runs one until the end of a block.
+It holds blobs, manifests and tags, and takes them, asks for a password or a token, lists referrers by pages, and notes
+what it was asked. `start` runs one until the end of a block.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 
 _PATH = re.compile(r"/v2/(.+)/(manifests|blobs|referrers)/([^/]+)")
+_UPLOAD = re.compile(r"/v2/(.+)/blobs/uploads/(?:session)?")
 
 
 def digest_of(data: bytes) -> str:
@@ -153,7 +154,9 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self) -> None:
         parts = urlsplit(self.path)
         match = _PATH.fullmatch(parts.path)
-        if parts.path == "/v2/":
+        if upload := _UPLOAD.fullmatch(parts.path):
+            self.upload(self.server.repository(upload[1]), parts.query)
+        elif parts.path == "/v2/":
             self.reply(200, b"{}", Content_Type="application/json")
         elif match is None or match[1] not in self.server.repositories:
             self.error(404, "NAME_UNKNOWN")
@@ -163,7 +166,20 @@ class Handler(BaseHTTPRequestHandler):
                 repository, match[3]
             )
 
+    def upload(self, repository: Repository, query: str) -> None:
+        """A blob on its way in: first where it is to go, then the blob."""
+        if self.command == "POST":
+            self.reply(202, Location=f"{self.path}session?_state=a%3D%3D")
+        elif parse_qs(query) == {"_state": ["a=="], "digest": [repository.add_blob(self.body)]}:
+            self.reply(201)
+        else:
+            self.error(400, "DIGEST_INVALID")
+
     def manifest(self, repository: Repository, reference: str) -> None:
+        if self.command == "PUT":
+            digest = repository.add_manifest(self.body, self.headers["Content-Type"], reference)
+            self.reply(201, Docker_Content_Digest=self.server.says_digest or digest)
+            return
         digest = repository.tags.get(reference, reference)
         if digest not in repository.manifests:
             self.error(404, "MANIFEST_UNKNOWN")

@@ -64,8 +64,8 @@ def examine(project: str | None) -> Iterator[Check]:
     """Every check, for the project in folder `project` or for the one around the working directory."""
     yield _python()
     yield Check("package", f"flowyml-policy {VERSION}")
-    yield _library()
     settings, check = _settings(project)
+    yield _library(settings)
     yield check
     if settings is not None:
         yield _authority(settings)
@@ -86,12 +86,14 @@ def _python() -> Check:
     return Check("python", found, todo)
 
 
-def _library() -> Check:
+def _library(settings: Settings | None) -> Check:
     try:
         from flowyml_policy.opa.library import load
 
         library = load()
     except FlowymlPolicyError as error:
+        if settings is not None and settings.policy.opa.mode == "sidecar":
+            return Check("opa", f"{error.message}; none is needed, because policy.opa.mode is sidecar")
         return _failed("opa", error)
     return Check("opa", describe_library(library.opa_version, library.versions["go"], library.file))
 
@@ -147,15 +149,19 @@ def _policy(settings: Settings) -> Iterator[Check]:
         read_bundles,
         read_catalogue,
     )
+    from flowyml_policy.opa.evaluator import OpaEvaluator
 
     try:
         with closing(load_policy(settings)) as evaluator:
             codes = read_catalogue(evaluator, settings)
             bundles = read_bundles(evaluator)
     except FlowymlPolicyError as error:
-        yield _failed("policy", error)
+        yield _failed("sidecar" if settings.policy.opa.mode == "sidecar" else "policy", error)
         return
-    yield Check("isolation", _isolation(settings))
+    if settings.policy.opa.mode == "sidecar" and isinstance(evaluator, OpaEvaluator):
+        yield Check("sidecar", f"{settings.policy.opa.sidecar.url} answers, OPA {evaluator.opa_version}")
+    else:
+        yield Check("isolation", _isolation(settings))
     for name, revision in bundles.items():
         yield Check("policy", f"bundle {name}, revision {revision}")
     yield from _weaker_levels(settings, codes)

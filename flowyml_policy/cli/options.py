@@ -145,7 +145,7 @@ def settings_to_judge(project: str | None, rules: Collection[str]) -> Settings:
     from flowyml_policy.settings.loading import load_settings
 
     settings = load_settings(project=None if project is None else Path(project))
-    if not is_judged_apart(settings, rules):
+    if settings.policy.opa.mode == "embedded" and not is_judged_apart(settings, rules):
         from flowyml_policy.opa import shipped
 
         shipped.start_early()

@@ -163,6 +163,7 @@ root = Root(
     table={
         "stack": ("flowyml_policy.cli.stack", "Judge stacks, register them, and pin what their names mean."),
         "policy": ("flowyml_policy.cli.policy", "See what the loaded policy checks."),
+        "bundle": ("flowyml_policy.cli.bundle", "Build policy into bundles, sign, check, compare and publish them."),
         "audit": ("flowyml_policy.cli.audit", "See what was decided, and check that the record is whole."),
         "image": ("flowyml_policy.cli.image", "See what container images are, and what is remembered of them."),
         "schema": ("flowyml_policy.cli.schema", "Print a JSON Schema: stack, flowyml, input, decision or settings."),

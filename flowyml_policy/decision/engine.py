@@ -142,7 +142,7 @@ class PolicyEngine:
         return cls(
             settings,
             inspection=Inspection.of(settings, refresh=refresh, environ=environ),
-            evaluator=_start(settings, [Path(folder) for folder in rules]),
+            evaluator=_start(settings, [Path(folder) for folder in rules], environ),
             recorder=AuditRecorder(settings.audit_path),
             actor=current_actor(environ),
             environ=environ,
@@ -476,10 +476,10 @@ def _require_loadable(settings: Settings) -> None:
             raise missing.error()
 
 
-def _start(settings: Settings, rules: Sequence[Path]) -> Evaluator:
+def _start(settings: Settings, rules: Sequence[Path], environ: Mapping[str, str] | None) -> Evaluator:
     """OPA with the policy that `settings` name; or, if it cannot start, the reason for ever."""
     try:
-        return load_policy(settings, rules)
+        return load_policy(settings, rules, environ=environ)
     except OpaError as error:
         return UnavailableEvaluator(error)
     except FlowymlPolicyError:

@@ -10,7 +10,8 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import os
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from pydantic import ValidationError
 
 from flowyml_policy.decision.isolation import CONFIG_PATH, is_judged_apart
 from flowyml_policy.decision.normaliser import require_open_demands
-from flowyml_policy.errors.opa import OpaAnswerInvalid, PolicyInvalid
+from flowyml_policy.errors.opa import OpaAnswerInvalid, OpaUnavailable, PolicyInvalid
 from flowyml_policy.errors.settings import SettingsInvalid
+from flowyml_policy.network.offline import OFFLINE_VARIABLE, is_offline
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
 from flowyml_policy.opa.evaluator import OpaEvaluator
 from flowyml_policy.opa.loading import PolicySource
@@ -31,18 +33,36 @@ from flowyml_policy.settings.settings import Settings
 CATALOGUE_PATH = "flowyml/main/catalogue"
 PATTERNS_PATH = "flowyml/main/patterns"
 BUNDLES_PATH = "system/bundles"
+SIDECAR_CA_PATH: KeyPath = ("policy", "opa", "sidecar", "ca")
 
 _POLICY_ITSELF = "main."
 """How the codes of findings about the policy itself begin."""
 
 
-def load_policy(settings: Settings, rules: Sequence[Path] = ()) -> Evaluator:
+def load_policy(
+    settings: Settings, rules: Sequence[Path] = (), *, environ: Mapping[str, str] | None = None
+) -> Evaluator:
     """OPA with the policy of `settings` and the rules in the folders `rules`, checked against the settings.
 
     Relative bundles lie beside the file that names them: those of the platform are never a project's to give. The
-    project's own policy is judged apart, and the library is then not loaded here (`isolation`).
-    Raises OpaError where OPA cannot start or answer, SettingsInvalid where settings and policy do not fit.
+    project's own policy is judged apart, and the library is then not loaded here (`isolation`); in mode sidecar the
+    server's policy is asked. Raises OpaError where OPA cannot start or answer, SettingsInvalid where settings and
+    policy do not fit.
     """
+    if settings.policy.opa.mode == "sidecar":
+        evaluator = _sidecar(settings, rules, os.environ if environ is None else environ)
+    else:
+        evaluator = _own(settings, rules)
+    try:
+        check_settings(evaluator, settings)
+    except BaseException:
+        evaluator.close()
+        raise
+    return evaluator
+
+
+def _own(settings: Settings, rules: Sequence[Path]) -> OpaEvaluator:
+    """OPA of this program, in this process or in one of its own."""
     opa = settings.policy.opa
     source = PolicySource.of(
         config=opa.config,
@@ -51,20 +71,40 @@ def load_policy(settings: Settings, rules: Sequence[Path] = ()) -> Evaluator:
         start_timeout=opa.start_timeout,
         deadline=opa.deadline,
         allow_hosts=opa.allow_hosts,
+        require_signed=opa.require_signed,
     )
-    evaluator: OpaEvaluator
     if is_judged_apart(settings, rules):
         from flowyml_policy.opa.process import ProcessEvaluator
 
-        evaluator = ProcessEvaluator(source, memory=opa.memory)
-    else:
-        evaluator = EmbeddedEvaluator.from_source(source, memory=opa.memory)
-    try:
-        check_settings(evaluator, settings)
-    except BaseException:
-        evaluator.close()
-        raise
-    return evaluator
+        return ProcessEvaluator(source, memory=opa.memory, require_revision=opa.require_revision)
+    return EmbeddedEvaluator.from_source(source, memory=opa.memory, require_revision=opa.require_revision)
+
+
+def _sidecar(settings: Settings, rules: Sequence[Path], environ: Mapping[str, str]) -> OpaEvaluator:
+    """The OPA server of the settings. Raises SettingsInvalid for rules that it would not judge by."""
+    from flowyml_policy.opa.sidecar import SidecarEvaluator
+
+    if rules:
+        raise SettingsInvalid(
+            "--policy adds rules, and `policy.opa.mode` is sidecar: the server judges by its own policy",
+            advice="leave --policy out, or set policy.opa.mode to embedded",
+        )
+    opa = settings.policy.opa
+    if is_offline(environ):
+        raise OpaUnavailable(
+            f"{OFFLINE_VARIABLE} asks that no server be asked, and `policy.opa.mode` is sidecar: {opa.sidecar.url}",
+            advice=f"unset {OFFLINE_VARIABLE}, or set policy.opa.mode to embedded",
+        )
+    return SidecarEvaluator(
+        opa.sidecar.url,
+        token_env=opa.sidecar.token_env,
+        ca=None if opa.sidecar.ca is None else settings.resolved(SIDECAR_CA_PATH, opa.sidecar.ca),
+        start_timeout=opa.start_timeout,
+        deadline=opa.deadline,
+        require_signed=opa.require_signed,
+        require_revision=opa.require_revision,
+        environ=environ,
+    )
 
 
 def check_settings(evaluator: Evaluator, settings: Settings) -> None:
@@ -75,7 +115,7 @@ def check_settings(evaluator: Evaluator, settings: Settings) -> None:
         entries = read_catalogue(evaluator, settings)
         _check_names(entries, settings)
         _check_rule_data(evaluator, entries, settings)
-    if settings.policy.opa.config is not None:
+    if settings.policy.opa.config is not None or settings.policy.opa.mode == "sidecar":
         for problem in evaluator.check_globs(_policy_patterns(evaluator)):
             raise PolicyInvalid(
                 f"the policy's data holds a pattern that OPA cannot read: {problem.pattern!r}: {problem.reason}"

@@ -18,7 +18,7 @@ from flowyml_policy.records.record import KeyPath, Location
 if TYPE_CHECKING:
     from flowyml_policy.settings.settings import Settings
 
-WITHOUT_POLICY: Final = frozenset({"audit", "doctor", "schema", "opa", "init"})
+WITHOUT_POLICY: Final = frozenset({"audit", "bundle", "doctor", "schema", "opa", "init"})
 """Command groups that neither judge a stack nor load policy: they need none of these features."""
 
 LOAD: Final = frozenset({"policy"})
@@ -92,30 +92,9 @@ _FEATURES: Final = (
         "waivers ({settings.waivers_path})",
         "take the waivers file away and the key out; until then a denial cannot be excused",
     ),
-    _Feature(
-        ("policy", "opa", "mode"),
-        lambda settings: settings.policy.opa.mode != "embedded",
-        _LOADERS,
-        "an OPA server",
-        "set policy.opa.mode to embedded",
-    ),
     _Feature((*_CONFIG, "services"), _config_has("services"), _LOADERS, "remote bundles", "name bundles as file://"),
     _Feature((*_CONFIG, "discovery"), _config_has("discovery"), _LOADERS, "discovery", "configure OPA in this file"),
     _Feature(_CONFIG, _persists, _LOADERS, "kept copies of bundles", "take `persist` and `persistence_directory` out"),
-    _Feature(
-        ("policy", "opa", "require_signed"),
-        lambda settings: settings.policy.opa.require_signed,
-        _LOADERS,
-        "signed bundles",
-        "set it to false, or take it out",
-    ),
-    _Feature(
-        ("policy", "opa", "require_revision"),
-        lambda settings: settings.policy.opa.require_revision is not None,
-        _LOADERS,
-        "a certain bundle revision",
-        "set it to null, or take it out",
-    ),
     _Feature(
         ("policy", "audit", "report_to"),
         lambda settings: settings.policy.audit.report_to is not None,

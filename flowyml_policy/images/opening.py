@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from flowyml_policy.errors.sources import SourceUnreadable
 from flowyml_policy.images.cache import open_cache
@@ -19,6 +19,8 @@ from flowyml_policy.settings.settings import Settings
 from flowyml_policy.storage.cache import ContentCache
 
 _AT: Final = ("policy", "images")
+
+_Registry = TypeVar("_Registry", bound=OciRegistry)
 
 
 def open_memory(settings: Settings, environ: Mapping[str, str]) -> ContentStore:
@@ -39,17 +41,8 @@ def open_images(
     images = settings.policy.images
     offline = is_offline(environ)
     secret = cache.secret if isinstance(cache, ContentCache) else _no_secret
-    registry = OciRegistry(
-        Credentials(_logins(images), environ=environ, key=secret),
-        ca=_ca(settings),
-        certificates=_certificates(settings),
-        insecure=images.insecure,
-        most_at_once=images.per_registry,
-        offline=offline,
-        environ=environ,
-    )
     inspector = RegistryInspector(
-        registry,
+        open_registry(settings, environ, OciRegistry, key=secret),
         cache,
         mirrors=images.mirrors,
         tag_ttl=images.tag_ttl,
@@ -69,6 +62,31 @@ def open_images(
 
 def _no_secret() -> None:
     """Leave it to each process to make its own, so that nothing is remembered by logins."""
+
+
+def open_registry(
+    settings: Settings,
+    environ: Mapping[str, str],
+    kind: Callable[..., _Registry],
+    *,
+    key: Callable[[], bytes | None] = _no_secret,
+) -> _Registry:
+    """What asks registries with the logins and certificates of `settings`. Nothing is asked, and no file is read.
+
+    `key` is that of `Credentials`.
+
+    Raises UsageError where the environment does not say well whether to be offline.
+    """
+    images = settings.policy.images
+    return kind(
+        Credentials(_logins(images), environ=environ, key=key),
+        ca=_ca(settings),
+        certificates=_certificates(settings),
+        insecure=images.insecure,
+        most_at_once=images.per_registry,
+        offline=is_offline(environ),
+        environ=environ,
+    )
 
 
 def _logins(images: ImagesSettings) -> dict[str, RegistryLogin]:

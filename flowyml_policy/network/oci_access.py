@@ -3,7 +3,8 @@
 Rules:
 - Nothing is sent before the registry asks for it. Its first answer says what it wants, and that is remembered.
 - Of the challenges the first counts whose scheme is known, Bearer and Basic; without a login it is Bearer.
-- A token is for `repository:<name>:pull`, whatever scope the challenge names, and is kept in memory until it expires.
+- A token is for `repository:<name>:pull`, or `pull,push` where it is pushed, whatever scope the challenge names, and is
+  kept in memory until it expires.
 - A token server is asked over https; over http where it and the registry are this machine. It gets the registry's
   login, as from Docker, unless the registry was asked over plain http by the network: then anybody may have answered.
 - It is never followed elsewhere.
@@ -68,8 +69,9 @@ class Access:
         is_plain_loopback: bool,
         login: Callable[[], AnyLogin | None],
         clock: Callable[[], float],
+        actions: str = "pull",
     ) -> None:
-        self._scope = f"repository:{repository}:pull"
+        self._scope = f"repository:{repository}:{actions}"
         self._is_safe = is_safe
         self._is_plain_loopback = is_plain_loopback
         self._find_login = login

@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 from urllib.parse import quote
 
 from flowyml_policy.network.address import Address, AddressRefused, parse_address
@@ -115,6 +115,8 @@ class OciRegistry:
     hosts that are spoken to without TLS. At most `most_at_once` requests are under way at one host.
     What it raises is RegistryFailure.
     """
+
+    _actions: ClassVar = "pull"
 
     def __init__(
         self,
@@ -285,6 +287,7 @@ class OciRegistry:
             is_plain_loopback=is_loopback and endpoint.plain,
             login=partial(self._credentials.of, endpoint.host, endpoint.repository),
             clock=self._clock,
+            actions=self._actions,
         )
         return self._accesses.setdefault((os.getpid(), endpoint), access)
 

@@ -6,5 +6,23 @@ Rules:
   this package, because the build runs it.
 - What cannot be decided is an error, never an allow.
 
-Import what is needed from its module: this file imports nothing, so that no command pays for the library.
+`from flowyml_policy.opa import Opa` is OPA for any Rego (`client`). Import all else from its module: this file imports
+nothing before it is asked, so that no command pays for the library.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flowyml_policy.opa.client import Opa
+
+__all__ = ["Opa"]
+
+
+def __getattr__(name: str) -> object:
+    if name == "Opa":
+        from flowyml_policy.opa.client import Opa
+
+        return Opa
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

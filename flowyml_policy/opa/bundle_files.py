@@ -28,6 +28,8 @@ SAMPLES: Final = "samples"
 _DATA: Final = "data.json"
 _YAML: Final = frozenset({"data.yaml", "data.yml"})
 _MODE: Final = 0o644
+_SHOWN: Final = 16
+"""Hex digits of the content's digest in a revision."""
 
 
 class BundleFilesInvalid(Exception):
@@ -61,7 +63,7 @@ def collect(folders: Sequence[Path], *, only: Sequence[str] = (), titled: bool =
                 raise BundleFilesInvalid(f"data of policy is JSON only: {path}; write it as {_DATA}")
             content = _read(path)
             if path.name == _DATA:
-                _merge(found.data, _roots(place.parts[:-1], _json(path, content), path), path)
+                merge(found.data, _roots(place.parts[:-1], _json(path, content), path), path)
                 continue
             name = f"{title}{place.as_posix()}"
             if name in found.files:
@@ -78,13 +80,15 @@ def write(found: BundleFiles, target: Path, *, roots: Sequence[str], version: st
     """
     content = dict(found.files)
     if found.data:
-        content[_DATA] = _encoded(found.data)
+        content[_DATA] = encoded(found.data)
     metadata = {"input_schema": INPUT_SCHEMA, **manifest.get("metadata", {})}
     stated = {"roots": sorted(roots), "rego_version": 1, "metadata": metadata}
-    revision = str(manifest.get("revision") or f"{version}+{_digest({**content, MANIFEST: _encoded(stated)})}")
-    content[MANIFEST] = _encoded({"revision": revision, **stated})
+    revision = str(
+        manifest.get("revision") or f"{version}+{content_digest({**content, MANIFEST: encoded(stated)})[:_SHOWN]}"
+    )
+    content[MANIFEST] = encoded({"revision": revision, **stated})
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(_archive(content))
+    target.write_bytes(archive_bytes(content))
     return revision
 
 
@@ -190,30 +194,33 @@ def _roots(keys: Sequence[str], value: Any, path: Path) -> dict[str, Any]:
     return value
 
 
-def _merge(into: dict[str, Any], other: Mapping[str, Any], path: Path, *above: str) -> None:
+def merge(into: dict[str, Any], other: Mapping[str, Any], path: Path, *above: str) -> None:
+    """Put the data of the file `path` into other data. Raises BundleFilesInvalid where a key has two values."""
     for key, value in other.items():
         if key not in into:
             into[key] = value
         elif isinstance(into[key], dict) and isinstance(value, dict):
-            _merge(into[key], value, path, *above, key)
+            merge(into[key], value, path, *above, key)
         else:
             raise BundleFilesInvalid(f"data.{'.'.join([*above, key])} has a second value: {path}")
 
 
-def _encoded(value: Any) -> bytes:
+def encoded(value: Any) -> bytes:
+    """A value as a bundle's JSON holds it: keys sorted, no blanks."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
-def _digest(content: Mapping[str, bytes]) -> str:
-    """The first 16 hex digits of SHA-256 over every name, length and content, in order of the names."""
+def content_digest(content: Mapping[str, bytes]) -> str:
+    """The SHA-256, in hex, over every name, length and content, in order of the names."""
     whole = hashlib.sha256()
     for name in sorted(content):
         whole.update(f"{len(name.encode())}:{name}:{len(content[name])}:".encode())
         whole.update(content[name])
-    return whole.hexdigest()[:16]
+    return whole.hexdigest()
 
 
-def _archive(content: Mapping[str, bytes]) -> bytes:
+def archive_bytes(content: Mapping[str, bytes]) -> bytes:
+    """An archive of files by name: the same bytes for the same files."""
     import gzip
     import tarfile
 

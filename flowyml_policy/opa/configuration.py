@@ -4,6 +4,8 @@ Rules:
 - A key that would be passed over is refused: one that OPA does not know, and one whose feature comes later.
 - Its bundles are the whole policy; `resource: shipped` stands for the packaged one. Without a configuration the
   packaged one is the policy.
+- Where `keys` are set, or signatures are required, every bundle but the packaged one must state `signing`, and state it
+  so that OPA demands a signature of every file: nothing unsigned is loaded by any path.
 - Which roots a bundle may own is decided here, and checked by the library before any decision.
 """
 
@@ -49,6 +51,11 @@ _LATER: Final = frozenset(
     }
 )
 _SOURCE_HONOURED: Final = frozenset({"resource", "signing", "size_limit_bytes"})
+_SIGNING_HONOURED: Final = frozenset({"keyid", "scope"})
+_SIGNING_REFUSED: Final = {
+    "exclude_files": "what it names could be changed by anybody",
+    "allow_unsigned_delta_bundles": "a delta could change all data, signed by nobody",
+}
 _SOURCE_LATER: Final = frozenset({"service", "persist", "polling", "trigger"})
 
 _NOTHING: Final[Mapping[str, Json]] = MappingProxyType({})
@@ -77,7 +84,7 @@ class Configuration(NamedTuple):
     rest: Mapping[str, Json] = _NOTHING
 
 
-def read_configuration(config: Mapping[str, Json] | None, root: Path) -> Configuration:
+def read_configuration(config: Mapping[str, Json] | None, root: Path, *, require_signed: bool = False) -> Configuration:
     """Read the configuration; relative resources start at `root`. Raises OpaError or FeatureUnavailable."""
     if config is None:
         return Configuration((BundleSource(SHIPPED_BUNDLE, None),))
@@ -89,11 +96,7 @@ def read_configuration(config: Mapping[str, Json] | None, root: Path) -> Configu
             advice=f"add `bundles: {{{SHIPPED_BUNDLE}: {{resource: {SHIPPED}}}}}`, or take policy.opa.config out",
         )
     sources = tuple(_source(str(name), source, root) for name, source in bundles.items())
-    if config.get("keys") and not any(source.is_signed for source in sources):
-        raise PolicyInvalid(
-            "policy.opa.config has keys, but no bundle states `signing`, so no signature would be demanded",
-            advice="add `signing: {keyid: ...}` to the bundles that must be signed, or take the keys out",
-        )
+    _check_signing(config, sources, require_signed=require_signed)
     return Configuration(sources, {key: value for key, value in config.items() if key != "bundles"})
 
 
@@ -106,6 +109,49 @@ def check_roots(name: str, roots: Sequence[str]) -> None:
         if root not in CONFIGURED_ROOTS:
             why = ", which would erase the record of what is loaded" if root == "system" else ""
             raise PolicyInvalid(f"bundle {name!r} owns the root {root!r}{why}; it may own {allowed}")
+
+
+def _check_signing(config: Mapping[str, Json], sources: Sequence[BundleSource], *, require_signed: bool) -> None:
+    """Refuse a configuration by which OPA would load what nobody signed. Raises PolicyInvalid."""
+    keys = config.get("keys") or {}
+    if keys and not any(source.is_signed for source in sources):
+        raise PolicyInvalid(
+            "policy.opa.config has keys, but no bundle states `signing`, so no signature would be demanded",
+            advice="add `signing: {}` to the bundles that must be signed, or take the keys out",
+        )
+    for source in sources:
+        place = f"policy.opa.config.bundles.{source.name}"
+        if source.is_signed:
+            _check_signing_of(source, place, keys)
+        elif source.place is not None and (keys or require_signed):
+            why = "policy.opa.require_signed is set" if require_signed else "policy.opa.config has keys"
+            raise PolicyInvalid(
+                f"{why}, so nothing unsigned is loaded, and the bundle does not state `signing`: {place}",
+                advice="add `signing: {}` to it, and sign it with `flowyml-policy bundle sign`",
+            )
+
+
+def _check_signing_of(source: BundleSource, place: str, keys: Json) -> None:
+    signing = source.options["signing"]
+    if not isinstance(signing, Mapping):  # OPA takes null for none
+        raise PolicyInvalid(
+            f"`signing` is no mapping, so that no signature would be demanded: {place}.signing",
+            advice="write `signing: {}`, and the signature says which of the keys it is by",
+        )
+    for key in signing:
+        if key in _SIGNING_REFUSED:
+            raise PolicyInvalid(f"{_SIGNING_REFUSED[key]}: {place}.signing.{key}", advice="take it out")
+        if key not in _SIGNING_HONOURED:
+            raise OpaStartFailed(f"OPA has no such setting: {place}.signing.{key}")
+    if source.place is None:
+        raise PolicyInvalid(f"the packaged bundle is part of this program, and has no signature: {place}.signing")
+    keyid = signing.get("keyid")
+    if not isinstance(keys, Mapping) or not keys or (keyid and keyid not in keys):
+        what = f"the key {keyid!r}" if keyid else "a key"
+        raise PolicyInvalid(
+            f"the bundle must be signed, and policy.opa.config.keys lacks {what}: {place}.signing",
+            advice="add the public key: `keys: {NAME: {algorithm: ES256, key: ...}}`",
+        )
 
 
 def _source(name: str, source: Json, root: Path) -> BundleSource:

@@ -32,8 +32,8 @@ class EmbeddedEvaluator(OpaEvaluator):
 
     `config` is `policy.opa.config`; without one the shipped policy judges. `rule_folders` hold the project's own
     rules, added as the bundle `project`. Relative resources start at `root`, the working directory by default.
-    Times are in seconds. `allow_hosts` are the only hosts that policy may reach. `library` is the OPA library, that
-    of this package by default.
+    Times are in seconds. `allow_hosts` are the only hosts that policy may reach. Each bundle of `require_revision` must
+    be at its revision. `library` is the OPA library, that of this package by default.
 
     Raises OpaError or FeatureUnavailable when the policy cannot be loaded.
     """
@@ -49,6 +49,7 @@ class EmbeddedEvaluator(OpaEvaluator):
         start_timeout: float = 10.0,
         deadline: float = 2.0,
         allow_hosts: Sequence[str] = (),
+        require_revision: Mapping[str, str] | None = None,
         library: Library | None = None,
     ) -> None:
         source = PolicySource.of(
@@ -59,21 +60,34 @@ class EmbeddedEvaluator(OpaEvaluator):
             deadline=deadline,
             allow_hosts=allow_hosts,
         )
-        self._begin(source, library, None)
+        self._begin(source, library, None, require_revision)
 
     @classmethod
-    def from_source(cls, source: PolicySource, *, memory: int | None = None) -> Self:
+    def from_source(
+        cls, source: PolicySource, *, memory: int | None = None, require_revision: Mapping[str, str] | None = None
+    ) -> Self:
         """The evaluator of `source`. In a forked child, its process may take `memory` bytes."""
         made = cls.__new__(cls)
-        made._begin(source, None, memory)
+        made._begin(source, None, memory, require_revision)
         return made
 
-    def _begin(self, source: PolicySource, library: Library | None, memory: int | None) -> None:
+    def _begin(
+        self,
+        source: PolicySource,
+        library: Library | None,
+        memory: int | None,
+        require_revision: Mapping[str, str] | None,
+    ) -> None:
         self._source = source
         self._memory = memory
         self._apart: PolicyProcess | None = None
         self._policy = self._loaded(library) if library or is_alive() else self._process(None)
-        OpaEvaluator.__init__(self, bundles=self._policy.bundles, version=self._policy.opa_version)
+        OpaEvaluator.__init__(
+            self,
+            bundles=self._policy.bundles,
+            version=self._policy.opa_version,
+            require_revision=require_revision,
+        )
         self._name_process()
 
     def _loaded(self, library: Library | None) -> Policy:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import perf_counter_ns
 from typing import ClassVar, TypeVar, final
@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from typing_extensions import Self
 
 from flowyml_policy.errors.opa import OpaAnswerInvalid, OpaError, OpaEvaluationFailed, OpaUnavailable
+from flowyml_policy.opa.shipped import DECISION_PATH
 from flowyml_policy.records.decision import Decision
 from flowyml_policy.records.policy_input import PolicyInput
 from flowyml_policy.records.record import Json, Record
@@ -27,10 +28,14 @@ from flowyml_policy.records.result import Evaluation, EvaluatorName, GlobProblem
 
 
 class _Answer(Record):
-    """What OPA answers: a value, with the revision of every bundle that was active in that evaluation."""
+    """What OPA answers: a value, with the revision of every bundle that was active in that evaluation.
+
+    `version` is that of the OPA, where each answer says it.
+    """
 
     result: Json
     bundles: dict[str, str]
+    version: str | None = None
 
 
 class _DecisionAnswer(_Answer):
@@ -45,16 +50,25 @@ _AnyAnswer = TypeVar("_AnyAnswer", bound=_Answer)
 class OpaEvaluator(ABC):
     """Judges policy inputs by OPA. Safe from many threads; a context manager that closes itself.
 
-    `bundles` names every bundle whose revision each answer must carry.
+    `bundles` names every bundle whose revision each answer must carry, `require_revision` those whose revision must be
+    this very one.
     """
 
     name: ClassVar[str]
 
-    def __init__(self, *, bundles: Collection[str], version: str) -> None:
-        self._bundles = frozenset(bundles)
+    def __init__(
+        self, *, bundles: Collection[str], version: str, require_revision: Mapping[str, str] | None = None
+    ) -> None:
+        self._required = dict(require_revision or {})
+        self._bundles = frozenset(bundles).union(self._required)
         self._title = EvaluatorName(name=self.name, version=version)
         self._closed = False
         _DecisionAnswer.model_rebuild()  # here, and not by several threads at once
+
+    @property
+    def opa_version(self) -> str:
+        """The version of the OPA that judged when this was made."""
+        return self._title.version
 
     @final
     def judge(self, document: PolicyInput) -> tuple[Decision, Evaluation]:
@@ -71,7 +85,20 @@ class OpaEvaluator(ABC):
             raise
         except Exception as error:
             raise self._failure(error) from error
-        return answer.result, Evaluation(answer.bundles, self._title, duration)
+        return answer.result, Evaluation(answer.bundles, self._titled(answer), duration)
+
+    @final
+    def judge_recorded(self, encoded: bytes) -> tuple[Decision, Evaluation]:
+        """Decide on a policy input as it was recorded, or as anybody wrote it. Raises only OpaError.
+
+        Nothing is taken for granted of it: policy checks its shape, and denies what has another.
+        """
+        with self._only_opa_errors():
+            started = perf_counter_ns()
+            raw = self._query(DECISION_PATH, encoded)
+            duration = perf_counter_ns() - started
+            answer = self._checked(_DecisionAnswer, raw)
+            return answer.result, Evaluation(answer.bundles, self._titled(answer), duration)
 
     @final
     def evaluate(self, document: PolicyInput) -> Decision:
@@ -128,6 +155,10 @@ class OpaEvaluator(ABC):
         except Exception as error:
             raise self._failure(error) from error
 
+    def _titled(self, answer: _Answer) -> EvaluatorName:
+        """Who answered: of the version that the answer says, where each says it."""
+        return self._title if answer.version is None else EvaluatorName(name=self.name, version=answer.version)
+
     def _require_open(self) -> None:
         if self._closed:
             raise OpaUnavailable(f"the {self.name} evaluator is closed", advice="make a new PolicyEngine")
@@ -146,6 +177,13 @@ class OpaEvaluator(ABC):
         missing = self._bundles.difference(answer.bundles)
         if missing:
             raise OpaAnswerInvalid(f"OPA answered without the bundle {', '.join(sorted(missing))}")
+        for name, revision in self._required.items():
+            if answer.bundles[name] != revision:
+                raise OpaAnswerInvalid(
+                    f"bundle {name} is at revision {answer.bundles[name]}, and policy.opa.require_revision demands"
+                    f" {revision}",
+                    advice="activate the revision that is demanded, or correct policy.opa.require_revision",
+                )
         return answer
 
 

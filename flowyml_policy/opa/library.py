@@ -124,6 +124,37 @@ class Library:
         inspection: dict[str, Json] = json.loads(self._answer(answer))
         return inspection
 
+    def load_program(self, settings: Mapping[str, Json]) -> int:
+        """Load any Rego and data (libopa/internal/engine, ProgramSettings); answer the program's handle."""
+        _check_process()
+        text = json.dumps(settings).encode()
+        return int(json.loads(self._answer(self._functions.flowyml_opa_load(text, len(text))))["handle"])
+
+    def query_program(self, handle: int, query: bytes, document: bytes | None, deadline_ns: int) -> bytes:
+        """Every solution of a query: JSON `[{variable: value}]`. Without a document there is no input."""
+        _check_process()
+        if b"\0" in query:  # C would take the query to end there
+            raise OpaEvaluationFailed("the query is no Rego: it holds a NUL")
+        size = 0 if document is None else len(document)
+        return self._answer(self._functions.flowyml_opa_query(handle, query, document, size, deadline_ns))
+
+    def reload_program(self, handle: int, deadline_ns: int) -> None:
+        """Load a program again from where it came; where that fails, it stays as it is."""
+        _check_process()
+        self._answer(self._functions.flowyml_opa_reload(handle, deadline_ns))
+
+    def program_revisions(self, handle: int, deadline_ns: int) -> dict[str, str]:
+        """The revisions of a program's bundles, by the places that they were loaded from."""
+        _check_process()
+        answer = self._answer(self._functions.flowyml_opa_revisions(handle, deadline_ns))
+        revisions: dict[str, str] = json.loads(answer)
+        return revisions
+
+    def close_program(self, handle: int) -> None:
+        """Forget a program; twice is fine."""
+        _check_process()
+        self._answer(self._functions.flowyml_opa_close(handle))
+
     def command(self, argv: Sequence[str]) -> int:
         """Run OPA's command line on this process's streams. Some commands end the process themselves."""
         _check_process()
@@ -168,6 +199,11 @@ def _open(file: Path) -> ctypes.CDLL:
             "stop": [handle, duration],
             "check_globs": [text, size, duration],
             "inspect": [text, size, duration],
+            "load": [text, size],
+            "query": [handle, text, text, size, duration],
+            "reload": [handle, duration],
+            "revisions": [handle, duration],
+            "close": [handle],
             "command": [text, size],
         }.items():
             function = getattr(functions, f"flowyml_opa_{name}")

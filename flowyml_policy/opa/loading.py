@@ -45,7 +45,7 @@ class PolicySource(NamedTuple):
 
     `config` is `policy.opa.config`; without one the shipped policy judges. `rule_folders` hold the project's own
     rules, added as the bundle `project`. Relative resources start at `root`; messages show files as seen from `near`.
-    `allow_hosts` are the only hosts that policy may reach.
+    `allow_hosts` are the only hosts that policy may reach. `require_signed`: every configured bundle must be signed.
     """
 
     root: Path
@@ -55,6 +55,7 @@ class PolicySource(NamedTuple):
     start_timeout: float
     deadline: float
     allow_hosts: tuple[str, ...]
+    require_signed: bool = False
 
     @classmethod
     def of(
@@ -66,11 +67,13 @@ class PolicySource(NamedTuple):
         start_timeout: float = 10.0,
         deadline: float = 2.0,
         allow_hosts: Iterable[str] = (),
+        require_signed: bool = False,
     ) -> PolicySource:
         """The source, with the working directory where `root` is none, and every place absolute."""
         near = Path.cwd()
         folders = tuple(near / folder for folder in rule_folders)
-        return cls(near / (root or ""), near, config, folders, start_timeout, deadline, tuple(allow_hosts))
+        place = near / (root or "")
+        return cls(place, near, config, folders, start_timeout, deadline, tuple(allow_hosts), require_signed)
 
     @property
     def is_shipped(self) -> bool:
@@ -139,7 +142,9 @@ class LoadedPolicy:
         self._timeout_ns = round(source.start_timeout * _NANOSECONDS)
         self.digest = _digest({})
         try:
-            started = early or self._start(read_configuration(source.config, source.root))
+            started = early or self._start(
+                read_configuration(source.config, source.root, require_signed=source.require_signed)
+            )
         except FlowymlPolicyError:
             raise
         except BundleFilesInvalid as error:
@@ -213,7 +218,7 @@ class LoadedPolicy:
         found = bundle_files.collect([source.place])
         for root in roots:
             if root in RULE_ROOTS and "catalogue" not in found.data.get(root, {}):
-                self._add_catalogue(found, root, source.place.parent)
+                self._add_catalogue(found, root, source.place.parent, beside=roots)
         bundle_files.write(found, target, roots=roots, version=source.name, manifest=manifest)
         return target
 
@@ -230,10 +235,19 @@ class LoadedPolicy:
         bundle_files.write(found, target, roots=PROJECT_ROOTS, version=PROJECT_BUNDLE, manifest={})
         return target
 
-    def _add_catalogue(self, found: BundleFiles, root: str, near: Path) -> dict[str, Json]:
-        """Add the catalogue of the rules of `root`, made of the inspection that is returned."""
+    def _add_catalogue(
+        self, found: BundleFiles, root: str, near: Path, *, beside: Sequence[str] = ()
+    ) -> dict[str, Json]:
+        """Add the catalogue of the rules of `root`, made of the inspection that is returned.
+
+        What stands below the roots `beside` it, all of them the bundle's own, is in no catalogue of this one.
+        """
         files = list(found.origins.values())
         inspection = self._library.inspect(files, self._timeout_ns)
+        others = tuple(f"{other}/" for other in beside if other != root)
+        inspection["modules"] = [
+            module for module in inspection["modules"] if not f"{'/'.join(module['package'])}/".startswith(others)
+        ]
         names = {str(file): shown(file, near) for file in files}
         found.data.setdefault(root, {})["catalogue"] = make_catalogue(inspection, root, names=names)
         return inspection

@@ -222,9 +222,13 @@ class ProcessEvaluator(OpaEvaluator):
 
     name = "process"
 
-    def __init__(self, source: PolicySource, *, memory: int = MEMORY) -> None:
+    def __init__(
+        self, source: PolicySource, *, memory: int = MEMORY, require_revision: Mapping[str, str] | None = None
+    ) -> None:
         self._policy = PolicyProcess(source, memory)
-        super().__init__(bundles=self._policy.bundles, version=self._policy.opa_version)
+        super().__init__(
+            bundles=self._policy.bundles, version=self._policy.opa_version, require_revision=require_revision
+        )
 
     def _query(self, path: str | None, document: bytes) -> bytes:
         return self._policy.decide(path, document)

@@ -146,9 +146,42 @@ class StackUnlocked(LockEvent):
         return _number(self, "held_ms")
 
 
+class BundleTagForced(Event):
+    """A tag of a bundle was about to go back in sequence, because `--force` said so: it never goes unrecorded.
+
+    The payload has the reference, and digest, revision and sequence of both: of the old, where it is a bundle.
+    """
+
+    TYPE = "BundleTagForced"
+
+    @property
+    def reference(self) -> str | None:
+        """`registry/repository:tag`."""
+        return _text(self, "reference")
+
+    @property
+    def sequence(self) -> int | None:
+        """That of the bundle that the tag was to name."""
+        return _number(self, "sequence")
+
+    @property
+    def old_sequence(self) -> int | None:
+        """That of what the tag named before."""
+        return _number(self, "old_sequence")
+
+
 _TYPES: dict[str, type[Event]] = {
     kind.TYPE: kind
-    for kind in (PolicyChecked, StackValidated, StackApplied, StackRetiring, StackRetired, StackLocked, StackUnlocked)
+    for kind in (
+        PolicyChecked,
+        StackValidated,
+        StackApplied,
+        StackRetiring,
+        StackRetired,
+        StackLocked,
+        StackUnlocked,
+        BundleTagForced,
+    )
 }
 
 

@@ -140,6 +140,14 @@ def url(value: str) -> str:
     return value
 
 
+def server(value: str) -> str:
+    """A server's address: as `url`, and nothing after the port."""
+    parts = urlsplit(url(value))
+    if parts.path.strip("/") or "?" in value:
+        raise BadValue("goes on after its port", "write scheme, host and port, as https://localhost:8181")
+    return value
+
+
 def web_address(value: str) -> str:
     """An address: https, or plain http to any host."""
     try:

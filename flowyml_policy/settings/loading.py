@@ -68,7 +68,10 @@ def load_settings(
             gathered.found += in_file_order(twice)
         gathered.found += _plain_addresses(own, platform)
     gathered.raise_any()
-    return _settings(place, own, platform, environ)
+    settings = _settings(place, own, platform, environ)
+    gathered.found += _passed_over(settings)
+    gathered.raise_any()
+    return settings
 
 
 class _Problems:
@@ -136,6 +139,22 @@ def _plain_addresses(own: ReadFile[ProjectFile], platform: ReadFile[PlatformFile
     if platform is not None and "plain_http" in platform.values.policy.sources.model_fields_set:
         named, owner = platform.values.policy.sources.plain_http, platform.document.key_location(PLAIN_HTTP)
     return list(refused_addresses(own.values.stacks, named, own.document, owner))
+
+
+def _passed_over(settings: Settings) -> Iterator[SettingsProblem]:
+    """What is said of the policy although a server judges, which has its own."""
+    policy = settings.policy
+    if policy.opa.mode != "sidecar":
+        return
+    for path, is_said in ((_RULES, bool(policy.rules)), (_CONFIG, policy.opa.config is not None)):
+        location = settings.location(path)
+        if is_said and location is not None:
+            yield SettingsProblem(
+                f"`{dotted(path)}` would be passed over, because `policy.opa.mode` is sidecar and the server judges by"
+                " its own policy",
+                location=location,
+                fix="take it out and let the server load it, or set policy.opa.mode to embedded",
+            )
 
 
 def _settings(

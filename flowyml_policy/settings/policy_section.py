@@ -19,6 +19,7 @@ from flowyml_policy.settings.types import (
     Memory,
     NamedHost,
     Section,
+    ServerUrl,
     Size,
     Text,
     Timeout,
@@ -37,7 +38,10 @@ InspectMode: TypeAlias = Literal["auto", "daemon", "registry", "off"]
 class SidecarSettings(Section):
     """The OPA server to ask where `mode` is sidecar."""
 
-    url: Url = Field(default="https://localhost:8181", description="Its address; https, or http on this machine.")
+    url: ServerUrl = Field(
+        default="https://localhost:8181",
+        description="Its scheme, host and port, nothing more; https, or http on this machine.",
+    )
     token_env: VariableName | None = Field(default=None, description="Environment variable that holds its token.")
     ca: FilePath | None = Field(default=None, description="CA certificates, a PEM file.")
 
@@ -67,7 +71,9 @@ class OpaSettings(Section):
         json_schema_extra={"default": "7d"},
     )
     require_signed: bool = Field(default=False, description="Refuse bundles that are not signed.")
-    require_revision: Text | None = Field(default=None, description="The one bundle revision that may decide.")
+    require_revision: dict[Text, Text] | None = Field(
+        default=None, description="The one revision that may decide, by the name of its bundle."
+    )
     allow_hosts: Listing[Host] = Field(default=(), description="Hosts that rules may reach; none by default.")
     isolation: Literal["auto", "process"] = Field(
         default="auto",

@@ -39,6 +39,7 @@ from flowyml_policy.references.url import (
     host,
     named_host,
     repository_path,
+    server,
     shown,
     text,
     url,
@@ -232,6 +233,7 @@ AllowedRegistry: TypeAlias = Annotated[
 Host: TypeAlias = Annotated[str, AfterValidator(host), _written(f"^{HOST_PATTERN}$")]
 NamedHost: TypeAlias = Annotated[str, AfterValidator(named_host), _written(f"^{HOST_PATTERN}$")]
 Url: TypeAlias = Annotated[str, AfterValidator(url), _written(r"^https?://[^\s@#]+$")]
+ServerUrl: TypeAlias = Annotated[str, AfterValidator(server), _written(r"^https?://[^\s@#?/]+/*$")]
 WebAddress: TypeAlias = Annotated[str, AfterValidator(web_address), _written(r"^https?://[^\s@#]+$")]
 VariableName: TypeAlias = Annotated[str, AfterValidator(variable_name), _written(f"^{_VARIABLE.pattern}$")]
 FilePath: TypeAlias = Annotated[str, AfterValidator(file_path), _written(_VISIBLE, never="^~")]

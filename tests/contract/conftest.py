@@ -1,6 +1,6 @@
 """The evaluators that keep to the contract, and small policies for them to judge by.
 
-Another evaluator joins by adding its factory to FACTORIES.
+An evaluator that loads policy itself joins by adding its factory to LOADERS, another one by a fixture as `serve` is.
 """
 
 from __future__ import annotations
@@ -12,11 +12,16 @@ from typing import Any, Protocol
 
 import pytest
 
+from flowyml_policy.opa import bundle_files
+from flowyml_policy.opa.catalogue import make_catalogue
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
 from flowyml_policy.opa.evaluator import OpaEvaluator
+from flowyml_policy.opa.library import load
 from flowyml_policy.opa.loading import PolicySource
 from flowyml_policy.opa.process import ProcessEvaluator
+from flowyml_policy.opa.sidecar import SidecarEvaluator
 from flowyml_policy.records.policy_input import Actor, PolicyInput, Project, Source, Stack
+from tests.opa_server import OpaServer
 
 MAIN = """\
 package flowyml.main
@@ -62,6 +67,18 @@ findings contains {
 } if count(input.stack.name) > 8
 """
 
+GLOBS = """\
+package flowyml.main
+
+unreadable_globs contains pattern if {
+	some pattern in input.globs
+	not _readable(pattern)
+}
+
+_readable(pattern) if is_boolean(glob.match(pattern, null, ""))
+"""
+"""As in the shipped policy: the rule by which a server tells the globs that it cannot read."""
+
 Files = Mapping[str, str]
 
 
@@ -98,13 +115,60 @@ def _config(bundles: Mapping[str, Path], options: Mapping[str, Any]) -> dict[str
 
 Factory = Callable[[Mapping[str, Path], Sequence[Path], float, Mapping[str, Any]], OpaEvaluator]
 
-FACTORIES: dict[str, Factory] = {"embedded": embedded, "process": process}
+LOADERS: dict[str, Factory] = {"embedded": embedded, "process": process}
+"""The evaluators that load policy themselves, and so can refuse it."""
 
 
-@pytest.fixture(params=sorted(FACTORIES))
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Factory]:
+    """Starts a real OPA server on bundles, and the evaluator that asks it; the server is ended."""
+    servers: list[OpaServer] = []
+
+    def sidecar(
+        bundles: Mapping[str, Path], rules: Sequence[Path], deadline: float, options: Mapping[str, Any]
+    ) -> OpaEvaluator:
+        assert not rules, "a server has no rules of a project"
+        archives = {name: {"resource": built(name, place, tmp_path).as_uri()} for name, place in bundles.items()}
+        servers.append(OpaServer({"bundles": archives}, tmp_path))
+        return SidecarEvaluator(servers[-1].url, deadline=deadline, start_timeout=30, **options)
+
+    yield sidecar
+    for server in servers:
+        server.stop()
+
+
+def built(name: str, place: Path, folder: Path) -> Path:
+    """The bundle of a folder, with the catalogue of its rules, as `bundle build` makes it."""
+    if place.is_file():
+        return place
+    found = bundle_files.collect([place])
+    own = bundle_files.read_manifest(place)
+    for root in {"flowyml", "org"}.intersection(own["roots"]):
+        if "catalogue" not in found.data.get(root, {}):
+            files = list(found.origins.values())
+            catalogue = make_catalogue(
+                load().inspect(files, 10**10), root, names={str(file): file.name for file in files}
+            )
+            found.data.setdefault(root, {})["catalogue"] = catalogue
+    target = folder / f"{name}-{len(list(folder.iterdir()))}.tar.gz"
+    bundle_files.write(found, target, roots=own["roots"], version=name, manifest=own)
+    return target
+
+
+@pytest.fixture(params=sorted([*LOADERS, "sidecar"]))
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeEvaluator]:
     """The factory of each evaluator in turn; what it makes is closed."""
-    factory = FACTORIES[request.param]
+    factory = LOADERS.get(request.param) or request.getfixturevalue("serve")
+    yield from making(factory, tmp_path)
+
+
+@pytest.fixture(params=sorted(LOADERS))
+def loading(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeEvaluator]:
+    """As `make`, for the evaluators that load policy themselves."""
+    yield from making(LOADERS[request.param], tmp_path)
+
+
+def making(factory: Factory, tmp_path: Path) -> Iterator[MakeEvaluator]:
     made: list[OpaEvaluator] = []
 
     def start(

@@ -10,7 +10,7 @@ import pytest
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
 from flowyml_policy.records.decision import Decision, Finding, Waivers
 from flowyml_policy.records.result import GlobProblem
-from tests.contract.conftest import NAMING, MakeEvaluator, document, manifest, policy, write
+from tests.contract.conftest import GLOBS, NAMING, MakeEvaluator, document, manifest, policy, write
 
 ALLOWED = Decision(
     schema_version=1, allow=True, findings=(), waivers=Waivers(applied=(), expired=()), rules=("naming",)
@@ -44,12 +44,12 @@ def test_evaluate_a_stack_that_breaks_a_rule_denies_with_the_whole_finding(make:
     assert decision == ALLOWED.model_copy(update={"allow": False, "findings": (TOO_LONG,)})
 
 
-def test_judge_with_several_bundles_answers_the_revision_of_each(make: MakeEvaluator, tmp_path: Path) -> None:
+def test_judge_with_several_bundles_answers_the_revision_of_each(loading: MakeEvaluator, tmp_path: Path) -> None:
     rules = write(
         tmp_path / "rules",
         {"size.rego": NAMING.replace("flowyml.rules.naming", "project.rules.size").replace("naming.long", "size.long")},
     )
-    evaluator = make(
+    evaluator = loading(
         {"flowyml": policy(), "company": {".manifest": manifest("o7", "org", "system/log"), "data.json": "{}"}},
         rules=[rules],
     )
@@ -61,6 +61,12 @@ def test_judge_with_several_bundles_answers_the_revision_of_each(make: MakeEvalu
     assert [finding.code for finding in decision.denials] == ["naming.long", "size.long"]
 
 
+def test_judge_with_the_bundle_of_a_company_answers_its_revision(make: MakeEvaluator) -> None:
+    company = {".manifest": manifest("o7", "org", "system/log"), "data.json": "{}"}
+    _, evaluation = make({"flowyml": policy(), "company": company}).judge(document())
+    assert evaluation.bundles == {"flowyml": "f1", "company": "o7"}
+
+
 def test_query_answers_any_document_below_data(make: MakeEvaluator) -> None:
     evaluator = make({"flowyml": policy(more="package flowyml.more\n\nanswer := {input.n, 2, 3}")})
     assert evaluator.query("flowyml/more/answer", {"n": 1}) == [1, 2, 3]
@@ -68,7 +74,7 @@ def test_query_answers_any_document_below_data(make: MakeEvaluator) -> None:
 
 
 def test_check_globs_names_the_patterns_that_glob_match_refuses(make: MakeEvaluator) -> None:
-    evaluator = make({"flowyml": policy()})
+    evaluator = make({"flowyml": policy(globs=GLOBS)})
     assert evaluator.check_globs(["prod-*", "{a,b}", "é?"]) == ()
     assert [problem.pattern for problem in evaluator.check_globs(["ok*", "[a-z0-9]", "{a", "["])] == [
         "[a-z0-9]",

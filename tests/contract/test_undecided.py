@@ -44,31 +44,31 @@ FINDING: dict[str, Any] = {
 }
 
 
-def test_bundle_missing_fails_closed(make: MakeEvaluator, tmp_path: Path) -> None:
+def test_bundle_missing_fails_closed(loading: MakeEvaluator, tmp_path: Path) -> None:
     with pytest.raises(OpaStartFailed, match=r"none\.tar\.gz.*no such file"):
-        make({"flowyml": tmp_path / "none.tar.gz"})
+        loading({"flowyml": tmp_path / "none.tar.gz"})
 
 
-def test_bundle_corrupt_fails_closed(make: MakeEvaluator, tmp_path: Path) -> None:
+def test_bundle_corrupt_fails_closed(loading: MakeEvaluator, tmp_path: Path) -> None:
     (tmp_path / "corrupt.tar.gz").write_bytes(b"no archive")
     with pytest.raises(OpaStartFailed, match=r"flowyml.*gzip"):
-        make({"flowyml": tmp_path / "corrupt.tar.gz"})
+        loading({"flowyml": tmp_path / "corrupt.tar.gz"})
 
 
-def test_bundle_truncated_fails_closed(make: MakeEvaluator, tmp_path: Path) -> None:
+def test_bundle_truncated_fails_closed(loading: MakeEvaluator, tmp_path: Path) -> None:
     archive = tmp_path / "whole.tar.gz"
     stage(write(tmp_path / "policy", policy()), archive, roots=["flowyml"], version="1")
     archive.write_bytes(archive.read_bytes()[:-200])
     with pytest.raises(OpaStartFailed, match="unexpected EOF"):
-        make({"flowyml": archive})
+        loading({"flowyml": archive})
 
 
-def test_bundle_unsigned_that_must_be_signed_fails_closed(make: MakeEvaluator, tmp_path: Path) -> None:
+def test_bundle_unsigned_that_must_be_signed_fails_closed(loading: MakeEvaluator, tmp_path: Path) -> None:
     archive = tmp_path / "unsigned.tar.gz"
     stage(write(tmp_path / "policy", policy()), archive, roots=["flowyml"], version="1")
     keys = {"company": {"algorithm": "HS256", "key": "secret"}}
     with pytest.raises(OpaStartFailed, match=r"missing \.signatures\.json"):
-        make({"flowyml": archive}, options={"flowyml": {"signing": {"keyid": "company"}}, "keys": keys})
+        loading({"flowyml": archive}, options={"flowyml": {"signing": {"keyid": "company"}}, "keys": keys})
 
 
 @pytest.mark.parametrize(
@@ -81,16 +81,16 @@ def test_bundle_unsigned_that_must_be_signed_fails_closed(make: MakeEvaluator, t
         ("package other\n\nx := 1", "root"),
     ],
 )
-def test_policy_that_does_not_compile_fails_closed(make: MakeEvaluator, text: str, reason: str) -> None:
+def test_policy_that_does_not_compile_fails_closed(loading: MakeEvaluator, text: str, reason: str) -> None:
     with pytest.raises(PolicyInvalid, match=reason):
-        make({"flowyml": policy(bad=text)})
+        loading({"flowyml": policy(bad=text)})
 
 
-def test_policy_without_rules_fails_closed(make: MakeEvaluator) -> None:
+def test_policy_without_rules_fails_closed(loading: MakeEvaluator) -> None:
     content = policy()
     del content["naming.rego"]
     with pytest.raises(PolicyInvalid, match="holds no rules"):
-        make({"flowyml": content})
+        loading({"flowyml": content})
 
 
 @pytest.mark.parametrize(
@@ -201,9 +201,9 @@ def test_policy_that_is_too_slow_fails_closed(make: MakeEvaluator) -> None:
         ('json.match_schema({}, {"$ref": "http://127.0.0.1:9/"})[0]', "json.match_schema"),
     ],
 )
-def test_builtin_that_reaches_out_fails_closed(make: MakeEvaluator, call: str, builtin: str) -> None:
+def test_builtin_that_reaches_out_fails_closed(loading: MakeEvaluator, call: str, builtin: str) -> None:
     rule = f"package flowyml.rules.reaching\n\nfindings contains 1 if {call}\n"
-    evaluator = make({"flowyml": policy(reaching=rule)})
+    evaluator = loading({"flowyml": policy(reaching=rule)})
     with pytest.raises(OpaEvaluationFailed, match=builtin.replace(".", r"\.")):
         evaluator.evaluate(document())
 
@@ -251,29 +251,29 @@ def test_evaluator_closed_fails_closed(make: MakeEvaluator, call: Callable[[Any]
 
 
 @pytest.mark.parametrize("roots", [["flowyml", "other"], ["system"], ["flowyml", "project"], ["org/rules"], [""], []])
-def test_bundle_with_a_root_that_it_may_not_own_fails_closed(make: MakeEvaluator, roots: list[str]) -> None:
+def test_bundle_with_a_root_that_it_may_not_own_fails_closed(loading: MakeEvaluator, roots: list[str]) -> None:
     with pytest.raises(PolicyInvalid, match="owns"):
-        make({"flowyml": {**policy(), ".manifest": manifest("1", *roots)}})
+        loading({"flowyml": {**policy(), ".manifest": manifest("1", *roots)}})
 
 
-def test_archive_with_a_root_that_it_may_not_own_fails_closed(make: MakeEvaluator, tmp_path: Path) -> None:
+def test_archive_with_a_root_that_it_may_not_own_fails_closed(loading: MakeEvaluator, tmp_path: Path) -> None:
     archive = tmp_path / "system.tar.gz"
     stage(write(tmp_path / "policy", policy()), archive, roots=["flowyml", "system"], version="1")
     with pytest.raises(PolicyInvalid, match='owns the root "system", which would erase'):
-        make({"flowyml": archive})
+        loading({"flowyml": archive})
 
 
-def test_archive_without_a_manifest_fails_closed(make: MakeEvaluator, tmp_path: Path) -> None:
+def test_archive_without_a_manifest_fails_closed(loading: MakeEvaluator, tmp_path: Path) -> None:
     folder = write(tmp_path / "policy", {"main.rego": MAIN, "naming.rego": NAMING})
     with tarfile.open(tmp_path / "bare.tar.gz", "w:gz") as archive:
         archive.add(folder, arcname=".")
     with pytest.raises(PolicyInvalid, match="owns every root"):
-        make({"flowyml": tmp_path / "bare.tar.gz"})
+        loading({"flowyml": tmp_path / "bare.tar.gz"})
 
 
-def test_bundles_that_own_one_root_fail_closed(make: MakeEvaluator) -> None:
+def test_bundles_that_own_one_root_fail_closed(loading: MakeEvaluator) -> None:
     with pytest.raises(OpaError, match="overlapping roots"):
-        make({"flowyml": policy(), "other": policy()})
+        loading({"flowyml": policy(), "other": policy()})
 
 
 def test_bundle_for_another_input_schema_fails_closed(make: MakeEvaluator) -> None:

@@ -37,10 +37,10 @@ FLOORS = (
     ("cli",),
     ("integrations", "__main__"),
 )
-IMPORTERS = {
+IMPORTERS: dict[str, str | tuple[str, ...]] = {
     "_ctypes": "opa/library.py",
     "cffi": "opa/library.py",
-    "cryptography": "images/signatures.py",
+    "cryptography": ("images/signatures.py", "bundles/keys.py"),
     "ctypes": "opa/library.py",
     "flowyml": "integrations/flowyml/",
     "sqlite_utils": "storage/migrations.py",
@@ -54,8 +54,11 @@ MAY_BE_LAZY = ("__init__.py", "cli/", "integrations/")
 LAZY = {
     # what is loaded late: by which files; why most commands do without
     "asyncio": ("decision/engine.py",),  # 70 ms, and only `acheck` has an event loop
+    "cryptography": ("bundles/keys.py",),  # an extra, which only who makes keys needs
     "http": ("network/failures.py",),  # a server that was asked gave no answer
     "ssl": ("network/failures.py", "network/tls.py"),  # 8 ms with http, and what is remembered of servers needs none
+    "opa_client": ("opa/sidecar.py",),  # 300 ms, and an extra: a server judges
+    "requests": ("opa/sidecar.py",),  # as opa_client, which brings it
     "gzip": ("opa/bundle_files.py",),  # a wheel's bundle is packed already
     "tarfile": ("opa/bundle_files.py",),  # as gzip
     "tempfile": ("opa/loading.py", "opa/shipped.py"),  # as gzip; a policy of the project's own is staged
@@ -67,7 +70,9 @@ LAZY = {
     f"{PACKAGE}.images.scans": ("decision/engine.py",),  # a call names scan reports
     f"{PACKAGE}.images.signing": ("images/inspection.py",),  # cryptography: keys are named that must have signed
     f"{PACKAGE}.network.http": ("network/oci_registry.py", "registry/remote.py", "sources/http.py"),  # urllib3, 100 ms
+    f"{PACKAGE}.opa.client": ("opa/__init__.py",),  # `from flowyml_policy.opa import Opa`
     f"{PACKAGE}.opa.process": ("decision/policy.py", "opa/embedded.py"),  # policy is judged apart
+    f"{PACKAGE}.opa.sidecar": ("decision/policy.py",),  # a server judges
     f"{PACKAGE}.resolution.environments": ("decision/normaliser.py",),  # an environment runs on a distant stack
     f"{PACKAGE}.resolution.lockfile": ("resolution/pins.py",),  # the project has a lockfile
     f"{PACKAGE}.resolution.resolver": ("decision/engine.py",),  # a stack is named by a reference, not by its path

@@ -93,6 +93,18 @@ wanted := {"bases": sort({reference |
 	is_string(reference)
 })}
 
+# METADATA
+# title: Those of some globs that OPA cannot read
+# description: |
+#   For an input {globs: [...]}, the patterns of it that glob.match refuses: in a rule it would be undefined for them. It
+#   is asked of a server, whose own glob.match must say so; without strict builtin errors, by which it would say nothing.
+unreadable_globs contains pattern if {
+	some pattern in object.get(input, "globs", []) # not a part of any policy input
+	not _readable(pattern)
+}
+
+_readable(pattern) if is_boolean(glob.match(pattern, null, ""))
+
 # The rules, and what looks at data that is given to them, are asked only where the input has the agreed shape, so that
 # they may rely on it; what is wrong with the policy itself is found beside any input.
 _findings := _in_valid_input | _in_any_input if {

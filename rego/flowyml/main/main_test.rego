@@ -449,3 +449,14 @@ test_wanted_nothing_where_nobody_lists_bases if {
 		wanted == {"bases": []} with input as document
 	}
 }
+
+# Globs that cannot be read
+
+test_unreadable_globs_names_those_that_opa_refuses if {
+	asked := {"globs": ["prod-*", "", "[a-z0-9]", "{a,b}", "{a", "[", 7]}
+	{"[a-z0-9]", "{a", "[", 7} == unreadable_globs with input as asked
+}
+
+test_unreadable_globs_without_globs_are_none if {
+	set() == unreadable_globs with input as {}
+}

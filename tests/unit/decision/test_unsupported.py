@@ -15,7 +15,6 @@ Load = Callable[..., Settings]
 
 ROWS = [
     ("policy: {waivers: w.yaml}", "policy.waivers", "flowyml.yaml:1:19", {"validate", "apply", "run"}),
-    ("policy: {opa: {mode: sidecar}}", "policy.opa.mode", "flowyml.yaml:1:22", {"validate", "apply", "run", "policy"}),
     (
         "policy: {opa: {config: {services: {}}}}",
         "policy.opa.config.services",
@@ -38,18 +37,6 @@ ROWS = [
         "policy: {opa: {config: {bundles: {a: {persist: true}}}}}",
         "policy.opa.config",
         "flowyml.yaml:1:16",
-        {"validate", "apply", "run", "policy"},
-    ),
-    (
-        "policy: {opa: {require_signed: true}}",
-        "policy.opa.require_signed",
-        "flowyml.yaml:1:32",
-        {"validate", "apply", "run", "policy"},
-    ),
-    (
-        "policy: {opa: {require_revision: r1}}",
-        "policy.opa.require_revision",
-        "flowyml.yaml:1:34",
         {"validate", "apply", "run", "policy"},
     ),
     (
@@ -86,10 +73,10 @@ def test_feature_that_comes_later_fails_closed(
 
 def test_message_of_a_missing_feature_says_what_where_and_what_to_do(load: Load) -> None:
     with pytest.raises(FeatureUnavailable) as caught:
-        require_supported(load("policy:\n  opa: {mode: sidecar}\n"), "validate")
+        require_supported(load("policy:\n  audit: {report_to: https://x.io}\n"), "validate")
     assert str(caught.value) == (
-        "`policy.opa.mode` asks for an OPA server, which this version cannot do yet: flowyml.yaml:2:15; "
-        "set policy.opa.mode to embedded"
+        "`policy.audit.report_to` asks for decision logs sent to a server, which this version cannot do yet: "
+        "flowyml.yaml:2:22; set it to null, or take it out"
     )
 
 
@@ -133,6 +120,12 @@ def test_packs_of_every_environment_count_where_none_is_known(load: Load, enviro
     assert [missing.path for missing in unsupported(settings, "run", environments)] == [
         ("environments", "prod", "packs")
     ]
+
+
+def test_server_and_required_revision_are_supported(load: Load) -> None:
+    settings = load("policy: {opa: {mode: sidecar, require_revision: {flowyml: 1.0.0+abc}}}")
+    for operation in ("validate", "apply", "run", "policy"):
+        require_supported(settings, operation)
 
 
 def test_sources_registry_and_pins_are_supported(load: Load) -> None:

@@ -30,6 +30,13 @@ AuditError FlowymlPolicyError audit_error 3
 AuditTooNew AuditError audit_too_new 3
 AuditUnreadable AuditError audit_unreadable 3
 AuditUnwritable AuditError audit_unwritable 3
+BundleAccessDenied BundleError bundle_access_denied 3
+BundleError FlowymlPolicyError bundle_error 3
+BundleMissing BundleError bundle_missing 3
+BundleRefused BundleError bundle_refused 1
+BundleTampered BundleError bundle_tampered 3
+BundleUnreachable BundleError bundle_unreachable 3
+BundleUnreadable BundleError bundle_unreadable 3
 DaemonUnavailable ImageError daemon_unavailable 3
 DefinitionInvalid FlowymlPolicyError definition_invalid 1
 EnvironmentUnknown FlowymlPolicyError environment_unknown 3
@@ -67,6 +74,8 @@ OpaUndefined OpaError opa_undefined 3
 PolicyDenied FlowymlPolicyError policy_denied 1
 PolicyInvalid OpaError policy_invalid 3
 PolicyUndecided FlowymlPolicyError policy_undecided 3
+PushRefused BundleError push_refused 1
+RecipeInvalid BundleError recipe_invalid 3
 ReferenceInvalid FlowymlPolicyError reference_invalid 3
 ReferenceMalformed FlowymlPolicyError reference_malformed 3
 RegistryAccessDenied RegistryError registry_access_denied 3
@@ -80,6 +89,8 @@ RegistryUnwritable RegistryError registry_unwritable 3
 ScanReportInvalid ImageError scan_report_invalid 3
 SchemaTooNarrow FlowymlPolicyError schema_too_narrow 3
 SettingsInvalid FlowymlPolicyError settings_invalid 3
+SignatureRefused BundleError signature_refused 1
+SigningFailed BundleError signing_failed 3
 SigningKeyUnusable ImageError signing_key_unusable 3
 SourceAccessDenied SourceError source_access_denied 3
 SourceChanged SourceError source_changed 3
@@ -199,6 +210,7 @@ GIVEN: Final[dict[str, dict[str, Any]]] = {
     },
     "SchemaTooNarrow": {"stack": "prod", "schema": "flowyml/v1", "reasons": ("no place",)},
     "SettingsInvalid": {"message": "m", "problems": (SettingsProblem("w", location=PLACE, fix="f"),)},
+    "RecipeInvalid": {"message": "m", "problems": (SettingsProblem("w", location=PLACE, fix="f"),)},
     "YamlInvalid": {"problem": "p", "location": PLACE, "fix": "f"},
     "YamlTooLarge": {"problem": "p", "location": PLACE, "fix": "f"},
     "ReferenceInvalid": {"message": "m", "problem": "p"},

@@ -23,8 +23,8 @@ def test_read_configuration_keeps_what_opa_is_to_see() -> None:
             "bundles": {
                 "flowyml": {"resource": "shipped"},
                 "company": {"resource": "org", "signing": {"keyid": "k"}, "size_limit_bytes": 100},
-                "more": {"resource": "file:///etc/my%20policy"},
-                "near": {"resource": "file://policy/near"},
+                "more": {"resource": "file:///etc/my%20policy", "signing": {}},
+                "near": {"resource": "file://policy/near", "signing": {"scope": "write"}},
             },
             "keys": {"k": {"algorithm": "HS256", "key": "secret"}},
             "labels": {"team": "ml"},
@@ -34,10 +34,10 @@ def test_read_configuration_keeps_what_opa_is_to_see() -> None:
     assert read.sources == (
         BundleSource("flowyml", None),
         BundleSource("company", ROOT / "org", {"signing": {"keyid": "k"}, "size_limit_bytes": 100}),
-        BundleSource("more", Path("/etc/my policy")),
-        BundleSource("near", ROOT / "policy/near"),
+        BundleSource("more", Path("/etc/my policy"), {"signing": {}}),
+        BundleSource("near", ROOT / "policy/near", {"signing": {"scope": "write"}}),
     )
-    assert [source.is_signed for source in read.sources] == [False, True, False, False]
+    assert [source.is_signed for source in read.sources] == [False, True, True, True]
     assert read.rest == {"keys": {"k": {"algorithm": "HS256", "key": "secret"}}, "labels": {"team": "ml"}}
 
 
@@ -130,3 +130,55 @@ def test_check_roots_of_what_a_configured_bundle_may_own_passes() -> None:
 def test_check_roots_of_any_other_is_refused(roots: list[str]) -> None:
     with pytest.raises(PolicyInvalid, match="it may own flowyml, org, system/log"):
         check_roots("company", roots)
+
+
+KEYS = {"k": {"algorithm": "ES256", "key": "a public key"}}
+
+
+@pytest.mark.parametrize(
+    ("bundle", "problem"),
+    [
+        ({}, "so nothing unsigned is loaded, and the bundle does not state `signing`: policy.opa.config.bundles.a"),
+        ({"signing": None}, "`signing` is no mapping, so that no signature would be demanded: "),
+        ({"signing": True}, "`signing` is no mapping, so that no signature would be demanded: "),
+        ({"signing": {"exclude_files": ["*"]}}, "what it names could be changed by anybody: "),
+        ({"signing": {"allow_unsigned_delta_bundles": True}}, "a delta could change all data, signed by nobody: "),
+        ({"signing": {"key": "k"}}, "OPA has no such setting: policy.opa.config.bundles.a.signing.key"),
+        ({"signing": {"keyid": "other"}}, "policy.opa.config.keys lacks the key 'other': "),
+    ],
+)
+@pytest.mark.parametrize("require_signed", [True, False])
+def test_unsigned_bundle_where_a_key_is_set_fails_closed(
+    bundle: dict[str, Any], problem: str, require_signed: bool
+) -> None:
+    good = {"resource": "good", "signing": {}}
+    config = {"bundles": {**BUNDLES, "good": good, "a": {"resource": "x", **bundle}}, "keys": KEYS}
+    with pytest.raises((PolicyInvalid, OpaStartFailed)) as raised:
+        read_configuration(config, ROOT, require_signed=require_signed)
+    assert problem in raised.value.message
+
+
+def test_bundle_without_signing_where_it_is_required_fails_closed() -> None:
+    config = {"bundles": {**BUNDLES, "a": {"resource": "x"}}}
+    assert len(read_configuration(config, ROOT).sources) == 2
+    with pytest.raises(PolicyInvalid, match=r"policy\.opa\.require_signed is set, so nothing unsigned is loaded"):
+        read_configuration(config, ROOT, require_signed=True)
+
+
+def test_signing_without_keys_fails_closed() -> None:
+    said: list[dict[str, Any]] = [{}, {"keys": {}}, {"keys": None}]
+    for keys in said:
+        config: dict[str, Any] = {"bundles": {"a": {"resource": "x", "signing": {}}}, **keys}
+        with pytest.raises(PolicyInvalid, match=r"policy\.opa\.config\.keys lacks a key"):
+            read_configuration(config, ROOT)
+
+
+def test_what_ships_needs_no_signature() -> None:
+    for config in (
+        None,
+        {"bundles": BUNDLES},
+        {"bundles": {**BUNDLES, "a": {"resource": "x", "signing": {}}}, "keys": KEYS},
+    ):
+        assert read_configuration(config, ROOT, require_signed=True).sources[0] == BundleSource("flowyml", None)
+    with pytest.raises(PolicyInvalid, match="has no signature"):
+        read_configuration({"bundles": {"f": {"resource": "shipped", "signing": {}}}, "keys": KEYS}, ROOT)

@@ -134,6 +134,18 @@ def test_company_folder_beside_the_shipped_policy_has_its_rules_catalogued(tmp_p
     assert [finding.severity for finding in second.findings if finding.code == "size.nodes"] == ["warn"]
 
 
+def test_company_folder_with_rules_of_the_log_has_its_own_rules_catalogued(tmp_path: Path) -> None:
+    files = {
+        ".manifest": manifest("c1", "org", "system/log"),
+        "size.rego": RULE.replace("project.rules", "org.rules"),
+        "mask.rego": 'package system.log\n\nmask contains "/input/actor" if input.input.actor\n',
+    }
+    write(tmp_path / "company", files)
+    config = {"bundles": {"flowyml": {"resource": "shipped"}, "company": {"resource": "company"}}}
+    with EmbeddedEvaluator(config=config, root=tmp_path) as evaluator:
+        assert evaluator.query("org/catalogue/rules", {}) == ["size"]
+
+
 def test_company_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "org", {"data.json": "{}"})
     with pytest.raises(PolicyInvalid, match=r"has no \.manifest"):

@@ -22,6 +22,7 @@ GOOD = [
     "environments: {p: {stack: 'git+ssh://git@a:22/b@v1'}, q: {stack: 'https://a:8443/b@c:d'}}",
     "stacks: {a: {source: local, path: b}, c: {source: github, repo: d/e}, f: {source: registry}}",
     "policy: {opa: {deadline: 500ms, require_revision: null, config: {a: [1]}}, images: {tag_ttl: 0s, ca: null}}",
+    "policy: {opa: {require_revision: {flowyml: 1.0.0+abc}, sidecar: {url: 'https://opa.company.com:8181'}}}",
     "policy: {enforce: observe, registry: {url: null, token_env: A, ca: b}, audit: {path: a.db, report_to: https://x.io}}",
     "policy: {sources: {plain_http: [a, b.c:80, '[::1]:8080']}}\nstacks: {d: {source: http, url: 'http://b.c/d'}}",
     "defaults: {stack: a, environment: b}\nregistry: {sources: [a]}\ndocker: {baseImage: a}\nplugins: [1]",

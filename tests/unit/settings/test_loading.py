@@ -139,7 +139,7 @@ policy:
   rules: [./policy, /srv/rules]
   waivers: excused.yaml
   opa:
-    mode: sidecar
+    mode: embedded
     config: {bundles: {org: {resource: "file:///b?${SESAME}"}}}
     sidecar: {url: https://localhost:8181, token_env: OPA_TOKEN, ca: ca.pem}
     start_timeout: 1.5m

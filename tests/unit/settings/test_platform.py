@@ -91,7 +91,7 @@ KEPT_FOR_THE_PLATFORM = {
     "opa.sidecar.ca": "own.pem",
     "opa.max_age": "90d",
     "opa.require_signed": "false",
-    "opa.require_revision": "a",
+    "opa.require_revision": "{a: b}",
     "opa.allow_hosts": "[a.io]",
     "opa.isolation": "process",
     "opa.memory": "2GiB",

@@ -1,0 +1,48 @@
+"""The page on bundles: its commands run as they stand, and its recipe and settings are read."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from flowyml_policy.bundles.recipe import read_recipe
+from flowyml_policy.settings.loading import load_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> list[str]:
+    return [text for kind, text in FENCE.findall((ROOT / "docs" / "bundles.md").read_text("utf-8")) if kind == language]
+
+
+def test_commands_of_the_page_run_in_their_order(tmp_path: Path) -> None:
+    ignored = shutil.ignore_patterns("dist")
+    shutil.copytree(ROOT / "bundles", tmp_path / "bundles", ignore=ignored)
+    for line in "".join(blocks("bash")).splitlines():
+        program, *arguments = line.split()
+        assert program == "flowyml-policy"
+        command = [sys.executable, "-m", "flowyml_policy", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), line
+
+
+def test_recipe_of_the_page_is_that_of_the_repository(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "bundles" / "company", tmp_path / "company")
+    recipe, _ = blocks("yaml")
+    (tmp_path / "company.yaml").write_text(recipe)
+    read, kept = read_recipe(tmp_path / "company.yaml").recipe, read_recipe(ROOT / "bundles" / "company.yaml").recipe
+    assert read.model_copy(update={"metadata": kept.metadata}) == kept
+
+
+def test_settings_of_the_page_are_read(tmp_path: Path) -> None:
+    _, settings = blocks("yaml")
+    (tmp_path / "settings.yaml").write_text(settings)
+    read = load_settings(environ={"HOME": str(tmp_path)}, system_file=tmp_path / "settings.yaml", start=tmp_path)
+    assert read.policy.opa.require_signed
+    assert read.policy.opa.config == yaml.safe_load(settings)["policy"]["opa"]["config"]
