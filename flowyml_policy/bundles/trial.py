@@ -31,13 +31,14 @@ from flowyml_policy.errors.opa import (
     OpaUndefined,
     PolicyInvalid,
 )
+from flowyml_policy.mask.policy_input import masked_actor, masked_stack
 from flowyml_policy.opa import shipped
 from flowyml_policy.opa.bundle_files import INPUT_SCHEMA, MANIFEST, BundleFiles, encoded
 from flowyml_policy.opa.catalogue import shown
 from flowyml_policy.opa.command import run_child
 from flowyml_policy.opa.loading import PolicySource
 from flowyml_policy.opa.process import PolicyProcess
-from flowyml_policy.records.policy_input import Actor, PolicyInput, Project, Source, Stack
+from flowyml_policy.records.policy_input import PolicyInput, Project, Source
 from flowyml_policy.records.record import Json
 
 COMPILE_SECONDS: Final = 60.0
@@ -46,15 +47,14 @@ DECISION_SECONDS: Final = 10.0
 SHIPPED_CONFIG: Final = {"resource": "shipped"}
 PATTERNS_PATH: Final = "flowyml/main/patterns"
 
+_STACK: Final = {"metadata": {"name": "ordinary", "version": "1.0.0", "labels": {}}, "spec": {}}
 ORDINARY: Final = PolicyInput(
     operation="validate",
     evaluated_at="2026-01-01T00:00:00.000000Z",
     authority="platform",
-    actor=Actor(name="bundle-build"),
+    actor=masked_actor("bundle-build", (), {}),
     project=Project(),
-    stack=Stack(
-        name="ordinary", version="1.0.0", labels={}, spec={}, document={}, definition_digest=f"sha256:{'0' * 64}"
-    ),
+    stack=masked_stack(_STACK, _STACK, digest=f"sha256:{'0' * 64}"),
     source=Source(kind="local", uri="stacks/ordinary.yaml"),
 )
 """An input that any policy can be asked about."""
