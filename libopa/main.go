@@ -87,6 +87,20 @@ func flowyml_opa_status(handle C.uint64_t, deadline C.int64_t) (text *C.char) {
 	}))
 }
 
+// flowyml_opa_describe answers engine.Started of what is loaded now.
+//
+//export flowyml_opa_describe
+func flowyml_opa_describe(handle C.uint64_t, deadline C.int64_t) (text *C.char) {
+	defer recovered(&text)
+	return given(answer.Run(time.Duration(deadline), func(ctx context.Context) (any, error) {
+		evaluator, err := engine.Get(uint64(handle))
+		if err != nil {
+			return nil, err
+		}
+		return evaluator.Describe(ctx)
+	}))
+}
+
 // flowyml_opa_stop ends an evaluator and answers null; stopping twice is fine.
 //
 //export flowyml_opa_stop

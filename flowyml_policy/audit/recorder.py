@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import Self
 
+from flowyml_policy.audit.activations import new_activations
 from flowyml_policy.audit.schema import AUDIT, MIGRATIONS
 from flowyml_policy.audit.writing import EventCells, append_decisions, append_events, cells_of, rows_of, try_out
 from flowyml_policy.errors.audit import AuditError, AuditUnwritable
@@ -36,6 +37,7 @@ class AuditRecorder:
     def __init__(self, path: str | Path, *, timeout: float = BUSY_TIMEOUT) -> None:
         self.path = Path(path)
         self._timeout = timeout
+        self._activated: dict[str, str] = {}
         self._database = Database(self.path, MIGRATIONS, tables=AUDIT, timeout=timeout)
 
     def __enter__(self) -> Self:
@@ -54,8 +56,11 @@ class AuditRecorder:
             return
         with self._only_audit_errors(AuditUnwritable, "the decision could not be recorded"):
             rows = [rows_of(record) for record in records]
+            known = dict(self._activated)
             with self._database.writing() as transaction:
-                append_decisions(transaction.connection, rows)
+                activations = new_activations(transaction.connection, records, known)
+                append_decisions(transaction.connection, rows, activations)
+            self._activated = known
 
     def append_events(self, events: Sequence[NewEvent], *, within: Transaction | None = None) -> None:
         """Append `events`, which have no decision of their own, in order: all durable when this returns, or none.

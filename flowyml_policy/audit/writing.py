@@ -180,6 +180,7 @@ def _checked_payload(
         "stack_version": result.stack.version,
         "hypothetical": result.hypothetical,
         "bundles": result.bundles,
+        **({"copies": dict(record.copies)} if record.copies else {}),
         "denials": sorted({finding.code for finding in result.denials}),
         "error": None if result.error is None else result.error.code,
         "decision_sha256": rows_digest(decision),
@@ -246,14 +247,17 @@ class _End:
             self._prev_hash = digest
 
 
-def append_decisions(connection: sqlite3.Connection, batch: Sequence[DecisionRows]) -> None:
-    """Append decisions with their events and findings. Raises sqlite3.Error."""
+def append_decisions(
+    connection: sqlite3.Connection, batch: Sequence[DecisionRows], activations: Sequence[tuple[EventCells, ...]] = ()
+) -> None:
+    """Append decisions with their events and findings, and `activations` of each. Raises sqlite3.Error."""
     end = _End(connection)
     decisions: list[tuple[Cell, ...]] = []
     findings: list[tuple[Cell, ...]] = []
-    for rows in batch:
+    for position, rows in enumerate(batch):
+        activated = activations[position] if activations else ()
         first = end.seq + 1
-        end.add((rows.checked, *rows.others))
+        end.add((rows.checked, *rows.others, *activated))
         decisions.append((first, *rows.decision))
         findings.extend((first, *finding) for finding in rows.findings)
     connection.executemany(_INSERT_EVENT, end.rows)

@@ -19,19 +19,22 @@ from pydantic import ValidationError
 
 from flowyml_policy.decision.isolation import CONFIG_PATH, is_judged_apart
 from flowyml_policy.decision.normaliser import require_open_demands
-from flowyml_policy.errors.opa import OpaAnswerInvalid, OpaUnavailable, PolicyInvalid
-from flowyml_policy.errors.settings import SettingsInvalid
+from flowyml_policy.errors.opa import OpaAnswerInvalid, OpaError, OpaUnavailable, PolicyInvalid
+from flowyml_policy.errors.settings import FeatureUnavailable, SettingsInvalid
 from flowyml_policy.network.offline import OFFLINE_VARIABLE, is_offline
+from flowyml_policy.opa.configuration import read_configuration
+from flowyml_policy.opa.copies import Remote
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
 from flowyml_policy.opa.evaluator import OpaEvaluator
-from flowyml_policy.opa.loading import PolicySource
+from flowyml_policy.opa.loading import PATTERNS_PATH, PolicySource
+from flowyml_policy.opa.services import UnknownSetting
 from flowyml_policy.records.decision import CatalogueEntry
-from flowyml_policy.records.protocols import Evaluator
+from flowyml_policy.records.protocols import Evaluator, SequenceStore
 from flowyml_policy.records.record import KeyPath
 from flowyml_policy.settings.settings import Settings
+from flowyml_policy.system.directories import state_directory
 
 CATALOGUE_PATH = "flowyml/main/catalogue"
-PATTERNS_PATH = "flowyml/main/patterns"
 BUNDLES_PATH = "system/bundles"
 SIDECAR_CA_PATH: KeyPath = ("policy", "opa", "sidecar", "ca")
 
@@ -52,7 +55,7 @@ def load_policy(
     if settings.policy.opa.mode == "sidecar":
         evaluator = _sidecar(settings, rules, os.environ if environ is None else environ)
     else:
-        evaluator = _own(settings, rules)
+        evaluator = _own(settings, rules, os.environ if environ is None else environ)
     try:
         check_settings(evaluator, settings)
     except BaseException:
@@ -61,9 +64,12 @@ def load_policy(
     return evaluator
 
 
-def _own(settings: Settings, rules: Sequence[Path]) -> OpaEvaluator:
+def _own(settings: Settings, rules: Sequence[Path], environ: Mapping[str, str]) -> OpaEvaluator:
     """OPA of this program, in this process or in one of its own."""
     opa = settings.policy.opa
+    _require_known_keys(settings)
+    state = _state(environ) if _asks_servers(opa.config) else None
+    sequences = None if state is None else _sequences(state)
     source = PolicySource.of(
         config=opa.config,
         rule_folders=[*settings.rule_folders, *rules],
@@ -72,12 +78,47 @@ def _own(settings: Settings, rules: Sequence[Path]) -> OpaEvaluator:
         deadline=opa.deadline,
         allow_hosts=opa.allow_hosts,
         require_signed=opa.require_signed,
+        remote=Remote(opa.max_age, state, is_offline(environ)),
     )
     if is_judged_apart(settings, rules):
         from flowyml_policy.opa.process import ProcessEvaluator
 
-        return ProcessEvaluator(source, memory=opa.memory, require_revision=opa.require_revision)
-    return EmbeddedEvaluator.from_source(source, memory=opa.memory, require_revision=opa.require_revision)
+        return ProcessEvaluator(source, memory=opa.memory, require_revision=opa.require_revision, sequences=sequences)
+    return EmbeddedEvaluator.from_source(
+        source, memory=opa.memory, require_revision=opa.require_revision, sequences=sequences
+    )
+
+
+def _require_known_keys(settings: Settings) -> None:
+    """Raise SettingsInvalid, with file and line, for a key of OPA's configuration that OPA does not know."""
+    try:
+        read_configuration(settings.policy.opa.config, Path())
+    except (OpaError, FeatureUnavailable) as error:
+        if not isinstance(error, UnknownSetting):
+            return  # it is told where it is loaded, and each stack is then undecided
+        where = settings.location(error.path) or settings.location(CONFIG_PATH)
+        raise SettingsInvalid(f"{error.message}: {where}", advice=error.advice) from error
+
+
+def _asks_servers(config: Mapping[str, object] | None) -> bool:
+    """Whether a configuration names servers, so that something is remembered of what they gave."""
+    return bool((config or {}).get("services"))
+
+
+def _sequences(state: Path) -> SequenceStore:
+    from flowyml_policy.storage.sequences import FileSequences
+
+    return FileSequences(state)
+
+
+def _state(environ: Mapping[str, str]) -> Path:
+    """The folder for what is remembered of bundles. Raises OpaUnavailable."""
+    try:
+        return state_directory(environ)
+    except SettingsInvalid as error:
+        raise OpaUnavailable(
+            "this user has no home folder to keep copies and sequences of bundles in", advice="set XDG_STATE_HOME"
+        ) from error
 
 
 def _sidecar(settings: Settings, rules: Sequence[Path], environ: Mapping[str, str]) -> OpaEvaluator:

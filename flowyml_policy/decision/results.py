@@ -76,7 +76,8 @@ def judged(
         judged_images=judged_images(document.images),
         error=None,
     )
-    return _record(call, result, document=document, decision=masked, duration_ns=evaluation.duration_ns)
+    record = _record(call, result, document=document, decision=masked, duration_ns=evaluation.duration_ns)
+    return record._replace(remote=evaluation.remote, copies=evaluation.copies)
 
 
 def invalid(call: Call, error: DefinitionInvalid, source: Source) -> DecisionRecord:

@@ -8,7 +8,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flowyml_policy.documents.key_path import dotted
@@ -74,13 +74,6 @@ def _config_has(*keys: str) -> Callable[[Settings], bool]:
     return asked
 
 
-def _persists(settings: Settings) -> bool:
-    config: Mapping[str, object] = settings.policy.opa.config or {}
-    bundles = config.get("bundles")
-    named = bundles.values() if isinstance(bundles, dict) else ()
-    return "persistence_directory" in config or any(isinstance(it, dict) and it.get("persist") for it in named)
-
-
 _CONFIG: Final[KeyPath] = ("policy", "opa", "config")
 _LOADERS: Final = LOAD | JUDGE
 
@@ -92,9 +85,7 @@ _FEATURES: Final = (
         "waivers ({settings.waivers_path})",
         "take the waivers file away and the key out; until then a denial cannot be excused",
     ),
-    _Feature((*_CONFIG, "services"), _config_has("services"), _LOADERS, "remote bundles", "name bundles as file://"),
     _Feature((*_CONFIG, "discovery"), _config_has("discovery"), _LOADERS, "discovery", "configure OPA in this file"),
-    _Feature(_CONFIG, _persists, _LOADERS, "kept copies of bundles", "take `persist` and `persistence_directory` out"),
     _Feature(
         ("policy", "audit", "report_to"),
         lambda settings: settings.policy.audit.report_to is not None,

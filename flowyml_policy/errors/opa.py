@@ -25,6 +25,20 @@ class OpaStartFailed(OpaError):
     default_advice = "correct policy.opa.config, or the bundle that it names"
 
 
+class PolicyRolledBack(OpaError):
+    """A server gives a signed bundle that is older than one that was seen before."""
+
+    code = "policy_rolled_back"
+    default_advice = "publish the bundle with a higher sequence; where it is older on purpose, build it anew"
+
+
+class PolicyExpired(OpaError):
+    """A bundle is past the time that it states itself."""
+
+    code = "policy_expired"
+    default_advice = "publish a newer bundle, with a later `expires`"
+
+
 class PolicyInvalid(OpaError):
     """A bundle or a project's rules break a rule of this program: roots, conventions, globs, missing rules."""
 

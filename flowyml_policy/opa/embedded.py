@@ -25,6 +25,7 @@ from flowyml_policy.records.result import EvaluatorName, GlobProblem
 
 if TYPE_CHECKING:
     from flowyml_policy.opa.process import PolicyProcess
+    from flowyml_policy.records.protocols import SequenceStore
 
 
 class EmbeddedEvaluator(OpaEvaluator):
@@ -60,15 +61,23 @@ class EmbeddedEvaluator(OpaEvaluator):
             deadline=deadline,
             allow_hosts=allow_hosts,
         )
-        self._begin(source, library, None, require_revision)
+        self._begin(source, library, None, require_revision, None)
 
     @classmethod
     def from_source(
-        cls, source: PolicySource, *, memory: int | None = None, require_revision: Mapping[str, str] | None = None
+        cls,
+        source: PolicySource,
+        *,
+        memory: int | None = None,
+        require_revision: Mapping[str, str] | None = None,
+        sequences: SequenceStore | None = None,
     ) -> Self:
-        """The evaluator of `source`. In a forked child, its process may take `memory` bytes."""
+        """The evaluator of `source`. In a forked child, its process may take `memory` bytes.
+
+        `sequences` knows what was seen of signed remote bundles.
+        """
         made = cls.__new__(cls)
-        made._begin(source, None, memory, require_revision)
+        made._begin(source, None, memory, require_revision, sequences)
         return made
 
     def _begin(
@@ -77,8 +86,10 @@ class EmbeddedEvaluator(OpaEvaluator):
         library: Library | None,
         memory: int | None,
         require_revision: Mapping[str, str] | None,
+        sequences: SequenceStore | None,
     ) -> None:
         self._source = source
+        self._sequences = sequences
         self._memory = memory
         self._apart: PolicyProcess | None = None
         self._policy = self._loaded(library) if library or is_alive() else self._process(None)
@@ -88,12 +99,14 @@ class EmbeddedEvaluator(OpaEvaluator):
             version=self._policy.opa_version,
             require_revision=require_revision,
         )
+        self._remote = self._policy.remote
         self._name_process()
 
     def _loaded(self, library: Library | None) -> Policy:
         if library is not None:
-            return LoadedPolicy(self._source, library)
-        return LoadedPolicy(self._source, load(), early=shipped.take() if self._source.is_shipped else None)
+            return LoadedPolicy(self._source, library, sequences=self._sequences)
+        early = shipped.take() if self._source.is_shipped else None
+        return LoadedPolicy(self._source, load(), early=early, sequences=self._sequences)
 
     def _query(self, path: str | None, document: bytes) -> bytes:
         return self._here().decide(path, document)
@@ -119,7 +132,7 @@ class EmbeddedEvaluator(OpaEvaluator):
     def _process(self, known: Policy | None) -> Policy:
         from flowyml_policy.opa.process import MEMORY, PolicyProcess
 
-        self._apart = PolicyProcess(self._source, self._memory or MEMORY, known=known)
+        self._apart = PolicyProcess(self._source, self._memory or MEMORY, known=known, sequences=self._sequences)
         return self._apart
 
     def _name_process(self) -> None:

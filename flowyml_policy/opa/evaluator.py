@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from time import perf_counter_ns
 from typing import ClassVar, TypeVar, final
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from typing_extensions import Self
 
 from flowyml_policy.errors.opa import OpaAnswerInvalid, OpaError, OpaEvaluationFailed, OpaUnavailable
@@ -30,11 +30,15 @@ from flowyml_policy.records.result import Evaluation, EvaluatorName, GlobProblem
 class _Answer(Record):
     """What OPA answers: a value, with the revision of every bundle that was active in that evaluation.
 
-    `version` is that of the OPA, where each answer says it.
+    `version` is that of the OPA, where each answer says it; `copies` are the bundles that are kept copies, because
+    their server could not be reached, with the instant when each was last known to be the newest; `state` is the
+    number of what was loaded.
     """
 
     result: Json
     bundles: dict[str, str]
+    copies: dict[str, str] = Field(default_factory=dict)
+    state: int = 0
     version: str | None = None
 
 
@@ -62,6 +66,7 @@ class OpaEvaluator(ABC):
         self._required = dict(require_revision or {})
         self._bundles = frozenset(bundles).union(self._required)
         self._title = EvaluatorName(name=self.name, version=version)
+        self._remote: frozenset[str] = frozenset()
         self._closed = False
         _DecisionAnswer.model_rebuild()  # here, and not by several threads at once
 
@@ -85,7 +90,7 @@ class OpaEvaluator(ABC):
             raise
         except Exception as error:
             raise self._failure(error) from error
-        return answer.result, Evaluation(answer.bundles, self._titled(answer), duration)
+        return answer.result, self._evaluation(answer, duration)
 
     @final
     def judge_recorded(self, encoded: bytes) -> tuple[Decision, Evaluation]:
@@ -98,7 +103,7 @@ class OpaEvaluator(ABC):
             raw = self._query(DECISION_PATH, encoded)
             duration = perf_counter_ns() - started
             answer = self._checked(_DecisionAnswer, raw)
-            return answer.result, Evaluation(answer.bundles, self._titled(answer), duration)
+            return answer.result, self._evaluation(answer, duration)
 
     @final
     def evaluate(self, document: PolicyInput) -> Decision:
@@ -154,6 +159,10 @@ class OpaEvaluator(ABC):
             raise
         except Exception as error:
             raise self._failure(error) from error
+
+    def _evaluation(self, answer: _Answer, duration: int) -> Evaluation:
+        remote = {name: revision for name, revision in answer.bundles.items() if name in self._remote}
+        return Evaluation(answer.bundles, self._titled(answer), duration, remote, answer.copies)
 
     def _titled(self, answer: _Answer) -> EvaluatorName:
         """Who answered: of the version that the answer says, where each says it."""

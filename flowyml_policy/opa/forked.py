@@ -82,9 +82,8 @@ def _serve(connection: socket.socket, board: int, *, is_limited: bool) -> None:
         try:
             if policy is None:
                 policy = LoadedPolicy(PolicySource.decode(payload), load(is_limited=is_limited), board=board)
-                answer = json.dumps(
-                    {"bundles": dict(policy.bundles), "digest": policy.digest, "opa_version": policy.opa_version}
-                ).encode()
+                told = {"digest": policy.digest, "opa_version": policy.opa_version, "described": policy.describe()}
+                answer = json.dumps(told).encode()
             else:
                 answer = _answer(policy, kind, payload)
             frames.send(connection, frames.ANSWER, answer)
@@ -102,6 +101,8 @@ def _answer(policy: LoadedPolicy, kind: bytes, payload: bytes) -> bytes:
         return policy.decide(None, payload)
     if kind == frames.QUERY:
         return policy.decide(*frames.decode_query(payload))
+    if kind == frames.DESCRIBE:
+        return json.dumps(policy.describe()).encode()
     if kind == frames.GLOBS:
         return json.dumps(policy.check_globs(json.loads(payload))).encode()
     raise frames.Garbled(repr(kind))

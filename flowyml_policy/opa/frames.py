@@ -24,6 +24,7 @@ START: Final = b"S"
 DECIDE: Final = b"D"
 QUERY: Final = b"Q"
 GLOBS: Final = b"G"
+DESCRIBE: Final = b"B"
 ANSWER: Final = b"A"
 ERROR: Final = b"E"
 
@@ -41,6 +42,8 @@ _KNOWN: Final = (
     opa.OpaUnavailable,
     opa.OpaStartFailed,
     opa.PolicyInvalid,
+    opa.PolicyRolledBack,
+    opa.PolicyExpired,
     opa.OpaDeadlineExceeded,
     opa.OpaEvaluationFailed,
     opa.OpaUndefined,

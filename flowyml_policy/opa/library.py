@@ -26,7 +26,9 @@ from flowyml_policy.errors.opa import (
     OpaStartFailed,
     OpaUnavailable,
     OpaUndefined,
+    PolicyExpired,
     PolicyInvalid,
+    PolicyRolledBack,
 )
 from flowyml_policy.opa.limits import check_limits
 from flowyml_policy.version import VERSION
@@ -49,12 +51,18 @@ _ERRORS: Final[Mapping[str, type[OpaError]]] = {
     "start": OpaStartFailed,
     "policy": PolicyInvalid,
     "rego": PolicyInvalid,
+    "rolled_back": PolicyRolledBack,
+    "expired": PolicyExpired,
+    "stale": OpaUnavailable,
     "undefined": OpaUndefined,
     "deadline": OpaDeadlineExceeded,
 }
 """The library's codes that have a leaf of their own; every other one is an evaluation that failed."""
 
-_ADVICE: Final[Mapping[str, str]] = {"rego": "correct the file that OPA names"}
+_ADVICE: Final[Mapping[str, str]] = {
+    "rego": "correct the file that OPA names",
+    "stale": "let this machine reach the bundle's server, or raise policy.opa.max_age",
+}
 """The advice for codes that know better than their leaf."""
 
 _OK: Final = b'{"ok":'
@@ -102,6 +110,12 @@ class Library:
         _check_process()
         status: dict[str, Json] = json.loads(self._answer(self._functions.flowyml_opa_status(handle, deadline_ns)))
         return status
+
+    def describe(self, handle: int, deadline_ns: int) -> dict[str, Json]:
+        """What is loaded now, as `start` answers it."""
+        _check_process()
+        described: dict[str, Json] = json.loads(self._answer(self._functions.flowyml_opa_describe(handle, deadline_ns)))
+        return described
 
     def stop(self, handle: int, deadline_ns: int) -> None:
         """Stop an evaluator; stopping twice is fine."""
@@ -196,6 +210,7 @@ def _open(file: Path) -> ctypes.CDLL:
             "start": [text, size],
             "decide": [handle, text, text, size, duration],
             "status": [handle, duration],
+            "describe": [handle, duration],
             "stop": [handle, duration],
             "check_globs": [text, size, duration],
             "inspect": [text, size, duration],

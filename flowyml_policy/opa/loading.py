@@ -11,31 +11,34 @@ Rules:
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from hashlib import sha256
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from flowyml_policy.errors.opa import OpaStartFailed, OpaUndefined, PolicyInvalid
 from flowyml_policy.errors.root import FlowymlPolicyError
-from flowyml_policy.opa import bundle_files, shipped
-from flowyml_policy.opa.bundle_files import BundleFiles, BundleFilesInvalid
-from flowyml_policy.opa.catalogue import check_folders, check_loaded, make_catalogue, shown
+from flowyml_policy.opa import shipped
+from flowyml_policy.opa.activation import MOST_MOVES, STATE, Sequences, too_fast
+from flowyml_policy.opa.bundle_files import BundleFilesInvalid
+from flowyml_policy.opa.catalogue import check_loaded
 from flowyml_policy.opa.configuration import (
     PROJECT_BUNDLE,
     PROJECT_ROOTS,
     BundleSource,
     Configuration,
-    check_roots,
     read_configuration,
 )
+from flowyml_policy.opa.copies import Remote, loadable
 from flowyml_policy.opa.library import Library, is_alive
+from flowyml_policy.opa.staging import RULE_ROOTS, Staging, digest_of
 
 if TYPE_CHECKING:
+    from flowyml_policy.records.protocols import SequenceStore
     from flowyml_policy.records.record import Json
 
-RULE_ROOTS: Final = ("flowyml", "org", "project")
+PATTERNS_PATH: Final = "flowyml/main/patterns"
 _NANOSECONDS: Final = 1_000_000_000
 _STOP_SECONDS: Final = 5.0
 
@@ -46,6 +49,7 @@ class PolicySource(NamedTuple):
     `config` is `policy.opa.config`; without one the shipped policy judges. `rule_folders` hold the project's own
     rules, added as the bundle `project`. Relative resources start at `root`; messages show files as seen from `near`.
     `allow_hosts` are the only hosts that policy may reach. `require_signed`: every configured bundle must be signed.
+    `remote` says how bundles are followed that a server gives. `takes_expired`: a bundle past its time is loaded, too.
     """
 
     root: Path
@@ -56,6 +60,8 @@ class PolicySource(NamedTuple):
     deadline: float
     allow_hosts: tuple[str, ...]
     require_signed: bool = False
+    remote: Remote = Remote()
+    takes_expired: bool = False
 
     @classmethod
     def of(
@@ -68,12 +74,25 @@ class PolicySource(NamedTuple):
         deadline: float = 2.0,
         allow_hosts: Iterable[str] = (),
         require_signed: bool = False,
+        remote: Remote = Remote(),  # noqa: B008  it holds nothing that changes
     ) -> PolicySource:
         """The source, with the working directory where `root` is none, and every place absolute."""
         near = Path.cwd()
-        folders = tuple(near / folder for folder in rule_folders)
-        place = near / (root or "")
-        return cls(place, near, config, folders, start_timeout, deadline, tuple(allow_hosts), require_signed)
+        return cls(
+            near / (root or ""),
+            near,
+            config,
+            tuple(near / folder for folder in rule_folders),
+            start_timeout,
+            deadline,
+            tuple(allow_hosts),
+            require_signed,
+            remote,
+        )
+
+    def configuration(self) -> Configuration:
+        """What is to be loaded. Raises OpaError, FeatureUnavailable."""
+        return loadable(read_configuration(self.config, self.root, require_signed=self.require_signed), self.remote)
 
     @property
     def is_shipped(self) -> bool:
@@ -86,6 +105,7 @@ class PolicySource(NamedTuple):
             "root": str(self.root),
             "near": str(self.near),
             "rule_folders": [str(one) for one in self.rule_folders],
+            "remote": self.remote.encodable(),
         }
         return json.dumps({**self._asdict(), **places}, allow_nan=False).encode()
 
@@ -96,6 +116,7 @@ class PolicySource(NamedTuple):
         values["root"], values["near"] = Path(values["root"]), Path(values["near"])
         values["rule_folders"] = tuple(Path(folder) for folder in values["rule_folders"])
         values["allow_hosts"] = tuple(values["allow_hosts"])
+        values["remote"] = Remote.decoded(values["remote"])
         return cls(**values)
 
 
@@ -105,6 +126,10 @@ class Policy(Protocol):
     @property
     def bundles(self) -> Mapping[str, str]:
         """Every bundle that was loaded, and its revision."""
+
+    @property
+    def remote(self) -> frozenset[str]:
+        """The bundles that a server gives."""
 
     @property
     def digest(self) -> str:
@@ -133,18 +158,27 @@ class LoadedPolicy:
     """
 
     def __init__(
-        self, source: PolicySource, library: Library, *, early: dict[str, Json] | None = None, board: int = 0
+        self,
+        source: PolicySource,
+        library: Library,
+        *,
+        early: dict[str, Json] | None = None,
+        board: int = 0,
+        sequences: SequenceStore | None = None,
     ) -> None:
         self._source = source
         self._board = board
         self._library = library
         self._deadline_ns = round(source.deadline * _NANOSECONDS)
         self._timeout_ns = round(source.start_timeout * _NANOSECONDS)
-        self.digest = _digest({})
+        self._following = threading.Lock()
+        self._refused: tuple[bytes, FlowymlPolicyError] | None = None
+        self.digest = digest_of({})
         try:
-            started = early or self._start(
-                read_configuration(source.config, source.root, require_signed=source.require_signed)
-            )
+            configuration = source.configuration()
+            self.remote = frozenset(one.name for one in configuration.remote)
+            self._sequences = Sequences(configuration, sequences, required=source.require_signed)
+            started = early or self._start(configuration)
         except FlowymlPolicyError:
             raise
         except BundleFilesInvalid as error:
@@ -154,8 +188,9 @@ class LoadedPolicy:
         self._handle: int = started["handle"]
         self.bundles: Mapping[str, str] = started["bundles"]
         self.opa_version = library.opa_version
+        self._checked = b""
         try:
-            check_loaded(started["rules"], {root: self._catalogued(root) for root in RULE_ROOTS})
+            self._follow(started)
         except BaseException:
             self.stop()
             raise
@@ -163,7 +198,67 @@ class LoadedPolicy:
     def decide(self, path: str | None, document: bytes) -> bytes:
         """The value at `path`, or the decision for None: JSON `{"result": ..., "bundles": {name: revision}}`."""
         encoded = None if path is None else path.encode()
-        return self._library.decide(self._handle, encoded, document, self._deadline_ns)
+        for _ in range(MOST_MOVES):
+            answer = self._library.decide(self._handle, encoded, document, self._deadline_ns)
+            if answer.endswith(self._checked):
+                return answer
+            self._follow()
+        raise too_fast()
+
+    def describe(self) -> dict[str, Json]:
+        """What is loaded and was checked, as the library describes it. Raises OpaError."""
+        return self._described
+
+    def _follow(self, described: dict[str, Json] | None = None) -> None:
+        """Check what is loaded now, once, as at the start: nothing is decided by what was not. Raises OpaError."""
+        with self._following:
+            for _ in range(MOST_MOVES):
+                described = described or self._library.describe(self._handle, self._deadline_ns)
+                end = STATE % described["state"]
+                if end == self._checked:
+                    return
+                if self._refused is not None and self._refused[0] == end:
+                    raise _again(self._refused[1])
+                try:
+                    self._check(described)
+                except _Moved:
+                    described = None
+                    continue
+                except FlowymlPolicyError as error:
+                    self._refused = (end, error)
+                    raise
+                self.bundles = described["bundles"]
+                self._described, self._checked = described, end
+                return
+
+    def _check(self, described: dict[str, Json]) -> None:
+        """Check one state of the policy. Raises PolicyInvalid and PolicyRolledBack, and _Moved where it is gone."""
+        state = described["state"]
+        check_loaded(described["rules"], {root: self._catalogued(root, state) for root in RULE_ROOTS})
+        if self._checked:  # at the start the settings' patterns are checked with the policy's
+            self._check_patterns(state)
+        self._sequences.keep(described)
+
+    def _check_patterns(self, state: int) -> None:
+        patterns = self._value_at(PATTERNS_PATH, state)
+        if patterns is None:
+            return
+        if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
+            raise PolicyInvalid(f"the policy's patterns (data.{PATTERNS_PATH}) are not a set of strings")
+        for problem in self.check_globs(patterns):
+            raise PolicyInvalid(
+                f"the policy's data holds a pattern that OPA cannot read: {problem['pattern']!r}: {problem['reason']}"
+            )
+
+    def _value_at(self, path: str, state: int) -> Json:
+        """What stands at `path` in one state of the policy; None where nothing does. Raises _Moved."""
+        try:
+            answer = json.loads(self._library.decide(self._handle, path.encode(), b"{}", self._deadline_ns))
+        except OpaUndefined:
+            return None
+        if answer["state"] != state:
+            raise _Moved
+        return answer["result"]
 
     def check_globs(self, patterns: Sequence[str]) -> list[dict[str, str]]:
         """Those patterns that `glob.match` refuses: `[{"pattern", "reason"}]`."""
@@ -179,98 +274,66 @@ class LoadedPolicy:
 
         rule_folders = self._source.rule_folders
         with TemporaryDirectory(prefix="flowyml-policy-") as scratch, ExitStack() as held:
+            staging = Staging(self._library, Path(scratch), self._source.near, self._timeout_ns)
             bundles: dict[str, Json] = {}
             expected: dict[str, Json] = {}
             places: dict[str, Path] = {}
+            known = {**self._source.remote.sequences, **self._sequences.known()}
             for source in configuration.sources:
-                place = self._staged(source, Path(scratch), held)
+                in_time = not self._source.takes_expired
+                expected[source.name] = _expected(source, known.get(source.name), in_time=in_time)
+                if source.service is not None and source.copied is None:
+                    resource = {"service": source.service.name, "resource": source.resource}
+                    bundles[source.name] = {**source.options, **resource}
+                    continue
+                place = staging.staged(source, held)
                 bundles[source.name] = {**source.options, "resource": place.absolute().as_uri()}
-                expected[source.name] = {"roots": shipped.CONFIGURED_ROOTS}
-                if source.place is not None:
+                if source.place is not None and source.copied is None:
                     places[source.name] = place
             if rule_folders:
-                place = self._staged_project(rule_folders, Path(scratch))
+                place = staging.staged_project(rule_folders)
                 bundles[PROJECT_BUNDLE] = {"resource": place.as_uri()}
                 expected[PROJECT_BUNDLE] = {"roots": PROJECT_ROOTS}
                 places[PROJECT_BUNDLE] = place
-            self.digest = _digest(places)
+            self.digest = digest_of(places)
             return self._library.start(
                 shipped.start_settings(
                     {**configuration.rest, "bundles": bundles},
                     expected,
                     self._source.allow_hosts,
                     self._timeout_ns,
-                    vouched=any(source.place is None for source in configuration.sources),
+                    vouched=any(source.is_packaged for source in configuration.sources),
                     board=self._board,
+                    max_age_ns=round(self._source.remote.max_age * _NANOSECONDS) if self.remote else 0,
                 )
             )
 
-    def _staged(self, source: BundleSource, scratch: Path, held: ExitStack) -> Path:
-        """What OPA is to read for a configured bundle, until `held` is closed."""
-        target = scratch / f"{len(list(scratch.iterdir()))}.tar.gz"
-        if source.place is None:
-            return held.enter_context(shipped.bundle())
-        if source.is_signed or not source.place.is_dir():
-            return source.place
-        manifest = bundle_files.read_manifest(source.place)
-        roots = [root.strip("/") for root in manifest.get("roots", [""])]
-        check_roots(source.name, roots)
-        found = bundle_files.collect([source.place])
-        for root in roots:
-            if root in RULE_ROOTS and "catalogue" not in found.data.get(root, {}):
-                self._add_catalogue(found, root, source.place.parent, beside=roots)
-        bundle_files.write(found, target, roots=roots, version=source.name, manifest=manifest)
-        return target
-
-    def _staged_project(self, folders: Sequence[Path], scratch: Path) -> Path:
-        """The project's own rules as one bundle."""
-        found = bundle_files.collect(folders, titled=True)
-        for key in found.data.keys() - set(PROJECT_ROOTS):
-            raise PolicyInvalid(f"data.{key} is outside the root {PROJECT_BUNDLE}, the only one that a project may own")
-        if "catalogue" in found.data.get(PROJECT_BUNDLE, {}):
-            raise PolicyInvalid("data.project.catalogue is made of the rules' METADATA, and cannot be given")
-        near = self._source.near
-        check_folders(self._add_catalogue(found, PROJECT_BUNDLE, near), folders, near)
-        target = scratch / "project.tar.gz"
-        bundle_files.write(found, target, roots=PROJECT_ROOTS, version=PROJECT_BUNDLE, manifest={})
-        return target
-
-    def _add_catalogue(
-        self, found: BundleFiles, root: str, near: Path, *, beside: Sequence[str] = ()
-    ) -> dict[str, Json]:
-        """Add the catalogue of the rules of `root`, made of the inspection that is returned.
-
-        What stands below the roots `beside` it, all of them the bundle's own, is in no catalogue of this one.
-        """
-        files = list(found.origins.values())
-        inspection = self._library.inspect(files, self._timeout_ns)
-        others = tuple(f"{other}/" for other in beside if other != root)
-        inspection["modules"] = [
-            module for module in inspection["modules"] if not f"{'/'.join(module['package'])}/".startswith(others)
-        ]
-        names = {str(file): shown(file, near) for file in files}
-        found.data.setdefault(root, {})["catalogue"] = make_catalogue(inspection, root, names=names)
-        return inspection
-
-    def _catalogued(self, root: str) -> list[str]:
+    def _catalogued(self, root: str, state: int) -> list[str]:
         """The names of the rules that the catalogue of a root lists."""
-        try:
-            names = json.loads(self.decide(f"{root}/catalogue/rules", b"{}"))["result"]
-        except OpaUndefined:
+        names = self._value_at(f"{root}/catalogue/rules", state)
+        if names is None:
             return []
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise PolicyInvalid(f"data.{root}.catalogue.rules is no list of names")
         return names
 
 
-def _digest(places: Mapping[str, Path]) -> str:
-    """The SHA-256 of the bytes that OPA reads for each bundle, an archive or a folder, by its name."""
-    digest = sha256()
-    for name, place in sorted(places.items()):
-        files = sorted(file for file in place.rglob("*") if file.is_file()) if place.is_dir() else [place]
-        for file in files:
-            with suppress(OSError):  # OPA says what is wrong with it
-                content = file.read_bytes()
-                digest.update(f"{name}\0{file.relative_to(place)}\0{len(content)}\0".encode(errors="surrogateescape"))
-                digest.update(content)
-    return digest.hexdigest()
+def _expected(source: BundleSource, sequence: int | None, *, in_time: bool) -> dict[str, Json]:
+    """What the library is told of a configured bundle (libopa/internal/engine, Expected)."""
+    return {
+        "roots": shipped.CONFIGURED_ROOTS,
+        "remote": source.service is not None,
+        "signed": source.is_signed,
+        "sequence": sequence,
+        "copied": source.copied,
+        "in_time": in_time,
+    }
+
+
+class _Moved(Exception):
+    """Another bundle was activated in between."""
+
+
+def _again(error: FlowymlPolicyError) -> FlowymlPolicyError:
+    """The same error, to be raised by another call."""
+    return type(error)(error.message, advice=error.advice)

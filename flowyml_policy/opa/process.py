@@ -40,11 +40,14 @@ from flowyml_policy.errors.opa import (
     PolicyInvalid,
 )
 from flowyml_policy.opa import frames
+from flowyml_policy.opa.activation import MOST_MOVES, STATE, Sequences, too_fast
 from flowyml_policy.opa.evaluator import OpaEvaluator
 from flowyml_policy.records.result import GlobProblem
 
 if TYPE_CHECKING:
     from flowyml_policy.opa.loading import Policy, PolicySource
+    from flowyml_policy.records.protocols import SequenceStore
+    from flowyml_policy.records.record import Json
 
 MEMORY: Final = 4 * 2**30
 """Bytes that a process may take, where nothing is set."""
@@ -82,11 +85,20 @@ class PolicyProcess:
     FeatureUnavailable when the policy cannot be loaded, as if it were loaded here.
     """
 
-    def __init__(self, source: PolicySource, memory: int = MEMORY, *, known: Policy | None = None) -> None:
-        try:
-            self._encoded = source.encode()
-        except (TypeError, ValueError) as error:
-            raise OpaStartFailed(f"the policy could not be staged: {type(error).__name__}: {error}") from error
+    def __init__(
+        self,
+        source: PolicySource,
+        memory: int = MEMORY,
+        *,
+        known: Policy | None = None,
+        sequences: SequenceStore | None = None,
+    ) -> None:
+        self._source = source
+        self._encode({})
+        configuration = source.configuration()
+        self.remote = frozenset(one.name for one in configuration.remote)
+        self._sequences = Sequences(configuration, sequences, required=source.require_signed)
+        self._seen = b""
         self._deadline = source.deadline
         self._start_timeout = source.start_timeout
         self._memory = memory
@@ -103,9 +115,15 @@ class PolicyProcess:
 
     def decide(self, path: str | None, document: bytes) -> bytes:
         """The value at `path`, or the decision for None: JSON `{"result": ..., "bundles": {name: revision}}`."""
-        if path is None:
-            return self._ask(frames.DECIDE, document)
-        return self._ask(frames.QUERY, frames.encode_query(path, document))
+        kind, payload = (
+            (frames.DECIDE, document) if path is None else (frames.QUERY, frames.encode_query(path, document))
+        )
+        for _ in range(MOST_MOVES):
+            answer = self._ask(kind, payload)
+            if not self.remote or answer.endswith(self._seen):
+                return answer
+            self._follow(json.loads(self._ask(frames.DESCRIBE, b"")))
+        raise too_fast()
 
     def check_globs(self, patterns: Sequence[str]) -> list[dict[str, str]]:
         """Those patterns that `glob.match` refuses: `[{"pattern", "reason"}]`."""
@@ -117,6 +135,18 @@ class PolicyProcess:
         with self._lock:
             self._stopped = True
             self._end()
+
+    def _follow(self, described: Mapping[str, Json]) -> None:
+        """Keep what the process loaded, which checked it. Raises PolicyRolledBack, OpaUnavailable."""
+        self._sequences.keep(described)
+        self.bundles = described["bundles"]
+        self._seen = STATE % described["state"]
+
+    def _encode(self, sequences: Mapping[str, int]) -> bytes:
+        try:
+            return self._source._replace(remote=self._source.remote._replace(sequences=sequences)).encode()
+        except (TypeError, ValueError) as error:
+            raise OpaStartFailed(f"the policy could not be staged: {type(error).__name__}: {error}") from error
 
     def _ask(self, kind: bytes, payload: bytes) -> bytes:
         """What the process answers; a second one where the first dies. Raises OpaError."""
@@ -164,12 +194,13 @@ class PolicyProcess:
 
     def _start(self) -> _Child:
         """Start a process, and the policy in it. Raises OpaError or FeatureUnavailable."""
+        encoded = self._encode(self._sequences.known())
         self._child = child = _Child(self._memory)
         scratch = ""
         try:
             scratch = child.await_ready()
             until = monotonic() + self._start_timeout + GRACE
-            started = json.loads(child.ask(frames.START, self._encoded, until))
+            started = json.loads(child.ask(frames.START, encoded, until))
         except _Refused as refused:
             self._end()
             raise refused.error from None
@@ -181,15 +212,28 @@ class PolicyProcess:
         finally:
             if scratch:  # what is staged there was read, or the process that staged it was ended
                 shutil.rmtree(scratch, ignore_errors=True)
-        if self.bundles and (started["bundles"], started["digest"]) != (self.bundles, self.digest):
+        described = started["described"]
+        if self.bundles and (self._local(described["bundles"]), started["digest"]) != (
+            self._local(self.bundles),
+            self.digest,
+        ):
             self._end()
             raise PolicyInvalid(
                 "the policy changed while it was in use, and its process had to be started anew",
                 advice="run the command again, or make a new PolicyEngine",
             )
-        self.bundles, self.digest = started["bundles"], started["digest"]
+        self.digest = started["digest"]
+        try:
+            self._follow(described)
+        except BaseException:
+            self._end()
+            raise
         self.opa_version = started["opa_version"]
         return child
+
+    def _local(self, bundles: Mapping[str, str]) -> dict[str, str]:
+        """What must stay as it is: of a remote bundle, that it is there."""
+        return {name: "" if name in self.remote else revision for name, revision in bundles.items()}
 
     def _unstarted(self, error: Exception) -> OpaUnavailable | OpaDeadlineExceeded:
         died = self._end()
@@ -208,6 +252,7 @@ class PolicyProcess:
     def forget(self) -> None:
         """In a forked child: leave the parent's process to the parent."""
         self._lock = threading.Lock()  # another thread may have held it at the fork
+        self._sequences.forget()
         self._asking = 0
         child, self._child = self._child, None
         if child is not None:
@@ -223,12 +268,18 @@ class ProcessEvaluator(OpaEvaluator):
     name = "process"
 
     def __init__(
-        self, source: PolicySource, *, memory: int = MEMORY, require_revision: Mapping[str, str] | None = None
+        self,
+        source: PolicySource,
+        *,
+        memory: int = MEMORY,
+        require_revision: Mapping[str, str] | None = None,
+        sequences: SequenceStore | None = None,
     ) -> None:
-        self._policy = PolicyProcess(source, memory)
+        self._policy = PolicyProcess(source, memory, sequences=sequences)
         super().__init__(
             bundles=self._policy.bundles, version=self._policy.opa_version, require_revision=require_revision
         )
+        self._remote = self._policy.remote
 
     def _query(self, path: str | None, document: bytes) -> bytes:
         return self._policy.decide(path, document)

@@ -65,11 +65,13 @@ def start_settings(
     *,
     vouched: bool,
     board: int = 0,
+    max_age_ns: int = 0,
 ) -> dict[str, Any]:
     """What the library is started with (libopa/internal/engine, Settings).
 
     `vouched` is for the policy of this very package: another one may ask for more of an input than is validated here.
-    `board` is the descriptor of memory on which calls of builtins are told, 0 for none.
+    `board` is the descriptor of memory on which calls of builtins are told, 0 for none. `max_age_ns`: for how long a
+    remote bundle may decide while nobody confirms that it is the newest, 0 for ever.
     """
     return {
         "config": dict(config),
@@ -80,6 +82,7 @@ def start_settings(
         "allow_hosts": list(allow_hosts),
         "deadline_ns": deadline_ns,
         "board": board,
+        "max_age_ns": max_age_ns,
     }
 
 

@@ -170,6 +170,31 @@ class BundleTagForced(Event):
         return _number(self, "old_sequence")
 
 
+class BundleActivated(Event):
+    """A revision of a remote bundle judged for the first time, by the decision that the event names."""
+
+    TYPE = "BundleActivated"
+
+    @property
+    def bundle(self) -> str | None:
+        """The name of the bundle."""
+        return _text(self, "bundle")
+
+    @property
+    def revision(self) -> str | None:
+        return _text(self, "revision")
+
+    @property
+    def previous(self) -> str | None:
+        """The revision that judged before; None for the first that the journal knows of."""
+        return _text(self, "previous")
+
+    @property
+    def copied_at(self) -> str | None:
+        """Where a kept copy judged, the instant when it was last known to be the newest."""
+        return _text(self, "copied_at")
+
+
 _TYPES: dict[str, type[Event]] = {
     kind.TYPE: kind
     for kind in (
@@ -181,6 +206,7 @@ _TYPES: dict[str, type[Event]] = {
         StackLocked,
         StackUnlocked,
         BundleTagForced,
+        BundleActivated,
     )
 }
 

@@ -60,6 +60,19 @@ class EventRecorder(Protocol):
         """Append `events` in order, all or none."""
 
 
+class SequenceStore(Protocol):
+    """Knows the highest sequence that was seen of each signed bundle, by where it comes from.
+
+    It raises only OpaUnavailable, where it can neither read nor keep them.
+    """
+
+    def highest(self, origin: str) -> int | None:
+        """The highest sequence of the bundle from `origin`; None where none was seen."""
+
+    def advance(self, origin: str, sequence: int) -> int:
+        """Keep `sequence` where it is higher than what is kept; answer the highest. Durable when this returns."""
+
+
 class LastDecisions(Protocol):
     """Knows what was last decided. It raises only FlowymlPolicyError."""
 

@@ -1,6 +1,7 @@
 """What one judged stack came to: the shape of `--format json`, and what the audit records of it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
 
 from pydantic import Field
@@ -126,7 +127,7 @@ class DecisionRecord(NamedTuple):
     `at` is an RFC 3339 instant in UTC. `input` is PolicyInput's `encoded`, null for what never came that far.
     `decision` is null wherever none was reached; that of an invalid definition was made without OPA, and its
     result names no evaluator. `duration_ns` is the time the evaluator took. `cause` is the error that left no
-    decision, and is not recorded.
+    decision, and is not recorded. `remote` and `copies` are those of the Evaluation.
     """
 
     decision_id: str
@@ -139,14 +140,22 @@ class DecisionRecord(NamedTuple):
     definition_digest: Sha256 | None
     duration_ns: int
     cause: Exception | None = None
+    remote: Mapping[str, str] = MappingProxyType({})
+    copies: Mapping[str, str] = MappingProxyType({})
 
 
 class Evaluation(NamedTuple):
-    """How a decision came about: the revision of each bundle in that very evaluation, who evaluated, and how long."""
+    """How a decision came about: the revision of each bundle in that very evaluation, who evaluated, and how long.
+
+    `remote` are those of the bundles that a server gives. `copies` are those of them whose kept copy judged, since the
+    server could not be reached, with the instant when each was last known to be the newest.
+    """
 
     bundles: dict[str, str]
     evaluator: EvaluatorName
     duration_ns: int
+    remote: Mapping[str, str] = MappingProxyType({})
+    copies: Mapping[str, str] = MappingProxyType({})
 
 
 class GlobProblem(Record):

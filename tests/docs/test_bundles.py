@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from flowyml_policy.bundles.recipe import read_recipe
@@ -34,15 +35,18 @@ def test_commands_of_the_page_run_in_their_order(tmp_path: Path) -> None:
 
 def test_recipe_of_the_page_is_that_of_the_repository(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "bundles" / "company", tmp_path / "company")
-    recipe, _ = blocks("yaml")
+    recipe, *_ = blocks("yaml")
     (tmp_path / "company.yaml").write_text(recipe)
     read, kept = read_recipe(tmp_path / "company.yaml").recipe, read_recipe(ROOT / "bundles" / "company.yaml").recipe
     assert read.model_copy(update={"metadata": kept.metadata}) == kept
 
 
-def test_settings_of_the_page_are_read(tmp_path: Path) -> None:
-    _, settings = blocks("yaml")
+@pytest.mark.parametrize("number", [1, 2])
+def test_settings_of_the_page_are_read(tmp_path: Path, number: int) -> None:
+    settings = blocks("yaml")[number]
     (tmp_path / "settings.yaml").write_text(settings)
-    read = load_settings(environ={"HOME": str(tmp_path)}, system_file=tmp_path / "settings.yaml", start=tmp_path)
+    environ = {"HOME": str(tmp_path), "POLICY_TOKEN": "token", "POLICY_KEY": "key"}
+    read = load_settings(environ=environ, system_file=tmp_path / "settings.yaml", start=tmp_path)
     assert read.policy.opa.require_signed
-    assert read.policy.opa.config == yaml.safe_load(settings)["policy"]["opa"]["config"]
+    text = settings.replace("${POLICY_TOKEN}", "token").replace("${POLICY_KEY}", "key")
+    assert read.policy.opa.config == yaml.safe_load(text)["policy"]["opa"]["config"]

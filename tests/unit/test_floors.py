@@ -76,6 +76,7 @@ LAZY = {
     f"{PACKAGE}.resolution.environments": ("decision/normaliser.py",),  # an environment runs on a distant stack
     f"{PACKAGE}.resolution.lockfile": ("resolution/pins.py",),  # the project has a lockfile
     f"{PACKAGE}.resolution.resolver": ("decision/engine.py",),  # a stack is named by a reference, not by its path
+    f"{PACKAGE}.storage.sequences": ("decision/policy.py",),  # filelock, and only what servers give has sequences
     f"{PACKAGE}.sources.git.source": ("sources/fetcher.py",),  # a reference leads into a repository
 }
 """Each module that is not loaded at the top, and the files that load it when they first need it."""

@@ -18,16 +18,19 @@ import (
 
 // Codes of the errors that leave the library.
 const (
-	Usage      = "usage"      // the call itself is malformed
-	Closed     = "closed"     // the handle is not, or no longer, open
-	Start      = "start"      // OPA could not start or could not activate a bundle
-	Policy     = "policy"     // a bundle or rule file breaks a rule of this program
-	Rego       = "rego"       // a file of policy does not parse or compile
-	Input      = "input"      // the input is not one JSON document
-	Undefined  = "undefined"  // the query has no value
-	Deadline   = "deadline"   // the call took longer than it may
-	Evaluation = "evaluation" // OPA gave up: a builtin failed, rules conflict, a builtin is refused
-	Panic      = "panic"      // a fault of OPA or of this library
+	Usage      = "usage"       // the call itself is malformed
+	Closed     = "closed"      // the handle is not, or no longer, open
+	Start      = "start"       // OPA could not start or could not activate a bundle
+	Policy     = "policy"      // a bundle or rule file breaks a rule of this program
+	RolledBack = "rolled_back" // a bundle is older than one that was seen before
+	Expired    = "expired"     // a bundle is past the time that it states
+	Stale      = "stale"       // a bundle's server was not reached for too long
+	Rego       = "rego"        // a file of policy does not parse or compile
+	Input      = "input"       // the input is not one JSON document
+	Undefined  = "undefined"   // the query has no value
+	Deadline   = "deadline"    // the call took longer than it may
+	Evaluation = "evaluation"  // OPA gave up: a builtin failed, rules conflict, a builtin is refused
+	Panic      = "panic"       // a fault of OPA or of this library
 )
 
 // Fault is an error with the code that leaves the library. Detail, where present, is a value for machines.

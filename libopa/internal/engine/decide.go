@@ -46,7 +46,7 @@ func (evaluator *Evaluator) answer(path string, vouched ast.Ref, input []byte, d
 		run := evaluation{evaluator, ctx, txn, current, cancel}
 		result, err := run.decide(path, vouched, input)
 		if err == nil {
-			encoded, err = encodeAnswer(result, current.revisions)
+			encoded, err = encodeAnswer(result, current.origin)
 		}
 		return err
 	})
@@ -70,6 +70,9 @@ type evaluation struct {
 func (run evaluation) decide(path string, vouched ast.Ref, encoded []byte) (ast.Value, error) {
 	if run.current.fault != nil {
 		return nil, run.current.fault
+	}
+	if err := run.remote.stale(); err != nil {
+		return nil, err
 	}
 	query, err := run.current.query(path, vouched)
 	if err != nil {

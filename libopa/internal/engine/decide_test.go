@@ -244,24 +244,31 @@ func TestDecideAnswersOneStateWhileBundlesAreReplaced(t *testing.T) {
 	mustEqual(t, decide(t, evaluator, "", `{}`).OK.Bundles, map[string]string{"flowyml": "40", "org": "40"})
 }
 
-func TestDecideRefusesWhatAReloadMayNotBring(t *testing.T) {
+func TestReloadDoesNotActivateWhatItMayNotBring(t *testing.T) {
+	manifestF2 := manifest("f2", "flowyml")
 	for name, manifest := range map[string]string{
 		"system":   manifest("2", "flowyml", "system"),
 		"schema":   `{"revision": "2", "roots": ["flowyml"], "metadata": {"input_schema": 2}}`,
 		"foreign":  manifest("2", "flowyml", "other"),
 		"revision": manifest("", "flowyml"),
+		"sequence": `{"revision": "2", "roots": ["flowyml"], "metadata": {"sequence": "x"}}`,
+		"expiry":   `{"revision": "2", "roots": ["flowyml"], "metadata": {"expires": "never"}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := archive(t, shipped(nil))
 			evaluator := started(t, settings(map[string]string{"flowyml": path}))
 			pack(t, path, shipped(files{".manifest": manifest}))
 			evaluator.loadAgain(context.Background(), "flowyml")
-			if found := decide(t, evaluator, "", `{"n": 2}`); found.Error == nil || found.Error.Code != answer.Policy {
-				t.Fatalf("%+v %+v", found.OK, found.Error)
-			}
-			pack(t, path, shipped(nil))
-			evaluator.loadAgain(context.Background(), "flowyml")
 			mustEqual(t, decide(t, evaluator, "", `{"n": 2}`).OK.Bundles, map[string]string{"flowyml": "f1"})
+			if reason, _ := evaluator.journal.failure("flowyml"); reason == nil || faultOf(t, reason).Code != answer.Policy {
+				t.Fatal(reason)
+			}
+			pack(t, path, shipped(files{".manifest": manifestF2}))
+			evaluator.loadAgain(context.Background(), "flowyml")
+			mustEqual(t, decide(t, evaluator, "", `{"n": 2}`).OK.Bundles, map[string]string{"flowyml": "f2"})
+			if reason, _ := evaluator.journal.failure("flowyml"); reason != nil {
+				t.Fatal(reason)
+			}
 		})
 	}
 }

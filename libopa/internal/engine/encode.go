@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"unicode/utf8"
@@ -9,17 +10,30 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// encodeAnswer is {"ok":{"result":...,"bundles":{...}}}. Sets become arrays in OPA's order, keys are sorted, so
+// encodeOrigin is `"bundles":{...},"copies":{...},"state":N`, without the copies where there are none.
+func encodeOrigin(revisions, copies map[string]string, state uint64) ([]byte, error) {
+	bundles, err := json.Marshal(revisions)
+	if err != nil {
+		return nil, err
+	}
+	if len(copies) == 0 {
+		return fmt.Appendf(nil, `"bundles":%s,"state":%d`, bundles, state), nil
+	}
+	kept, err := json.Marshal(copies)
+	return fmt.Appendf(nil, `"bundles":%s,"copies":%s,"state":%d`, bundles, kept, state), err
+}
+
+// encodeAnswer is {"ok":{"result":...,"bundles":{...},"state":N}}, ended by encodeOrigin. Sets become arrays in OPA's order, keys are sorted, so
 // equal results are equal bytes.
-func encodeAnswer(result ast.Value, revisions []byte) ([]byte, error) {
+func encodeAnswer(result ast.Value, origin []byte) ([]byte, error) {
 	encoded := make([]byte, 0, 1024)
 	encoded = append(encoded, `{"ok":{"result":`...)
 	encoded, err := appendValue(encoded, result)
 	if err != nil {
 		return nil, err
 	}
-	encoded = append(encoded, `,"bundles":`...)
-	encoded = append(encoded, revisions...)
+	encoded = append(encoded, ',')
+	encoded = append(encoded, origin...)
 	return append(encoded, `}}`...), nil
 }
 

@@ -34,6 +34,7 @@ type Settings struct {
 	Vouched     string              `json:"vouched"`      // a rule that a decision takes as true; see evaluation.decide
 	AllowHosts  []string            `json:"allow_hosts"`  // hosts that policy may reach; none by default
 	DeadlineNS  int64               `json:"deadline_ns"`  // of the start
+	MaxAgeNS    int64               `json:"max_age_ns"`   // how long a remote bundle may be unconfirmed; 0 for ever
 	Board       int                 `json:"board"`        // descriptor of the board that calls are told on; 0 for none
 }
 
@@ -46,32 +47,35 @@ type Evaluator struct {
 	vouched  ast.Ref // settings.Vouched, nil for none
 	opa      *sdk.OPA
 	manager  *plugins.Manager
-	store    storage.Store
+	store    *gate
 	journal  *journal
-	refused  sync.Map             // bundle name to the reason why its manifest may not be loaded
+	remote   *remote
+	commits  atomic.Uint64        // how often the store was written: the number of its state
 	view     atomic.Pointer[view] // what the last commit left; nil until it is looked at
 }
 
 func newEvaluator(settings Settings) *Evaluator {
+	known := newRemote(settings)
+	// Values as OPA evaluates them: base documents need no conversion in every decision.
+	store := inmem.NewWithOpts(inmem.OptReturnASTValuesOnRead(true), inmem.OptRoundTripOnWrite(false))
 	return &Evaluator{
 		settings: settings,
-		// Values as OPA evaluates them: base documents need no conversion in every decision.
-		store:   inmem.NewWithOpts(inmem.OptReturnASTValuesOnRead(true), inmem.OptRoundTripOnWrite(false)),
-		journal: newJournal(),
+		store:    &gate{Store: store, activated: known.activated},
+		journal:  newJournal(known),
+		remote:   known,
 	}
 }
 
 var _ hooks.BundlePreActivateHook = (*Evaluator)(nil)
 
-// OnBundlePreActivate looks at a manifest before its bundle goes into the store.
+// OnBundlePreActivate looks at a manifest before its bundle goes into the store: within the transaction, whose commit
+// then fails where the bundle may not be loaded.
 func (evaluator *Evaluator) OnBundlePreActivate(_ context.Context, name string, manifest bundleManifest) error {
 	err := checkManifest(name, evaluator.settings.Bundles[name], evaluator.settings.InputSchema, manifest)
-	if err != nil {
-		evaluator.refused.Store(name, err)
-		evaluator.journal.notify()
-	} else {
-		evaluator.refused.Delete(name)
+	if err == nil {
+		err = evaluator.remote.refuse(name, manifest)
 	}
+	evaluator.store.incoming = &incoming{name, manifest, err}
 	return err
 }
 
@@ -82,6 +86,7 @@ func (evaluator *Evaluator) forgetViewOnCommit(ctx context.Context) error {
 		_, err := evaluator.store.Register(ctx, txn, storage.TriggerConfig{
 			SkipDataConversion: true,
 			OnCommit: func(context.Context, storage.Transaction, storage.TriggerEvent) {
+				evaluator.commits.Add(1)
 				evaluator.view.Store(nil)
 			},
 		})

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/bundle"
@@ -15,7 +17,46 @@ import (
 
 // Expected is what the manifest of one bundle must keep to.
 type Expected struct {
-	Roots []string `json:"roots"` // the only roots that it may own
+	Roots    []string `json:"roots"`    // the only roots that it may own
+	InTime   bool     `json:"in_time"`  // whether it is refused once it has expired
+	Remote   bool     `json:"remote"`   // whether a server gives it
+	Signed   bool     `json:"signed"`   // whether OPA demands a signature
+	Sequence *int64   `json:"sequence"` // the highest sequence that was seen before
+	Copied   *int64   `json:"copied"`   // for a kept copy in place of a server: the second at which it was the newest
+}
+
+// stated is what a manifest says of its bundle beside its roots and revision.
+type stated struct {
+	sequence *int64
+	expires  *time.Time
+}
+
+// instant reads an instant as policy does: a date alone is its first one in UTC.
+func instant(text string) (time.Time, error) {
+	if date, err := time.Parse(time.DateOnly, text); err == nil {
+		return date, nil
+	}
+	return time.Parse(time.RFC3339, text)
+}
+
+// statedOf reads the metadata of a manifest.
+func statedOf(name string, manifest bundle.Manifest) (stated, error) {
+	var found stated
+	if value, given := manifest.Metadata["sequence"]; given {
+		sequence, err := strconv.ParseInt(fmt.Sprint(value), 10, 64)
+		if err != nil || sequence < 0 {
+			return found, answer.Faultf(answer.Policy, "bundle %q states the sequence %v, which is no whole number", name, value)
+		}
+		found.sequence = &sequence
+	}
+	if value, given := manifest.Metadata["expires"]; given {
+		expires, err := instant(fmt.Sprint(value))
+		if err != nil {
+			return found, answer.Faultf(answer.Policy, "bundle %q states that it expires at %v, which is no instant", name, value)
+		}
+		found.expires = &expires
+	}
+	return found, nil
 }
 
 // checkManifest says why a bundle may not be loaded, or nil.

@@ -21,17 +21,26 @@ type Rule struct {
 	Location string   `json:"location"` // file:line; empty for data
 }
 
+// Describe lists what is loaded now, as a start does.
+func (evaluator *Evaluator) Describe(ctx context.Context) (Started, error) {
+	return evaluator.describe(ctx)
+}
+
 // describe lists what is loaded, what stands at the depth of the rules, and what only seems to be one, so that the
 // caller can check that everything there is a rule by the conventions.
 func (evaluator *Evaluator) describe(ctx context.Context) (Started, error) {
-	started := Started{Bundles: map[string]string{}, Rules: []Rule{}}
+	started := Started{
+		Bundles: map[string]string{}, Rules: []Rule{}, Metadata: map[string]map[string]any{}, Copies: evaluator.remote.keptCopies(),
+	}
 	err := evaluator.read(ctx, func(txn storage.Transaction, current *view) error {
 		if current.fault != nil {
 			return current.fault
 		}
 		for name, manifest := range current.manifests {
 			started.Bundles[name] = manifest.Revision
+			started.Metadata[name] = manifest.Metadata
 		}
+		started.State = current.state
 		started.Rules = compiledRules(current.compiler, evaluator.bundleNames())
 		for _, root := range evaluator.policyRoots() {
 			data, err := baseRules(ctx, evaluator.store, txn, root)

@@ -25,9 +25,12 @@ import (
 
 // Started is what a start answers: what is loaded, and what stands at the depth of the rules.
 type Started struct {
-	Handle  uint64            `json:"handle"`
-	Bundles map[string]string `json:"bundles"`
-	Rules   []Rule            `json:"rules"`
+	Handle   uint64                    `json:"handle"`
+	Bundles  map[string]string         `json:"bundles"`
+	Metadata map[string]map[string]any `json:"metadata"` // of each bundle's manifest
+	Copies   map[string]string         `json:"copies"`   // kept copies that serve, and when each was last the newest
+	State    uint64                    `json:"state"`    // the number of what is loaded, which every answer carries
+	Rules    []Rule                    `json:"rules"`
 }
 
 // Start loads every bundle and gives the evaluator. It returns as soon as every bundle is active, or as soon as
@@ -36,7 +39,7 @@ func Start(ctx context.Context, settings Settings) (*Evaluator, Started, error) 
 	evaluator := newEvaluator(settings)
 	started, err := evaluator.start(ctx)
 	if err != nil {
-		evaluator.Stop(context.WithoutCancel(ctx))
+		go evaluator.Stop(context.WithoutCancel(ctx)) // to wait for it could take the time that telling the reason needs
 		return nil, Started{}, err
 	}
 	return evaluator, started, nil
@@ -111,18 +114,20 @@ func prepareProcess(descriptor int) error {
 	return prepared.err
 }
 
-// awaitBundles returns nil when all bundles are active, and an error when one cannot become active.
+// awaitBundles returns nil when all bundles are active, and of each remote one the server was asked; and an error when
+// one cannot become active. Where a server did not answer, a kept copy serves.
 func (evaluator *Evaluator) awaitBundles(ctx context.Context, ready <-chan struct{}) error {
 	retried := map[string]int{} // by bundle, how many bundles were active when it was last loaded again
+	var active bool
 	for {
-		if err := evaluator.refusal(); err != nil {
-			return err
+		if active && evaluator.areSettled() {
+			return nil
 		}
 		select {
 		case <-ready:
-			return evaluator.refusal()
+			ready, active = nil, true
 		case <-ctx.Done():
-			return evaluator.overdue()
+			return evaluator.overdue(ctx, active)
 		case <-evaluator.journal.changed:
 			if err := evaluator.settle(ctx, retried); err != nil {
 				return err
@@ -131,14 +136,14 @@ func (evaluator *Evaluator) awaitBundles(ctx context.Context, ready <-chan struc
 	}
 }
 
-// refusal is the reason why a manifest seen so far may not be loaded.
-func (evaluator *Evaluator) refusal() error {
+func (evaluator *Evaluator) areSettled() bool {
 	for _, name := range evaluator.bundleNames() {
-		if reason, found := evaluator.refused.Load(name); found {
-			return reason.(error)
+		reason, _ := evaluator.journal.failure(name)
+		if !evaluator.remote.isSettled(name, reason != nil) {
+			return false
 		}
 	}
-	return nil
+	return true
 }
 
 // settle decides what a failed bundle means. A local one is read once by OPA: it fails for good, unless its policy
@@ -186,16 +191,47 @@ func (evaluator *Evaluator) loadAgain(ctx context.Context, name string) {
 	evaluator.journal.notify()
 }
 
-// overdue says why the bundles are not active although the deadline has passed.
-func (evaluator *Evaluator) overdue() error {
+// overdue says why the bundles are not active although the deadline has passed; nil where kept copies serve.
+func (evaluator *Evaluator) overdue(ctx context.Context, active bool) error {
+	if active && evaluator.areServed() {
+		return nil
+	}
+	old := evaluator.remote.oldCopies()
 	for _, name := range evaluator.bundleNames() {
 		if reason, _ := evaluator.journal.failure(name); reason != nil {
 			fault := loadFault(name, reason)
 			fault.Message += fmt.Sprintf(" (given up after %v)", evaluator.settings.Deadline())
+			if kept, found := old[name]; found {
+				fault.Message += "; " + evaluator.remote.ageText(name, kept)
+			}
 			return fault
 		}
 	}
-	return answer.Faultf(answer.Start, "the bundles are not active after %v", evaluator.settings.Deadline())
+	waiting := evaluator.inactive(ctx)
+	return answer.Faultf(answer.Start, "the bundles are not active after %v%s", evaluator.settings.Deadline(), waiting)
+}
+
+// areServed says whether each remote bundle was confirmed or has a copy, where a server did not answer at all.
+func (evaluator *Evaluator) areServed() bool {
+	for _, name := range evaluator.bundleNames() {
+		if !evaluator.remote.isSettled(name, true) {
+			return false
+		}
+	}
+	return true
+}
+
+// inactive names the bundles that did not come, for the end of a sentence.
+func (evaluator *Evaluator) inactive(ctx context.Context) string {
+	active, err := evaluator.activeBundles(context.WithoutCancel(ctx))
+	if err != nil {
+		return ""
+	}
+	names := slices.DeleteFunc(evaluator.bundleNames(), func(name string) bool { return active[name] })
+	if len(names) == 0 {
+		return ""
+	}
+	return ": nothing came of " + listed(names)
 }
 
 func (evaluator *Evaluator) bundleNames() []string {
@@ -230,6 +266,10 @@ func isCompileError(err error) bool {
 }
 
 func loadFault(name string, reason error) *answer.Fault {
+	var fault *answer.Fault
+	if errors.As(reason, &fault) { // a fault of ours, which OPA hands on
+		return answer.Faultf(fault.Code, "%s", fault.Message)
+	}
 	code := answer.Start
 	if regoErrors := (ast.Errors)(nil); errors.As(reason, &regoErrors) {
 		code = answer.Rego

@@ -19,7 +19,8 @@ type bundleManifest = bundle.Manifest
 type view struct {
 	compiler  *ast.Compiler
 	manifests map[string]bundleManifest
-	revisions json.RawMessage // bundle name to revision, as every answer carries it
+	state     uint64          // its number, as every answer carries it
+	origin    json.RawMessage // the end of every answer: bundle name to revision, kept copies, the state
 	fault     error           // why this state may not decide
 	queries   sync.Map        // queryKey to ast.Body
 }
@@ -33,14 +34,16 @@ func (evaluator *Evaluator) newView(ctx context.Context, txn storage.Transaction
 	for name, manifest := range manifests {
 		revisions[name] = manifest.Revision
 	}
-	encoded, err := json.Marshal(revisions)
+	state := evaluator.commits.Load()
+	origin, err := encodeOrigin(revisions, evaluator.remote.keptCopies(), state)
 	if err != nil {
 		return nil, err
 	}
 	return &view{
 		compiler:  evaluator.manager.GetCompiler(),
 		manifests: manifests,
-		revisions: encoded,
+		state:     state,
+		origin:    origin,
 		fault:     evaluator.manifestFault(manifests),
 	}, nil
 }

@@ -10,6 +10,7 @@
 package flowyml.main
 
 import data.flowyml.lib.images
+import data.flowyml.lib.instants
 import data.flowyml.lib.levels
 import data.flowyml.lib.rule_data
 import data.flowyml.lib.shape
@@ -298,6 +299,32 @@ _in_any_input contains finding if {
 		"let data.org.rule_data map names of rules to their data, or leave it out",
 	)
 }
+
+# METADATA
+# title: A bundle has expired
+# description: |
+#   A loaded bundle states in its manifest that it is not to be used from an instant on, `metadata.expires`, and the
+#   decision is not before that instant; or what it states is no instant.
+# related_resources:
+#   - ref: https://www.openpolicyagent.org/docs/management-bundles#bundle-file-format
+#     description: What a bundle says of itself
+# custom:
+#   code: main.expired
+#   enforcement: hard
+#   why: Somebody may keep a newer policy from arriving. Past its time the old one must not go on allowing.
+_in_valid_input contains finding if {
+	some name
+	expires := data.system.bundles[name].manifest.metadata.expires
+	not _is_before(input.evaluated_at, expires)
+	finding := _denial({
+		"code": "main.expired",
+		"subject": sprintf("bundle %s", [name]),
+		"message": sprintf("the bundle %s is not to be used from %s on", [name, json.marshal(expires)]),
+		"fix": "let a newer bundle be published, and see that it can be reached from here",
+	})
+}
+
+_is_before(one, another) if instants.nanoseconds(one) < instants.nanoseconds(another)
 
 # The names of the rules, by the catalogues.
 _rules := data.flowyml.catalogue.rules if {

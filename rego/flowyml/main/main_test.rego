@@ -460,3 +460,32 @@ test_unreadable_globs_names_those_that_opa_refuses if {
 test_unreadable_globs_without_globs_are_none if {
 	set() == unreadable_globs with input as {}
 }
+
+_bundles(expires) := {
+	"org": {"manifest": {"revision": "2", "metadata": {"expires": expires}}},
+	"flowyml": {"manifest": {"revision": "1", "metadata": {"input_schema": 1}}},
+}
+
+test_allow_bundle_before_it_expires if {
+	every expires in ["2026-11-23T09:00:01Z", "2026-11-23T10:00:00.5+01:00", "2026-11-24"] {
+		decision == _decision(true, []) with input as _plain with data.system.bundles as _bundles(expires)
+	}
+}
+
+test_deny_bundle_that_expired if {
+	every expires in ["2026-11-23T09:00:00Z", "2026-11-23T10:00:00+01:00", "2026-11-23T08:59:59.9Z", "2020-01-01", "never", "", null, 5, ["2099-01-01T00:00:00Z"]] {
+		decision == _decision(false, [_fault(
+			"main.expired",
+			"bundle org",
+			sprintf("the bundle org is not to be used from %s on", [json.marshal(expires)]),
+			"let a newer bundle be published, and see that it can be reached from here",
+		)]) with input as _plain with data.system.bundles as _bundles(expires)
+	}
+}
+
+test_deny_each_bundle_that_expired_whatever_the_levels_say if {
+	found := decision.findings with input as _plain
+		with data.system.bundles as {name: bundle | some name in ["a", "b"]; bundle := _bundles("2020-01-01T00:00:00Z").org}
+		with data.org.levels as {}
+	[[finding.code, finding.subject] | some finding in found] == [["main.expired", "bundle a"], ["main.expired", "bundle b"]]
+}

@@ -365,3 +365,8 @@ def test_bundle_that_cannot_be_written_is_an_error(write: Write, tmp_path: Path)
     (tmp_path / "file").touch()
     with pytest.raises(BundleUnreadable, match="cannot be written"):
         build_bundle(read_recipe(write()), output=tmp_path / "file" / "x.tar.gz")
+
+
+def test_a_bundle_that_has_expired_is_built_as_any_other(company: Path) -> None:
+    built = build_bundle(read_recipe(company), sequence=1, expires="2001-01-01T00:00:00Z")
+    assert built.expires == "2001-01-01T00:00:00Z"

@@ -16,27 +16,9 @@ Load = Callable[..., Settings]
 ROWS = [
     ("policy: {waivers: w.yaml}", "policy.waivers", "flowyml.yaml:1:19", {"validate", "apply", "run"}),
     (
-        "policy: {opa: {config: {services: {}}}}",
-        "policy.opa.config.services",
-        "flowyml.yaml:1:25",
-        {"validate", "apply", "run", "policy"},
-    ),
-    (
         "policy: {opa: {config: {discovery: {}}}}",
         "policy.opa.config.discovery",
         "flowyml.yaml:1:25",
-        {"validate", "apply", "run", "policy"},
-    ),
-    (
-        "policy: {opa: {config: {persistence_directory: x}}}",
-        "policy.opa.config",
-        "flowyml.yaml:1:16",
-        {"validate", "apply", "run", "policy"},
-    ),
-    (
-        "policy: {opa: {config: {bundles: {a: {persist: true}}}}}",
-        "policy.opa.config",
-        "flowyml.yaml:1:16",
         {"validate", "apply", "run", "policy"},
     ),
     (

@@ -72,7 +72,9 @@ OpaStartFailed OpaError opa_start_failed 3
 OpaUnavailable OpaError opa_unavailable 3
 OpaUndefined OpaError opa_undefined 3
 PolicyDenied FlowymlPolicyError policy_denied 1
+PolicyExpired OpaError policy_expired 3
 PolicyInvalid OpaError policy_invalid 3
+PolicyRolledBack OpaError policy_rolled_back 3
 PolicyUndecided FlowymlPolicyError policy_undecided 3
 PushRefused BundleError push_refused 1
 RecipeInvalid BundleError recipe_invalid 3

@@ -76,13 +76,13 @@ BUNDLES = {"flowyml": {"resource": "shipped"}}
         ),
         (
             {"bundles": {"a": {"resource": "https://example.com/b.tar.gz"}}},
-            FeatureUnavailable,
-            "bundles from https addresses are not available yet: policy.opa.config.bundles.a.resource",
+            OpaStartFailed,
+            "a bundle from an address of https needs a service: policy.opa.config.bundles.a.resource",
         ),
         (
             {"bundles": {"a": {"resource": "x", "service": "s"}}},
-            FeatureUnavailable,
-            "this version does not support it: policy.opa.config.bundles.a.service",
+            OpaStartFailed,
+            "there is no such service in policy.opa.config.services: policy.opa.config.bundles.a.service",
         ),
         (
             {"bundles": {"a": {"resource": "x", "signed": True}}},
@@ -90,9 +90,9 @@ BUNDLES = {"flowyml": {"resource": "shipped"}}
             "OPA has no such setting: policy.opa.config.bundles.a.signed",
         ),
         (
-            {"bundles": BUNDLES, "services": {}},
-            FeatureUnavailable,
-            "this version does not support it: policy.opa.config.services",
+            {"bundles": {"a": {"resource": "x", "persist": True}}},
+            OpaStartFailed,
+            "this is for bundles that a server gives: policy.opa.config.bundles.a.persist",
         ),
         (
             {"bundles": BUNDLES, "discovery": {}},
@@ -100,9 +100,9 @@ BUNDLES = {"flowyml": {"resource": "shipped"}}
             "this version does not support it: policy.opa.config.discovery",
         ),
         (
-            {"bundles": BUNDLES, "persistence_directory": "x"},
-            FeatureUnavailable,
-            "this version does not support it: policy.opa.config.persistence_directory",
+            {"bundles": BUNDLES, "persistence_directory": 1},
+            OpaStartFailed,
+            "a folder is a text: policy.opa.config.persistence_directory",
         ),
         (
             {"bundles": BUNDLES, "keys": {"k": {"key": "secret"}}},
@@ -117,7 +117,7 @@ def test_read_configuration_that_would_be_passed_over_is_refused(
 ) -> None:
     with pytest.raises(leaf) as raised:
         read_configuration(config, ROOT)
-    assert type(raised.value) is leaf
+    assert isinstance(raised.value, leaf)
     assert raised.value.message == message
 
 
@@ -182,3 +182,98 @@ def test_what_ships_needs_no_signature() -> None:
         assert read_configuration(config, ROOT, require_signed=True).sources[0] == BundleSource("flowyml", None)
     with pytest.raises(PolicyInvalid, match="has no signature"):
         read_configuration({"bundles": {"f": {"resource": "shipped", "signing": {}}}, "keys": KEYS}, ROOT)
+
+
+SERVICE = {"url": "https://policy.example.com"}
+
+
+def remote(bundle: dict[str, Any] | None = None, service: Any = None, **more: Any) -> dict[str, Any]:
+    """A configuration of one remote bundle."""
+    return {
+        "services": {"s": SERVICE if service is None else service},
+        "bundles": {"a": {"service": "s", **(bundle or {})}},
+        **more,
+    }
+
+
+def test_read_configuration_of_a_remote_bundle_hands_on_what_is_opas() -> None:
+    service = {
+        **SERVICE,
+        "credentials": {"bearer": {"token_path": "token", "scheme": "Bearer"}},
+        "tls": {"ca_cert": "/etc/ca.pem", "system_ca_required": True},
+        "headers": {"X-Team": "ml"},
+    }
+    polling = {"min_delay_seconds": 1, "max_delay_seconds": 2, "superseded_etag_ttl_seconds": 3}
+    read = read_configuration(
+        remote({"polling": polling, "persist": True, "signing": {}}, service, keys=KEYS, persistence_directory="kept"),
+        ROOT,
+    )
+    (source,) = read.sources
+    assert (source.place, source.resource, source.is_kept, source.is_packaged) == (None, "bundles/a", True, False)
+    assert source.options == {"polling": polling, "persist": True, "signing": {}}
+    assert read.remote == (source,)
+    assert read.rest == {
+        "keys": KEYS,
+        "persistence_directory": str(ROOT / "kept"),
+        "services": {
+            "s": {
+                **service,
+                "credentials": {"bearer": {"token_path": str(ROOT / "token"), "scheme": "Bearer"}},
+            }
+        },
+    }
+    assert source.origin == "https://policy.example.com bundles/a"
+
+
+@pytest.mark.parametrize(
+    ("config", "place"),
+    [
+        (remote(service={**SERVICE, "tokn": "x"}), "OPA has no such setting: policy.opa.config.services.s.tokn"),
+        (
+            remote(service={**SERVICE, "credentials": {"bearer": {"tokn": "x"}}}),
+            "OPA has no such setting: policy.opa.config.services.s.credentials.bearer.tokn",
+        ),
+        (
+            remote(service={**SERVICE, "credentials": {"s3_signing": {"metadata_credentials": {"region": "x"}}}}),
+            "policy.opa.config.services.s.credentials.s3_signing.metadata_credentials.region",
+        ),
+        (
+            remote(service={**SERVICE, "credentials": {"plugin": "x"}}),
+            "policy.opa.config.services.s.credentials.plugin",
+        ),
+        (remote(service={**SERVICE, "tls": {"ca": "x"}}), "policy.opa.config.services.s.tls.ca"),
+        (remote(service={**SERVICE, "type": "git"}), "policy.opa.config.services.s.type"),
+        (remote(service={**SERVICE, "headers": {"a": 1}}), "policy.opa.config.services.s.headers"),
+        (remote(service={"url": "policy.example.com"}), "policy.opa.config.services.s.url"),
+        (remote(service={"url": "https://a:b@policy.example.com"}), "policy.opa.config.services.s.url"),
+        (remote(service="https://policy.example.com"), "policy.opa.config.services.s"),
+        (remote({"polling": {"delay": 1}}), "policy.opa.config.bundles.a.polling.delay"),
+        (remote({"polling": 5}), "policy.opa.config.bundles.a.polling"),
+        (remote({"persist": "yes"}), "policy.opa.config.bundles.a.persist"),
+        (remote({"trigger": "manual"}), "policy.opa.config.bundles.a.trigger"),
+        (remote({"resource": "https://policy.example.com/b"}), "policy.opa.config.bundles.a.resource"),
+        (remote({"service": "other"}), "policy.opa.config.bundles.a.service"),
+        (remote(keys=[]), "policy.opa.config.keys"),
+        (remote({"signing": {}}, keys={"k": {"ky": "x"}}), "policy.opa.config.keys.k.ky"),
+        (remote({"signing": {}}, keys={"k": {"private_key": "x"}}), "policy.opa.config.keys.k.private_key"),
+        ({"services": {"s": SERVICE}, "bundles": {"a": {"resource": "x"}}}, "policy.opa.config.bundles.a.resource"),
+        ({"services": {"s": SERVICE}, "bundles": {"a/b": {"service": "s"}}}, "policy.opa.config.bundles.a/b"),
+        ({"services": {"s": SERVICE}, "bundles": {"..": {"service": "s"}}}, "policy.opa.config.bundles..."),
+        (remote(service={"url": "http://policy.example.com"}), "policy.opa.config.bundles.a"),
+        (remote(service={**SERVICE, "allow_insecure_tls": True}), "policy.opa.config.bundles.a"),
+    ],
+)
+def test_read_configuration_of_remote_bundles_names_the_place_of_a_mistake(config: dict[str, Any], place: str) -> None:
+    with pytest.raises((PolicyInvalid, OpaStartFailed)) as raised:
+        read_configuration(config, ROOT)
+    assert raised.value.message.endswith(place)
+    assert raised.value.advice
+
+
+@pytest.mark.parametrize(
+    "url", ["http://localhost:8000", "http://127.0.0.1", "http://[::1]:1", "https://x.example.com"]
+)
+def test_unsigned_bundles_of_this_machine_or_by_tls_are_taken(url: str) -> None:
+    assert read_configuration(remote(service={"url": url}), ROOT).remote
+    plain = remote({"signing": {}}, {"url": "http://policy.example.com"}, keys=KEYS)
+    assert read_configuration(plain, ROOT).remote[0].is_signed

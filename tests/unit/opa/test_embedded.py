@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from flowyml_policy.errors.opa import OpaEvaluationFailed, OpaStartFailed, PolicyInvalid
-from flowyml_policy.errors.settings import FeatureUnavailable
 from flowyml_policy.opa.command import run_child
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
 from tests.contract.conftest import MAIN, document, manifest, policy, write
@@ -190,11 +189,6 @@ def test_policy_whose_catalogue_is_malformed_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "policy", {**policy(), "data.json": '{"flowyml": {"catalogue": {"rules": {"naming": 1}}}}'})
     with pytest.raises(PolicyInvalid, match=r"data\.flowyml\.catalogue\.rules is no list of names"):
         EmbeddedEvaluator(config={"bundles": {"flowyml": {"resource": "policy"}}}, root=tmp_path)
-
-
-def test_remote_bundle_is_refused_as_coming_later() -> None:
-    with pytest.raises(FeatureUnavailable):
-        EmbeddedEvaluator(config={"bundles": {"a": {"resource": "x"}}, "services": {"s": {"url": "https://x"}}})
 
 
 def signed(folder: Path, key: str) -> Path:

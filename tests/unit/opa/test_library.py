@@ -47,7 +47,8 @@ def test_library_starts_decides_tells_and_stops(tmp_path: Path) -> None:
     assert started["bundles"] == {"flowyml": "f1"}
     assert [rule["path"] for rule in started["rules"]] == [["flowyml", "rules", "naming", "findings"]]
     answer = json.loads(library.decide(handle, b"flowyml/more/answer", b'{"n": 1}', SECOND))
-    assert answer == {"result": 2, "bundles": {"flowyml": "f1"}}
+    assert answer == {"result": 2, "bundles": {"flowyml": "f1"}, "state": started["state"]}
+    assert library.describe(handle, SECOND)["state"] == started["state"]
     with pytest.raises(OpaUndefined):
         library.decide(handle, None, b"{}", SECOND)
     assert library.status(handle, SECOND) == {"bundles": {"flowyml": "f1"}, "failures": {}}

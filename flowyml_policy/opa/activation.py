@@ -1,0 +1,87 @@
+"""What a server's bundles may become while a process runs: known by sequence, and told when they change.
+
+Rules:
+- Only a bundle whose signature OPA demands has a sequence that counts: anybody could write another.
+- The highest sequence is kept where all processes of this user see it. A lower one is refused here too, since two
+  processes ask a server at two times.
+- Where it cannot be kept, nothing is decided if signatures are required: a replay could not be told from news.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from flowyml_policy.errors.opa import OpaEvaluationFailed, OpaUnavailable, PolicyRolledBack
+from flowyml_policy.opa.configuration import Configuration
+
+if TYPE_CHECKING:
+    from flowyml_policy.records.protocols import SequenceStore
+
+STATE: Final = b',"state":%d}'
+"""How an answer of the library ends: by the number of what was loaded when it was given."""
+
+MOST_MOVES: Final = 20
+"""How often one call may find that another bundle was activated meanwhile."""
+
+
+def too_fast() -> OpaEvaluationFailed:
+    """The error for a call that met a new bundle each time that it asked."""
+    return OpaEvaluationFailed("bundles arrive faster than they can be checked", advice="raise their polling delays")
+
+
+class Sequences:
+    """The sequences of one policy's signed remote bundles. Safe from many threads."""
+
+    def __init__(self, configuration: Configuration, store: SequenceStore | None, *, required: bool) -> None:
+        self._origins = {source.name: source.origin for source in configuration.remote if source.is_signed}
+        self._store = store
+        self._required = required
+        self._lock = threading.Lock()
+        self._kept: dict[str, int] = {}
+
+    def known(self) -> dict[str, int]:
+        """The highest sequence that was seen of each bundle. Raises OpaUnavailable where that must be known."""
+        found = {}
+        for name, origin in self._origins.items():
+            try:
+                highest = self._store.highest(origin) if self._store else None
+            except OpaUnavailable:
+                if self._required:
+                    raise
+                highest = None
+            if highest is not None:
+                found[name] = highest
+        return found
+
+    def keep(self, described: Mapping[str, Any]) -> None:
+        """Keep the sequences of what the library says is loaded. Raises PolicyRolledBack, OpaUnavailable."""
+        for name, origin in self._origins.items():
+            sequence = (described["metadata"].get(name) or {}).get("sequence")
+            if not isinstance(sequence, int):
+                continue
+            with self._lock:
+                if self._kept.get(name) == sequence:
+                    continue
+                highest = self._highest(origin, sequence)
+                if highest > sequence:
+                    raise PolicyRolledBack(
+                        f"bundle {name!r} of revision {described['bundles'].get(name)} has sequence {sequence}, and one"
+                        f" of sequence {highest} was seen before"
+                    )
+                self._kept[name] = sequence
+
+    def forget(self) -> None:
+        """In a forked child: take no lock that another thread may have held at the fork."""
+        self._lock = threading.Lock()
+
+    def _highest(self, origin: str, sequence: int) -> int:
+        if self._store is None:
+            return sequence
+        try:
+            return self._store.advance(origin, sequence)
+        except OpaUnavailable:
+            if self._required:
+                raise
+            return sequence
