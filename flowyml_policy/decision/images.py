@@ -5,7 +5,7 @@ Rules:
   once.
 - What keeps an image from being examined is part of its facts, and the policy denies it. A stack is undecided only
   where OPA cannot say what it wants to know.
-- Which base images the policy allows is asked of the policy itself, once for each engine that has images to judge.
+- Which base images the policy allows is asked of the policy itself, for each batch: a new revision may name others.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ class StackImages:
         self._inspection = inspection
         self._evaluator = evaluator
         self._policies = policies
-        self._wanted: list[str] | None = None
 
     def complete(self, call: Call, documents: Sequence[PolicyInput]) -> list[PolicyInput]:
         """`documents` with what their images are. Raises OpaError where OPA cannot say which bases it wants."""
@@ -59,11 +58,9 @@ class StackImages:
         self._inspection.close()
 
     def _bases(self) -> tuple[BasePlatform, ...]:
-        if self._wanted is None:
-            self._wanted = self._wanted_bases()
-        return self._inspection.bases(self._wanted) if self._wanted else ()
+        return self._inspection.bases(self._wanted())
 
-    def _wanted_bases(self) -> list[str]:
+    def _wanted(self) -> list[str]:
         try:
             answer = self._evaluator.query(WANTED_PATH, {"project": {"policies": self._policies}})
         except OpaUndefined:  # a policy that has no such question has no rule that needs the answer
