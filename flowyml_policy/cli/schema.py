@@ -40,12 +40,19 @@ def _settings() -> dict[str, Any]:
     return settings_json_schema()
 
 
+def _server() -> dict[str, Any]:
+    from flowyml_policy.server.configuration import server_json_schema
+
+    return server_json_schema()
+
+
 _SCHEMAS = {
     "stack": _stack,
     "flowyml": _flowyml_stack,
     "input": _input,
     "decision": _decision,
     "settings": _settings,
+    "server": _server,
 }
 
 
@@ -53,11 +60,12 @@ _SCHEMAS = {
     cls=Command,
     examples=["{prog} schema stack > stack.schema.json", "{prog} schema settings", "{prog} schema input"],
 )
-@click.argument("name", metavar="stack|flowyml|input|decision|settings", type=click.Choice(list(_SCHEMAS)))
+@click.argument("name", metavar="stack|flowyml|input|decision|settings|server", type=click.Choice(list(_SCHEMAS)))
 def schema(name: str) -> None:
-    """Print a JSON Schema: stack, flowyml, input, decision or settings.
+    """Print a JSON Schema: of stacks, settings or decisions.
 
     stack is a definition, flowyml one in FlowyML's own schema (flowyml.io/v1), input the document
-    that policy judges, decision the answer that it gives, and settings flowyml.yaml.
+    that policy judges, decision the answer that it gives, settings flowyml.yaml, and server the
+    settings of the company's server.
     """
     click.echo(json.dumps(_SCHEMAS[name](), indent=2, ensure_ascii=False))

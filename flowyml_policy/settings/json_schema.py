@@ -1,4 +1,4 @@
-"""The JSON Schema of flowyml.yaml, for editors and for whoever generates one. Draft 2020-12."""
+"""The JSON Schemas of settings files, for editors and for whoever generates one. Draft 2020-12."""
 
 from __future__ import annotations
 
@@ -20,18 +20,30 @@ def settings_json_schema() -> dict[str, Any]:
 
     A file that it refuses is refused here too; beyond it, values have grammars that a schema cannot say.
     """
-    _build(Section)
-    written = ProjectFile.model_json_schema(mode="validation")
-    for section in (written, *written["$defs"].values()):
-        _tidy(section)
+    written = file_json_schema(
+        ProjectFile,
+        "flowyml.yaml",
+        "Settings of a project: its stacks and environments, what it asks of stacks, and how flowyml-policy judges"
+        " them.",
+    )
     _add_flowyml_spellings(written["$defs"]["EnvironmentSettings"])
     return {
-        "$schema": DIALECT,
-        "title": "flowyml.yaml",
-        "description": "Settings of a project: its stacks and environments, what it asks of stacks, and how "
-        "flowyml-policy judges them.",
-        **{key: value for key, value in written.items() if key not in {"title", "description"}},
+        **written,
         "not": {"required": ["policies", "project"], "properties": {"project": {"required": ["policies"]}}},
+    }
+
+
+def file_json_schema(model: type[Section], title: str, description: str) -> dict[str, Any]:
+    """The schema of a settings file of kind `model`."""
+    _build(Section)
+    written = model.model_json_schema(mode="validation")
+    for section in (written, *written["$defs"].values()):
+        _tidy(section)
+    return {
+        "$schema": DIALECT,
+        "title": title,
+        "description": description,
+        **{key: value for key, value in written.items() if key not in {"title", "description"}},
     }
 
 

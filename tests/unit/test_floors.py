@@ -43,6 +43,7 @@ IMPORTERS: dict[str, str | tuple[str, ...]] = {
     "cryptography": ("images/signatures.py", "bundles/keys.py"),
     "ctypes": "opa/library.py",
     "flowyml": "integrations/flowyml/",
+    "prometheus_client": "server/metrics.py",
     "sqlite_utils": "storage/migrations.py",
     "starlette": "server/app.py",
     "urllib3": "network/",

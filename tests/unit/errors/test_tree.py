@@ -90,6 +90,12 @@ RegistryUnreadable RegistryError registry_unreadable 3
 RegistryUnwritable RegistryError registry_unwritable 3
 ScanReportInvalid ImageError scan_report_invalid 3
 SchemaTooNarrow FlowymlPolicyError schema_too_narrow 3
+ServerCorrupt ServerError server_corrupt 3
+ServerError FlowymlPolicyError server_error 3
+ServerNotStarted ServerError server_not_started 3
+ServerTooNew ServerError server_too_new 3
+ServerUnreadable ServerError server_unreadable 3
+ServerUnwritable ServerError server_unwritable 3
 SettingsInvalid FlowymlPolicyError settings_invalid 3
 SignatureRefused BundleError signature_refused 1
 SigningFailed BundleError signing_failed 3

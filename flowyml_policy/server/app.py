@@ -1,0 +1,394 @@
+"""The server over HTTP: Starlette for the routes, uvicorn for the connections. The one importer of both.
+
+Rules:
+- A request is understood, then admitted (`access`), then its body is read, bounded in size and time; then it is
+  handled, on a thread unless it waits. What waits ends when its client goes away.
+- What a client sees of a fault is that there was one; operators read why. Nothing logged holds a token.
+- To stop is to answer what waits, finish what was begun, and end. A certificate that changed is read without an end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from flowyml_policy.errors.root import FlowymlPolicyError
+from flowyml_policy.errors.server import ServerNotStarted
+from flowyml_policy.mask.text import mask
+from flowyml_policy.records.instant import utc_now
+from flowyml_policy.records.server import Token
+from flowyml_policy.server.configuration import Configuration, Limits, TlsSettings
+from flowyml_policy.server.exchange import Answer, Call, Operation, Poll, Refused
+from flowyml_policy.server.service import Service, Tell
+
+LARGEST_HEAD: Final = 64 << 10
+"""Bytes of a request's head, its address among them."""
+STOP_SECONDS: Final = 15
+
+_CHUNK: Final = 64 << 10
+_BODIES: Final = 4
+"""How many bodies of the largest size may be in memory at once."""
+_CONNECTIONS_BESIDE_POLLS: Final = 2_000
+_CERTIFICATE_SECONDS: Final = 1.0
+
+_SAFE: Final = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
+
+
+class _Application:
+    """The routes of one server's operations."""
+
+    def __init__(self, service: Service, tell: Tell) -> None:
+        self._service = service
+        self._tell = tell
+        self._limits = service.configuration.values.limits
+        self._buffered = 0
+        self.starlette = Starlette(
+            routes=[
+                Route(operation.path, self._endpoint(operation), methods=[operation.method])
+                for operation in service.operations()
+            ],
+            exception_handlers={HTTPException: self._no_such},
+            lifespan=self._lifespan,
+        )
+        self.starlette.router.redirect_slashes = False
+
+    @asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        beside = asyncio.create_task(self._service.run_tasks())
+        try:
+            yield
+        finally:
+            beside.cancel()
+            with suppress(asyncio.CancelledError):
+                await beside
+
+    async def _no_such(self, request: Request, error: Exception) -> Response:
+        """What the routes do not know: another path, or another method of a path."""
+        assert isinstance(error, HTTPException)  # noqa: S101  what it is registered for
+        status = HTTPStatus(error.status_code)
+        refused = Refused(status, "no_such_" + ("method" if status == HTTPStatus.METHOD_NOT_ALLOWED else "path"), "")
+        refused.message = status.phrase.lower()
+        answer = refused.answer._replace(headers={**refused.answer.headers, **(error.headers or {})})
+        self._log(request, None, answer, time.monotonic(), None)
+        return _response(answer)
+
+    def _endpoint(self, operation: Operation | Poll) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            started = time.monotonic()
+            token = None
+            try:
+                token = self._admitted(operation, request)
+                answer = await self._answered(operation, request, token)
+            except Refused as refused:
+                answer = refused.answer
+            except ClientDisconnect:
+                answer = Answer(499)
+            except FlowymlPolicyError as error:
+                answer = self._failed(operation, HTTPStatus.SERVICE_UNAVAILABLE, error.code, str(error))
+            except Exception as error:  # noqa: BLE001  a fault of one request never ends the server
+                answer = self._failed(
+                    operation, HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", f"{type(error).__name__}: {error}"
+                )
+            self._log(request, operation, answer, started, None if token is None else token.name)
+            return _response(answer)
+
+        return endpoint
+
+    def _admitted(self, operation: Operation | Poll, request: Request) -> Token | None:
+        client = "" if request.client is None else request.client.host
+        name = request.path_params.get("name")
+        return self._service.access.admit(operation, request.headers.getlist("authorization"), client, name)
+
+    async def _answered(self, operation: Operation | Poll, request: Request, token: Token | None) -> Answer:
+        call = Call(
+            names=request.path_params,
+            headers={name: ", ".join(request.headers.getlist(name)) for name in request.headers},
+            query=tuple(request.query_params.multi_items()),
+            token=token,
+            client="" if request.client is None else request.client.host,
+        )
+        if isinstance(operation, Poll):
+            return await self._waited(operation.answer(call), request)
+        if operation.body:
+            return await self._with_body(operation, request, call)
+        return await asyncio.to_thread(operation.handle, call)
+
+    async def _with_body(self, operation: Operation, request: Request, call: Call) -> Answer:
+        """The answer to a request with a body, which is counted while it is in memory."""
+        taken = 0
+        body = bytearray()
+
+        async def read() -> None:
+            nonlocal taken
+            async for chunk in request.stream():
+                if len(body) + len(chunk) > self._limits.body:
+                    raise Refused(
+                        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", f"at most {self._limits.body} bytes are taken"
+                    )
+                if self._buffered + len(chunk) > _BODIES * self._limits.body:
+                    raise Refused(
+                        HTTPStatus.SERVICE_UNAVAILABLE, "busy", "too much comes at once", headers={"retry-after": "1"}
+                    )
+                self._buffered += len(chunk)
+                taken += len(chunk)
+                body.extend(chunk)
+
+        declared = request.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > self._limits.body:
+            raise Refused(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", f"at most {self._limits.body} bytes are taken"
+            )
+        try:
+            await asyncio.wait_for(read(), self._limits.body_timeout)
+            return await asyncio.to_thread(operation.handle, call._replace(body=bytes(body)))
+        except asyncio.TimeoutError as error:
+            raise Refused(HTTPStatus.REQUEST_TIMEOUT, "too_slow", "the body did not come in time") from error
+        finally:
+            self._buffered -= taken
+
+    async def _waited(self, answer: Awaitable[Answer], request: Request) -> Answer:
+        """What is answered after a wait, which ends when the client goes away."""
+        waiting = asyncio.ensure_future(answer)
+        gone = asyncio.ensure_future(_disconnected(request))
+        try:
+            await asyncio.wait((waiting, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                raise ClientDisconnect
+            return waiting.result()
+        finally:
+            waiting.cancel()
+            gone.cancel()
+
+    def _failed(self, operation: Operation | Poll, status: int, code: str, why: str) -> Answer:
+        self._tell(json.dumps({"at": utc_now(), "error": code, "path": operation.path, "why": mask(why)}))
+        headers = {"retry-after": "5"} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+        return Refused(status, code, "the server could not do this; its log says why", headers=headers).answer
+
+    def _log(
+        self, request: Request, operation: Operation | Poll | None, answer: Answer, started: float, name: str | None
+    ) -> None:
+        seconds = time.monotonic() - started
+        path = "other" if operation is None else operation.path
+        self._service.metrics.count(request.method, path, answer.status, seconds)
+        line = {
+            "at": utc_now(),
+            "client": "" if request.client is None else request.client.host,
+            "token": name,
+            "method": request.method,
+            "path": mask(request.url.path),
+            "status": answer.status,
+            "bytes": len(answer.body),
+            "ms": round(seconds * 1000, 1),
+        }
+        self._tell(json.dumps(line))
+
+
+class _Connection(HttpToolsProtocol):
+    """A connection whose requests must come in time, with a head of bounded size."""
+
+    limits: Limits
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._head = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_is_there()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head = 0
+        self._expect_head()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value) + 4)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._head_is_there()
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        if not self.transport.is_closing():
+            super().data_received(data)
+
+    def _count(self, size: int) -> None:
+        self._head += size
+        if self._head > LARGEST_HEAD:
+            raise ValueError("the head of the request is too large")  # httptools answers 400 and closes
+
+    def _expect_head(self) -> None:
+        self._head_is_there()
+        self._timer = self.loop.call_later(self.limits.header_timeout, self.transport.close)
+
+    def _head_is_there(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class _Server(uvicorn.Server):
+    """Answers what waits before it ends."""
+
+    def __init__(self, config: uvicorn.Config, service: Service, listening: Callable[[int], None]) -> None:
+        super().__init__(config)
+        self._service = service
+        self._listening = listening
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        self._listening(self.servers[0].sockets[0].getsockname()[1])
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        self._service.stop()
+        await super().shutdown(sockets)
+
+
+def run(configuration: Configuration, tell: Tell) -> None:
+    """Run the server until it is told to end (SIGTERM, SIGINT). `tell` gets a line for each request and event.
+
+    Raises ServerError where it cannot start.
+    """
+    service = Service(configuration, tell)
+    service.start()
+    try:
+        application = _Application(service, tell)
+        config = _uvicorn_config(configuration, application.starlette)
+        server = _Server(config, service, lambda port: tell(_started(configuration, port)))
+        tls = configuration.values.tls
+        if tls is not None:
+            service.add_task("certificate", _CERTIFICATE_SECONDS, _CertificateFile(configuration, tls, config).reload)
+        try:
+            server.run()
+        except SystemExit as error:
+            raise ServerNotStarted(f"the server cannot listen at {configuration.values.listen}") from error
+    finally:
+        service.close()
+
+
+def _started(configuration: Configuration, port: int) -> str:
+    host, _ = configuration.listen
+    scheme = "http" if configuration.values.tls is None else "https"
+    shown = f"[{host}]" if ":" in host else host
+    return json.dumps({"at": utc_now(), "event": "started", "address": f"{scheme}://{shown}:{port}"})
+
+
+def _uvicorn_config(configuration: Configuration, application: Starlette) -> uvicorn.Config:
+    values = configuration.values
+    host, port = configuration.listen
+    protocol = type("_Connection", (_Connection,), {"limits": values.limits})
+    config = uvicorn.Config(
+        application,
+        host=host,
+        port=port,
+        http=protocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=values.behind_proxy,
+        forwarded_allow_ips="*" if values.behind_proxy else "",
+        limit_concurrency=values.limits.polls + _CONNECTIONS_BESIDE_POLLS,
+        timeout_graceful_shutdown=STOP_SECONDS,
+        backlog=4096,
+        ssl_context_factory=None if values.tls is None else (lambda *_: _context(configuration, values.tls)),
+    )
+    config.load()
+    return config
+
+
+def _context(configuration: Configuration, tls: TlsSettings | None) -> ssl.SSLContext:
+    assert tls is not None  # noqa: S101  asked for only then
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        _load(context, configuration, tls)
+        if tls.client_ca is not None:
+            context.load_verify_locations(configuration.place(tls.client_ca))
+            context.verify_mode = ssl.CERT_REQUIRED
+    except (OSError, ValueError) as error:  # ssl.SSLError among them
+        raise ServerNotStarted(
+            f"the server's certificate cannot be used: {configuration.place(tls.certificate)}: {error}",
+            advice="name readable PEM files that belong together in `tls` of the server's settings",
+        ) from error
+    return context
+
+
+def _load(context: ssl.SSLContext, configuration: Configuration, tls: TlsSettings) -> None:
+    context.load_cert_chain(configuration.place(tls.certificate), configuration.place(tls.key), password=_no_password)
+
+
+def _no_password() -> str:
+    """Keep OpenSSL from asking the terminal for one."""
+    raise ValueError("the private key has a password, which the server is not told")
+
+
+class _CertificateFile:
+    """Puts a certificate that changed into the context that is in use; new connections then show it."""
+
+    def __init__(self, configuration: Configuration, tls: TlsSettings, config: uvicorn.Config) -> None:
+        self._configuration = configuration
+        self._tls = tls
+        self._context = config.ssl
+        self._seen = self._look()
+
+    def reload(self) -> None:
+        """Load it, if its files are others than before. Raises ssl.SSLError, OSError."""
+        found = self._look()
+        if found != self._seen:
+            # On trial first: a context that fails halfway would have a certificate without its key.
+            _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self._configuration, self._tls)
+            assert self._context is not None  # noqa: S101  there is TLS
+            _load(self._context, self._configuration, self._tls)
+            self._seen = found
+
+    def _look(self) -> tuple[tuple[int, int, int], ...]:
+        files = (self._tls.certificate, self._tls.key)
+        return tuple(_state(self._configuration.place(name)) for name in files)
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _response(answer: Answer) -> Response:
+    headers = {**_SAFE, **answer.headers}
+    if len(answer.body) <= _CHUNK:
+        return Response(answer.body, answer.status, headers)
+    headers["content-length"] = str(len(answer.body))
+    return StreamingResponse(_chunks(answer.body), answer.status, headers)
+
+
+async def _chunks(body: bytes) -> AsyncIterator[bytes]:
+    """The body in parts, each sent once the one before it is under way: a slow client costs no copy of the rest."""
+    view = memoryview(body)
+    for start in range(0, len(view), _CHUNK):
+        yield bytes(view[start : start + _CHUNK])

@@ -1,0 +1,49 @@
+"""What operators' monitoring reads of the server, in Prometheus' own text form.
+
+Each server has a registry of its own, and nothing of the process is in it but what this file names.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS: Final = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """The server's counters and gauges. Safe from many threads."""
+
+    TYPE: ClassVar[str] = CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry(auto_describe=True)
+        self.requests = Counter(
+            "flowyml_policy_requests",
+            "Requests that were answered, by operation and status.",
+            ("method", "path", "status"),
+            registry=self._registry,
+        )
+        self.seconds = Histogram(
+            "flowyml_policy_request_seconds",
+            "How long requests took.",
+            ("method", "path"),
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self.polls = Gauge("flowyml_policy_polls", "Long polls that wait.", registry=self._registry)
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """Where a part of the server puts metrics of its own."""
+        return self._registry
+
+    def count(self, method: str, path: str, status: int, seconds: float) -> None:
+        """Count a request that was answered."""
+        self.requests.labels(method, path, status).inc()
+        self.seconds.labels(method, path).observe(seconds)
+
+    def text(self) -> bytes:
+        """All of them."""
+        return generate_latest(self._registry)
