@@ -148,6 +148,7 @@ TOKENS: Final = (
         r"gl(?:pat|ptt|rt|dt|cbt|ft|soat|agent|oas|imt|ffct)-[A-Za-z0-9_.-]{18,}",
     ),
     _token("slack_token", "xox xapp-", r"(?:xox[a-z]|xapp)-[A-Za-z0-9-]{16,}"),
+    _token("policy_server_token", "fps_", r"fps_[A-Za-z0-9_-]{43}"),
     _token("huggingface_token", "hf_ api_org_", r"(?:hf|api_org)_[A-Za-z0-9]{30,}"),
     _token("openai_key", "sk-", r"sk-[A-Za-z0-9_-]{20,}", looks_random),
     _token("databricks_token", "dapi", r"dapi[a-f0-9]{32}(?:-\d)?(?![A-Za-z0-9])"),

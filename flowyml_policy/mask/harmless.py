@@ -24,6 +24,7 @@ DETECTORS: Final = (
     "slack_token",
     "huggingface_token",
     "openai_key",
+    "policy_server_token",
     "databricks_token",
     "npm_token",
     "pypi_token",

@@ -8,6 +8,7 @@ Rules:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from ipaddress import ip_address
@@ -21,7 +22,7 @@ from flowyml_policy.documents.key_path import dotted
 from flowyml_policy.errors.root import UsageError
 from flowyml_policy.errors.settings import SettingsInvalid, SettingsProblem
 from flowyml_policy.records.record import KeyPath
-from flowyml_policy.references.url import BadValue, place_of, shown
+from flowyml_policy.references.url import HIGHEST_PORT, BadValue, host_name, shown
 from flowyml_policy.server.scopes import open_scope
 from flowyml_policy.server.store import FILE
 from flowyml_policy.settings.json_schema import file_json_schema
@@ -33,14 +34,15 @@ from flowyml_policy.settings.variables import Expansion
 from flowyml_policy.system.files import is_missing
 
 DEFAULT_PORT: Final = 8282
+_PORT: Final = re.compile("[0-9]{1,5}", re.ASCII)
 _CONFIG: Final[KeyPath] = ("policy", "opa", "config")
 _ADVICE: Final = "correct the file; `flowyml-policy schema server` prints what may stand there"
 
 
 def _listen(value: str) -> str:
-    """A host and a port to listen at."""
-    place = place_of(value)
-    if place is None or place[1] is None:
+    """A host and a port to listen at; the port 0 is one that is free."""
+    host, _, port = value.rpartition(":")
+    if host_name(host) is None or _PORT.fullmatch(port) is None or int(port) > HIGHEST_PORT:
         raise BadValue(f"is no host with a port: {shown(value)}", f"write one as 127.0.0.1:{DEFAULT_PORT}")
     return value
 
@@ -129,9 +131,8 @@ class Configuration(NamedTuple):
     @property
     def listen(self) -> tuple[str, int]:
         """The host, without brackets, and the port."""
-        place = place_of(self.values.listen)
-        assert place is not None and place[1] is not None  # noqa: S101, PT018  the file was checked
-        return place[0].strip("[]"), place[1]
+        host, _, port = self.values.listen.rpartition(":")
+        return host.strip("[]"), int(port)
 
     @property
     def data(self) -> Path:
@@ -187,7 +188,7 @@ def _expanded(
 def _problems(values: ServerFile, document: Document, folder: Path) -> Iterator[SettingsProblem]:
     """What is wrong with a file whose values are each well-formed."""
     problem = partial(_problem, document)
-    host = (place_of(values.listen) or ("", None))[0]
+    host = values.listen.rpartition(":")[0]
     if not _is_this_machine(host) and values.tls is None and not values.behind_proxy:
         what = f"is reached from other machines, without TLS: {values.listen}"
         yield problem(("listen",), what, "add `tls`, or `behind_proxy: true` where a proxy before it has the TLS")

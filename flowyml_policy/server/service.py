@@ -26,11 +26,15 @@ Tell = Callable[[str], None]
 
 
 class Task(NamedTuple):
-    """Work that is done again and again beside requests, on a thread. `name` is what it keeps up to date."""
+    """Work that is done again and again beside requests, on a thread.
+
+    `name` is what it keeps up to date. Where that `is_vital`, the server is not ready while it fails.
+    """
 
     name: str
     seconds: float
     work: Callable[[], None]
+    is_vital: bool
 
 
 class Service:
@@ -69,9 +73,9 @@ class Service:
             Operation("GET", "/metrics", OPERATOR, self._metrics),
         ]
 
-    def add_task(self, name: str, seconds: float, work: Callable[[], None]) -> None:
-        """Have `work` done every so many `seconds`, beside requests."""
-        self._tasks.append(Task(name, seconds, work))
+    def add_task(self, name: str, seconds: float, work: Callable[[], None], *, is_vital: bool = True) -> None:
+        """Have `work` done every so many `seconds`, beside requests; see Task."""
+        self._tasks.append(Task(name, seconds, work, is_vital))
 
     async def run_tasks(self) -> None:
         """Do what is done beside requests, each on its own time."""
@@ -100,7 +104,7 @@ class Service:
 
     def _health(self, _call: Call) -> Answer:
         """Ready, not only alive. Why not is for operators, in the log."""
-        reasons = sorted(self._troubles)
+        reasons = sorted(task.name for task in self._tasks if task.is_vital and task.name in self._troubles)
         if self._is_stopping:
             reasons.append("stopping")
         try:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 from kubernetes_validate.utils import ValidationError, validate
 
+from flowyml_policy.cli.root import root
+from flowyml_policy.server.app import STOP_SECONDS
+from flowyml_policy.server.configuration import Limits
 from flowyml_policy.settings.loading import load_settings
 from tests.opa_server import OpaServer, free_port
 
@@ -105,3 +110,36 @@ def test_opa_takes_its_configuration(text: str, tmp_path: Path) -> None:
         server.await_listening()
     said = [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
     assert [line["msg"] for line in said if "onfig" in line["msg"] or "unknown" in line["msg"]] == []
+
+
+def command_line_takes(words: list[str]) -> None:
+    command: click.Command = root
+    context = click.Context(root, info_name="flowyml-policy")
+    while isinstance(command, click.Group):
+        found = command.get_command(context, words.pop(0))
+        assert found is not None
+        command, context = found, click.Context(found, parent=context)
+    command.make_context("x", words)
+
+
+def test_unit_runs_the_server_and_leaves_it_its_folder_alone() -> None:
+    unit = configparser.ConfigParser(interpolation=None, strict=False)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(DEPLOY / "flowyml-policy-server.service")
+    assert unit.sections() == ["Unit", "Service", "Install"]
+    service = dict(unit["Service"])
+    program, *words = service["ExecStart"].split()
+    assert program.endswith("/bin/flowyml-policy")
+    command_line_takes(words)
+    assert (service["User"], service["StateDirectoryMode"], service["UMask"]) == ("flowyml-policy", "0700", "0077")
+    assert int(service["LimitNOFILE"]) > Limits().polls
+    assert int(service["TimeoutStopSec"]) > STOP_SECONDS
+
+
+def test_recipe_of_the_image_runs_the_server_as_nobody() -> None:
+    lines = [line.split(maxsplit=1) for line in (DEPLOY / "Containerfile").read_text("utf-8").splitlines() if line]
+    last = {word: rest for word, rest in lines if word != "#"}
+    assert [word for word, _ in lines].count("FROM") == 2
+    assert int(last["USER"].partition(":")[0]) > 0
+    assert json.loads(last["ENTRYPOINT"])[0].endswith("/bin/flowyml-policy")
+    command_line_takes(json.loads(last["CMD"]))

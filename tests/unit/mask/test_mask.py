@@ -51,6 +51,7 @@ SECRETS = {
     "github_token": "ghp_" + chars(BASE62, 36),
     "gitlab_token": "glpat-" + chars(BASE62, 20),
     "slack_token": "xoxb-" + chars(string.digits, 12) + "-" + chars(BASE62, 24),
+    "policy_server_token": "fps_" + chars(BASE62, 43),
     "huggingface_token": "hf_" + chars(BASE62, 34),
     "openai_key": "sk-proj-" + chars(BASE62, 48),
     "databricks_token": "dapi" + chars(HEX, 32),

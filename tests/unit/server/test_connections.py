@@ -1,0 +1,290 @@
+"""What hostile, slow and broken clients send: the server refuses it, and goes on serving others."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import trustme
+from cryptography.x509 import load_pem_x509_certificate
+
+UNSIGNED = "bundles: {require_signed: false}\n"
+
+
+class Started(NamedTuple):
+    """A server that runs, and the lines that it wrote so far."""
+
+    process: subprocess.Popen[str]
+    port: int
+    folder: Path
+
+    def log(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / "log").read_text().splitlines() if line.startswith("{")]
+
+    def ask(self, request: bytes, *, seconds: float = 10.0) -> bytes:
+        """Send bytes; answer all that comes until the server closes, or nothing comes any more."""
+        with socket.create_connection(("127.0.0.1", self.port), seconds) as connection:
+            connection.sendall(request)
+            return received(connection)
+
+    def status(self, request: bytes) -> int:
+        return int(self.ask(request).split()[1])
+
+    def new_token(self, *arguments: str) -> str:
+        command = [sys.executable, "-m", "flowyml_policy", "server", "token", *arguments]
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+
+def received(connection: socket.socket) -> bytes:
+    data = b""
+    try:
+        while part := connection.recv(65536):
+            data += part
+    except (TimeoutError, ConnectionError):
+        pass
+    return data
+
+
+@contextmanager
+def started(folder: Path, settings: str) -> Iterator[Started]:
+    (folder / "server.yaml").write_text("listen: 127.0.0.1:0\n" + settings)
+    command = [sys.executable, "-m", "flowyml_policy", "server", "run"]
+    with (folder / "log").open("w") as log, subprocess.Popen(command, cwd=folder, stderr=log, text=True) as process:
+        try:
+            yield Started(process, port_of(process, folder / "log"), folder)
+        finally:
+            process.kill()
+
+
+def port_of(process: subprocess.Popen[str], log: Path) -> int:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and process.poll() is None:
+        for line in log.read_text().splitlines():
+            if '"started"' in line:
+                return int(json.loads(line)["address"].rpartition(":")[2])
+        time.sleep(0.02)
+    pytest.fail(f"the server did not start: {log.read_text()}")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+    limits = "limits: {header_timeout: 500ms, body_timeout: 500ms, body: 1MiB, failures_per_minute: 100}\n"
+    with started(tmp_path_factory.mktemp("server"), UNSIGNED + limits) as running:
+        yield running
+
+
+GET = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+
+
+def is_well(server: Started) -> bool:
+    return server.status(GET + b"\r\n") == 200
+
+
+HEAD = b"GET /health HTTP/1.1\r\nHost: x\r\n"
+ODD = {
+    "both lengths": HEAD + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "two lengths": HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    "a signed length": HEAD + b"Content-Length: +1\r\n\r\na",
+    "a list of lengths": HEAD + b"Content-Length: 1,1\r\n\r\na",
+    "a chunk without size": HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
+    "a blank before the colon": HEAD + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+    "a folded header": HEAD + b" folded: y\r\n\r\n",
+    "NUL in a name": HEAD + b"A\x00B: y\r\n\r\n",
+    "a blank in the path": b"GET /hea lth HTTP/1.1\r\nHost: x\r\n\r\n",
+    "another version": b"GET /health HTTP/9.9\r\nHost: x\r\n\r\n",
+    "TLS to a plain port": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "a large header": HEAD + b"A: " + b"x" * 70_000 + b"\r\n\r\n",
+    "many headers": HEAD + b"".join(b"A%d: x\r\n" % number for number in range(9000)) + b"\r\n",
+    "a long path": b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("request_", ODD.values(), ids=ODD)
+def test_request_of_another_form_is_refused(server: Started, request_: bytes) -> None:
+    """A request that a proxy and this server could read differently is answered by nobody."""
+    answer = server.ask(request_ + GET + b"\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 "), answer
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert is_well(server)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        (b"/metrics", 401),
+        (b"//metrics", 404),
+        (b"/metrics/", 404),
+        (b"/METRICS", 404),
+        (b"/%6detrics", 401),
+        (b"/x/../metrics", 404),
+        (b"/health/../metrics", 404),
+        (b"/health%2f..%2fmetrics", 404),
+        (b"/health?/metrics", 200),
+        (b"http://x/metrics", 401),
+        (b"*", 404),
+    ],
+)
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+def test_operation_counts_and_not_the_spelling_of_its_path(
+    server: Started, method: bytes, path: bytes, status: int
+) -> None:
+    request_ = method + b" " + path + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    assert server.status(request_) in {status, 400 if path == b"*" else status}
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /health HTTP/1.1\r\n", b"GET /health HTTP/1.1\r\nHost: x\r\nA: b"])
+def test_head_that_does_not_come_ends_the_connection(server: Started, begun: bytes) -> None:
+    start = time.monotonic()
+    with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+        connection.sendall(begun)
+        assert received(connection) == b""
+    assert 0.3 < time.monotonic() - start < 8
+
+
+def test_head_that_drips_is_no_way_round(server: Started) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+        sent = 0
+        with suppress(ConnectionError):
+            while sent < 80:
+                connection.sendall(b"A%d: x\r\n" % sent if sent else b"GET /health HTTP/1.1\r\n")
+                sent += 1
+                time.sleep(0.1)
+    assert sent < 80
+
+
+def test_second_request_of_a_connection_must_come_in_time_too(server: Started) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = connection.recv(65536)
+        while not answer.endswith(b"}"):
+            answer += connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n")
+        assert received(connection) == b""
+
+
+def test_many_slow_clients_keep_nobody_out(server: Started) -> None:
+    slow = [socket.create_connection(("127.0.0.1", server.port), 10) for _ in range(200)]
+    for connection in slow:
+        connection.sendall(b"GET /health HTTP/1.1\r\n")
+    assert is_well(server)
+    for connection in slow:
+        connection.close()
+
+
+def test_secret_never_reaches_the_log(server: Started) -> None:
+    server.ask(GET + b"Authorization: Bearer fps_abcdefghijklmnopqrstuvwxyzabcdefghijklmnopq\r\n\r\n")
+    server.ask(
+        b"GET /fps_abcdefghijklmnopqrstuvwxyzabcdefghijklmnopq?token=hunter22 HTTP/1.1\r\nHost: x\r\n"
+        b"Connection: close\r\n\r\n"
+    )
+    text = (server.folder / "log").read_text()
+    assert "fps_" not in text
+    assert "hunter22" not in text
+
+
+def test_token_that_is_revoked_ends_within_a_second(server: Started) -> None:
+    secret = server.new_token("new", "--scope", "operator", "--name", "ops")
+    asked = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer " + secret.encode()
+    deadline = time.monotonic() + 10
+    while server.status(asked + b"\r\n\r\n") == 401 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert b"flowyml_policy_requests_total" in server.ask(asked + b"\r\n\r\n")
+    server.new_token("revoke", "ops")
+    revoked = time.monotonic()
+    while server.status(asked + b"\r\n\r\n") == 200:
+        assert time.monotonic() - revoked < 5
+        time.sleep(0.02)
+
+
+def test_stop_ends_with_the_exit_of_its_signal(tmp_path: Path) -> None:
+    with started(tmp_path, UNSIGNED) as server:
+        assert is_well(server)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
+
+
+def test_address_that_is_taken_is_told(tmp_path: Path) -> None:
+    with started(tmp_path, UNSIGNED) as server:
+        (tmp_path / "server.yaml").write_text(f"listen: 127.0.0.1:{server.port}\n{UNSIGNED}")
+        command = [sys.executable, "-m", "flowyml_policy", "server", "run"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert f"error: the server cannot listen at 127.0.0.1:{server.port}" in done.stderr
+
+
+def certificate(folder: Path, authority: trustme.CA) -> int:
+    """A new certificate in the folder; its serial number."""
+    leaf = authority.issue_cert("127.0.0.1")
+    for name, blobs in (("server.key", [leaf.private_key_pem]), ("server.pem", leaf.cert_chain_pems)):
+        unfinished = folder / f"{name}.new"
+        unfinished.write_bytes(b"".join(blob.bytes() for blob in blobs))
+        unfinished.replace(folder / name)
+    return load_pem_x509_certificate(leaf.cert_chain_pems[0].bytes()).serial_number
+
+
+def shown(server: Started, context: ssl.SSLContext) -> int:
+    """The serial number of the certificate that the server shows."""
+    with (
+        socket.create_connection(("127.0.0.1", server.port), 10) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        connection.sendall(GET + b"\r\n")
+        assert received(connection).startswith(b"HTTP/1.1 200 ")
+        found = connection.getpeercert()
+    assert found is not None
+    return int(str(found["serialNumber"]), 16)
+
+
+def test_certificate_is_read_again_without_a_restart(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    first = certificate(tmp_path, authority)
+    with started(tmp_path, UNSIGNED + "tls: {certificate: server.pem, key: server.key}\n") as server:
+        assert shown(server, context) == first
+        (tmp_path / "server.key").write_text("broken")
+        time.sleep(1.5)
+        assert shown(server, context) == first
+        second = certificate(tmp_path, authority)
+        deadline = time.monotonic() + 10
+        while shown(server, context) != second:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert any("certificate" in line for line in (tmp_path / "log").read_text().splitlines())
+
+
+def test_client_without_a_certificate_is_refused_where_one_is_wanted(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate(tmp_path, authority)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    settings = UNSIGNED + "tls: {certificate: server.pem, key: server.key, client_ca: ca.pem}\n"
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    with started(tmp_path, settings) as server:
+        with pytest.raises((ssl.SSLError, ConnectionError, AssertionError)):
+            shown(server, context)
+        authority.issue_cert("client").configure_cert(context)
+        assert shown(server, context)
+
+
+def test_certificate_that_cannot_be_used_is_told_at_the_start(tmp_path: Path) -> None:
+    certificate(tmp_path, trustme.CA())
+    (tmp_path / "server.key").write_text("broken")
+    settings = UNSIGNED + "tls: {certificate: server.pem, key: server.key}\n"
+    (tmp_path / "server.yaml").write_text("listen: 127.0.0.1:0\n" + settings)
+    command = [sys.executable, "-m", "flowyml_policy", "server", "run"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "error: the server's certificate cannot be used" in done.stderr
