@@ -9,6 +9,7 @@ import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from time import sleep
 
 from typing_extensions import Self
 
@@ -26,7 +27,7 @@ class Request:
 class BundleServer:
     """Gives what `bundles` holds by path, with ETags. With `token` only to who shows it; `broken` fails every request.
 
-    `hangs` lets requests wait for ever.
+    `hangs` lets requests wait for ever; `slow` says which paths are answered after how many seconds.
     """
 
     token: str | None = None
@@ -35,6 +36,7 @@ class BundleServer:
     requests: list[Request] = field(default_factory=list)
     broken: int | None = None
     hangs: bool = False
+    slow: dict[str, float] = field(default_factory=dict)
     port: int = 0
     _server: ThreadingHTTPServer | None = None
 
@@ -81,6 +83,7 @@ def _handler(owner: BundleServer) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:  # the standard library's name
             if owner.hangs:
                 threading.Event().wait(60)
+            sleep(owner.slow.get(self.path, 0))
             status, body, tag = self._answer()
             owner.requests.append(Request(self.path, dict(self.headers), status))
             self.send_response(status)

@@ -19,9 +19,10 @@ from flowyml_policy.bundles import trial
 from flowyml_policy.bundles.archive import DATA, write_archive
 from flowyml_policy.bundles.content import Content, gather
 from flowyml_policy.bundles.conventions import check_calls, check_conventions, inspect_policy
-from flowyml_policy.bundles.recipe import DISCOVERY, Recipe, RecipeFile
+from flowyml_policy.bundles.recipe import Recipe, RecipeFile
 from flowyml_policy.opa.bundle_files import INPUT_SCHEMA, MANIFEST, content_digest, encoded
 from flowyml_policy.opa.catalogue import RULES
+from flowyml_policy.opa.configuration import DISCOVERY
 from flowyml_policy.opa.library import load
 from flowyml_policy.records.record import Json
 

@@ -9,13 +9,13 @@ Rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from flowyml_policy.bundles.archive import read_archive
-from flowyml_policy.bundles.recipe import DISCOVERY, ORG, RecipeFile, data_places
+from flowyml_policy.bundles.recipe import ORG, RecipeFile, data_places
 from flowyml_policy.documents.document import Document
 from flowyml_policy.documents.key_path import dotted
 from flowyml_policy.documents.reader import Limits, load_documents
@@ -25,6 +25,7 @@ from flowyml_policy.errors.settings import SettingsInvalid, SettingsProblem
 from flowyml_policy.errors.sources import SourceUnreadable
 from flowyml_policy.opa import shipped
 from flowyml_policy.opa.bundle_files import SAMPLES, BundleFiles, BundleFilesInvalid, collect, merge
+from flowyml_policy.opa.configuration import DISCOVERY, refused_configuration
 from flowyml_policy.records.record import Json, Key, KeyPath, Location
 from flowyml_policy.settings.demands import refused_rule_data
 from flowyml_policy.settings.problems import kind_of
@@ -33,8 +34,6 @@ from flowyml_policy.system.files import is_folder, read_file
 LIMITS: Final = Limits(size=16 << 20, nodes=1_000_000, documents=2)
 ENDINGS: Final = (".yaml", ".yml", ".json")
 TEST: Final = "_test.rego"
-REFUSED_CONFIGURATION: Final = ("services", "keys", "discovery")
-"""What a discovery bundle may not bring: whom OPA asks and whom it believes is said where it is started."""
 
 _STEP: Final = re.compile(r'\.([A-Za-z_][\w-]*)|\["((?:[^"\\]|\\.)*)"\]|\[(\d+)\]', re.ASCII)
 
@@ -176,14 +175,8 @@ def _document(path: Path) -> Document:
 
 def _refused_configuration(file: DataFile) -> Iterator[SettingsProblem]:
     """What of OPA's configuration a discovery bundle may not bring."""
-    for key in REFUSED_CONFIGURATION:
-        if key in file.document.value:
-            what = f"`{key}` cannot be brought by a discovery bundle"
-            fix = "take it out; it stands in the configuration that OPA is started with"
-            yield SettingsProblem(what, location=file.document.key_location((key,)), fix=fix)
-    if not isinstance(file.document.value.get("bundles"), Mapping):
-        location = file.document.key_location(("bundles",))
-        yield SettingsProblem("`bundles` is missing, or no mapping", location=location, fix="name the bundles to load")
+    for path, what, fix in refused_configuration(file.document.value):
+        yield SettingsProblem(what, location=file.document.key_location(path), fix=fix)
 
 
 def _require_packs(read: RecipeFile, content: Content) -> None:

@@ -22,6 +22,7 @@ from flowyml_policy.errors.bundles import RecipeInvalid
 from flowyml_policy.errors.references import ReferenceInvalid, VersionMalformed
 from flowyml_policy.errors.root import UsageError
 from flowyml_policy.errors.settings import SettingsInvalid, SettingsProblem
+from flowyml_policy.opa.configuration import DISCOVERY
 from flowyml_policy.opa.shipped import CONFIGURED_ROOTS, SHIPPED_BUNDLE
 from flowyml_policy.records.record import Json, KeyPath
 from flowyml_policy.references.url import BadValue, shown, text
@@ -32,7 +33,6 @@ from flowyml_policy.settings.types import FilePath, Listing, Section, Text
 from flowyml_policy.system.files import is_folder, is_missing
 
 ORG: Final = "org"
-DISCOVERY: Final = "discovery"
 RESERVED_METADATA: Final = ("input_schema", "sequence", "expires")
 MOST_SEQUENCE: Final = 2**53 - 1
 """The largest whole number that every reader of JSON keeps."""

@@ -20,12 +20,12 @@ from typing import Final, NamedTuple
 
 from flowyml_policy.bundles.archive import SIGNATURES, Archive, read_archive, write_archive
 from flowyml_policy.bundles.keys import Key, check_keyid
-from flowyml_policy.bundles.recipe import DISCOVERY
 from flowyml_policy.errors.bundles import BundleRefused, SignatureRefused, SigningFailed
 from flowyml_policy.errors.opa import OpaStartFailed, PolicyInvalid
 from flowyml_policy.errors.root import UsageError
 from flowyml_policy.opa import shipped
 from flowyml_policy.opa.command import run_child
+from flowyml_policy.opa.configuration import DISCOVERY
 from flowyml_policy.opa.library import load
 from flowyml_policy.records.record import Json
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from flowyml_policy.opa.configuration import DISCOVERY
 from flowyml_policy.records.record import KeyPath
 from flowyml_policy.settings.settings import Settings
 
@@ -39,7 +40,9 @@ def own_policy(settings: Settings, rules: Iterable[str | Path] = ()) -> tuple[st
 
 
 def _brings_bundles(config: Mapping[str, object] | None) -> bool:
-    """Whether a configuration names any bundle but the packaged one."""
+    """Whether a configuration names any bundle but the packaged one, or one that names others."""
+    if (config or {}).get(DISCOVERY) is not None:
+        return True
     bundles = (config or {}).get("bundles")
     if not isinstance(bundles, Mapping):
         return False  # there is none, or what stands there is refused

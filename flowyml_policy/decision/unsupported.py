@@ -66,15 +66,6 @@ class _EnvironmentFeature(NamedTuple):
     everywhere: bool = False
 
 
-def _config_has(*keys: str) -> Callable[[Settings], bool]:
-    def asked(settings: Settings) -> bool:
-        config = settings.policy.opa.config or {}
-        return any(key in config for key in keys)
-
-    return asked
-
-
-_CONFIG: Final[KeyPath] = ("policy", "opa", "config")
 _LOADERS: Final = LOAD | JUDGE
 
 _FEATURES: Final = (
@@ -85,7 +76,6 @@ _FEATURES: Final = (
         "waivers ({settings.waivers_path})",
         "take the waivers file away and the key out; until then a denial cannot be excused",
     ),
-    _Feature((*_CONFIG, "discovery"), _config_has("discovery"), _LOADERS, "discovery", "configure OPA in this file"),
     _Feature(
         ("policy", "audit", "report_to"),
         lambda settings: settings.policy.audit.report_to is not None,

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from flowyml_policy.errors.opa import OpaEvaluationFailed, OpaUnavailable, PolicyRolledBack
-from flowyml_policy.opa.configuration import Configuration
 
 if TYPE_CHECKING:
     from flowyml_policy.records.protocols import SequenceStore
@@ -31,38 +30,48 @@ def too_fast() -> OpaEvaluationFailed:
     return OpaEvaluationFailed("bundles arrive faster than they can be checked", advice="raise their polling delays")
 
 
-class Sequences:
-    """The sequences of one policy's signed remote bundles. Safe from many threads."""
+class SeenSequences:
+    """A SequenceStore for the process that judges apart: what the other one knew when it started this one."""
 
-    def __init__(self, configuration: Configuration, store: SequenceStore | None, *, required: bool) -> None:
-        self._origins = {source.name: source.origin for source in configuration.remote if source.is_signed}
+    def __init__(self, known: Mapping[str, int]) -> None:
+        self._known = dict(known)
+
+    def known(self) -> Mapping[str, int]:
+        """The highest sequence of each bundle, by its origin."""
+        return self._known
+
+    def advance(self, origin: str, sequence: int) -> int:
+        """Keep `sequence` where it is higher than what is kept; answer the highest."""
+        self._known[origin] = max(sequence, self._known.get(origin, sequence))
+        return self._known[origin]
+
+
+class Sequences:
+    """The sequences of signed remote bundles. Safe from many threads."""
+
+    def __init__(self, store: SequenceStore | None, *, required: bool) -> None:
         self._store = store
         self._required = required
         self._lock = threading.Lock()
         self._kept: dict[str, int] = {}
 
-    def known(self) -> dict[str, int]:
-        """The highest sequence that was seen of each bundle. Raises OpaUnavailable where that must be known."""
-        found = {}
-        for name, origin in self._origins.items():
-            try:
-                highest = self._store.highest(origin) if self._store else None
-            except OpaUnavailable:
-                if self._required:
-                    raise
-                highest = None
-            if highest is not None:
-                found[name] = highest
-        return found
+    def known(self) -> Mapping[str, int]:
+        """The highest sequence that was seen of each bundle, by its origin. Raises OpaUnavailable where it must."""
+        try:
+            return self._store.known() if self._store else {}
+        except OpaUnavailable:
+            if self._required:
+                raise
+            return {}
 
     def keep(self, described: Mapping[str, Any]) -> None:
-        """Keep the sequences of what the library says is loaded. Raises PolicyRolledBack, OpaUnavailable."""
-        for name, origin in self._origins.items():
+        """Keep the sequences of what is loaded, as a policy describes it. Raises PolicyRolledBack, OpaUnavailable."""
+        for name, origin in described["origins"].items():
             sequence = (described["metadata"].get(name) or {}).get("sequence")
             if not isinstance(sequence, int):
                 continue
             with self._lock:
-                if self._kept.get(name) == sequence:
+                if self._kept.get(origin) == sequence:
                     continue
                 highest = self._highest(origin, sequence)
                 if highest > sequence:
@@ -70,7 +79,7 @@ class Sequences:
                         f"bundle {name!r} of revision {described['bundles'].get(name)} has sequence {sequence}, and one"
                         f" of sequence {highest} was seen before"
                     )
-                self._kept[name] = sequence
+                self._kept[origin] = sequence
 
     def forget(self) -> None:
         """In a forked child: take no lock that another thread may have held at the fork."""

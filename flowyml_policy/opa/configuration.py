@@ -4,15 +4,14 @@ Rules:
 - A key that would be passed over is refused: one that OPA does not know, and one whose feature comes later.
 - Its bundles are the whole policy; `resource: shipped` stands for the packaged one. Without a configuration the
   packaged one is the policy.
-- Where `keys` are set, or signatures are required, every bundle but the packaged one must state `signing`, and state it
-  so that OPA demands a signature of every file: nothing unsigned is loaded by any path.
 - Which roots a bundle may own is decided here, and checked by the library before any decision.
+- A discovery bundle names more bundles, and nothing else: whom OPA asks and whom it believes is said in the settings.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -22,9 +21,10 @@ from flowyml_policy.errors.opa import OpaStartFailed, PolicyInvalid
 from flowyml_policy.errors.settings import FeatureUnavailable
 from flowyml_policy.opa.services import Service, check_known, read_services
 from flowyml_policy.opa.shipped import CONFIGURED_ROOTS, SHIPPED_BUNDLE
+from flowyml_policy.opa.trust import SIGNING_REFUSED, check_keys, check_signing, check_trusted
 
 if TYPE_CHECKING:
-    from flowyml_policy.records.record import Json
+    from flowyml_policy.records.record import Json, KeyPath
 
 SHIPPED: Final = "shipped"
 PROJECT_BUNDLE: Final = "project"
@@ -32,10 +32,17 @@ PROJECT_BUNDLE: Final = "project"
 PROJECT_ROOTS: Final = ("project",)
 """What the rules of a project may own."""
 
-_HONOURED: Final = frozenset({"bundles", "keys", "labels", "services", "persistence_directory"})
+DISCOVERY: Final = "discovery"
+"""The section of OPA's configuration, the name of the bundle that it brings, and the root that this one owns."""
+
+DISCOVERED_ROOTS: Final = ("org", "system/log")
+"""What a bundle may own that a discovery bundle names: rules of a company, never those that ship."""
+
+_REFUSED_CONFIGURATION: Final = ("services", "keys", DISCOVERY)
+
+_HONOURED: Final = frozenset({"bundles", "keys", "labels", "services", "persistence_directory", DISCOVERY})
 _LATER: Final = frozenset(
     {
-        "discovery",
         "decision_logs",
         "status",
         "plugins",
@@ -51,20 +58,18 @@ _LATER: Final = frozenset(
     }
 )
 _SOURCE_HONOURED: Final = frozenset({"resource", "signing", "size_limit_bytes"})
-_SIGNING_HONOURED: Final = frozenset({"keyid", "scope"})
-_SIGNING_REFUSED: Final = {
-    "exclude_files": "what it names could be changed by anybody",
-    "allow_unsigned_delta_bundles": "a delta could change all data, signed by nobody",
-}
 _OF_SERVICES: Final = frozenset({"persist", "polling", "trigger"})
 _REMOTE: Final = _SOURCE_HONOURED | _OF_SERVICES | {"service"}
+_DISCOVERY_HONOURED: Final = _OF_SERVICES | {"service", "resource", "signing", "decision"}
+_DISCOVERY_LATER: Final = frozenset({"name", "prefix"})
 _POLLING: Final = frozenset(
     {"min_delay_seconds", "max_delay_seconds", "long_polling_timeout_seconds", "superseded_etag_ttl_seconds"}
 )
-_KEY: Final = frozenset({"key", "algorithm", "scope"})
 _DEFAULT_RESOURCE: Final = "bundles"
 """Below it OPA looks for a bundle that names no resource."""
 
+_BUNDLES_PLACE: Final = "policy.opa.config.bundles"
+_DISCOVERY_PLACE: Final = f"policy.opa.config.{DISCOVERY}"
 _UNSAFE_NAME: Final = re.compile(r"[^A-Za-z0-9._-]", re.ASCII)
 _NOTHING: Final[Mapping[str, Json]] = MappingProxyType({})
 
@@ -73,7 +78,8 @@ class BundleSource(NamedTuple):
     """One bundle of the policy. `place` is its file or folder; `service` gives it where it is remote, as `resource`.
 
     The packaged one has neither. `options` are OPA's own keys beside `resource` and `service`. One that is `copied` is
-    remote, and its `place` is the kept copy that stands in for it, which was the newest at that second.
+    remote, and its `place` is the kept copy that stands in for it, which was the newest at that second. `roots` are
+    all that it may own.
     """
 
     name: str
@@ -82,6 +88,7 @@ class BundleSource(NamedTuple):
     service: Service | None = None
     resource: str = ""
     copied: int | None = None
+    roots: tuple[str, ...] = CONFIGURED_ROOTS
 
     @property
     def is_signed(self) -> bool:
@@ -99,6 +106,13 @@ class BundleSource(NamedTuple):
         return self.options.get("persist") is True
 
     @property
+    def setting(self) -> str:
+        """Where it is named."""
+        if self.roots == DISCOVERED_ROOTS:
+            return f"bundles.{self.name} of the discovery bundle"
+        return _DISCOVERY_PLACE if self.roots == (DISCOVERY,) else f"{_BUNDLES_PLACE}.{self.name}"
+
+    @property
     def origin(self) -> str:
         """Where it comes from and by whose key, as one text: what its sequences are remembered by."""
         signing = self.options.get("signing")
@@ -108,10 +122,26 @@ class BundleSource(NamedTuple):
 
 
 class Configuration(NamedTuple):
-    """The bundles of the policy, and the rest of OPA's configuration."""
+    """The bundles of the policy, and the rest of OPA's configuration.
+
+    `services` are those that bundles may be asked for. `discovery` is the path below data where a discovery bundle,
+    then one of `sources`, names further bundles; None without one.
+    """
 
     sources: tuple[BundleSource, ...]
     rest: Mapping[str, Json] = _NOTHING
+    services: Mapping[str, Service] = MappingProxyType({})
+    discovery: str | None = None
+
+    @property
+    def is_discovered(self) -> bool:
+        """Whether what a discovery bundle names is among its bundles."""
+        return any(source.roots == DISCOVERED_ROOTS for source in self.sources)
+
+    @property
+    def alone(self) -> Configuration:
+        """The discovery bundle, without the policy."""
+        return self._replace(sources=tuple(source for source in self.sources if source.roots == (DISCOVERY,)))
 
     @property
     def remote(self) -> tuple[BundleSource, ...]:
@@ -131,16 +161,80 @@ def read_configuration(config: Mapping[str, Json] | None, root: Path, *, require
             advice=f"add `bundles: {{{SHIPPED_BUNDLE}: {{resource: {SHIPPED}}}}}`, or take policy.opa.config out",
         )
     services = read_services(config.get("services"), root)
-    _check_keys_of(config.get("keys"))
+    check_keys(config.get("keys"))
+    keys = config.get("keys") or {}
     sources = tuple(_source(str(name), source, services, root) for name, source in bundles.items())
-    _check_signing(config, sources, require_signed=require_signed)
-    _check_trusted(sources)
-    rest = {key: value for key, value in config.items() if key not in {"bundles", "services", "persistence_directory"}}
+    decision = None
+    if config.get(DISCOVERY) is not None:
+        source, decision = _discovery(config[DISCOVERY], bundles, services)
+        sources = (*sources, source)
+    if keys and not any(source.is_signed for source in sources):
+        raise PolicyInvalid(
+            "policy.opa.config has keys, but no bundle states `signing`, so no signature would be demanded",
+            advice="add `signing: {}` to the bundles that must be signed, or take the keys out",
+        )
+    check_signing(keys, sources, require_signed=require_signed)
+    check_trusted(sources)
+    elsewhere = {"bundles", "services", "persistence_directory", DISCOVERY}
+    rest = {key: value for key, value in config.items() if key not in elsewhere}
     if services:
         rest["services"] = {name: dict(service.options) for name, service in services.items()}
     if (kept := _persistence_directory(config, root)) is not None:
         rest["persistence_directory"] = str(kept)
-    return Configuration(sources, rest)
+    return Configuration(sources, rest, services, decision)
+
+
+def refused_configuration(document: Mapping[str, Json]) -> Iterator[tuple[KeyPath, str, str]]:
+    """What a discovery bundle may never bring, whoever reads it: where it stands, what is wrong, what to do."""
+    for key in _REFUSED_CONFIGURATION:
+        if key in document:
+            what = f"`{key}` cannot be brought by a discovery bundle"
+            yield (key,), what, "take it out; it stands in the configuration that OPA is started with"
+    bundles = document.get("bundles")
+    if not isinstance(bundles, Mapping):
+        yield ("bundles",), "`bundles` is missing, or no mapping", "name the bundles to load"
+        return
+    if not bundles:
+        yield ("bundles",), "`bundles` names none", "name the bundles to load"
+    for name, source in bundles.items():
+        signing = source.get("signing") if isinstance(source, Mapping) else None
+        for key in SIGNING_REFUSED.keys() & (signing if isinstance(signing, Mapping) else {}):
+            path = ("bundles", str(name), "signing", key)
+            yield path, f"{SIGNING_REFUSED[key]}: `{'.'.join(path)}`", "take it out"
+
+
+def discovered(read: Configuration, document: Json, *, require_signed: bool) -> Configuration:
+    """`read`, with the bundles that its discovery bundle names in `document`. Raises OpaError.
+
+    They come from the services of the settings, are signed where those must be, and own what a company may.
+    """
+    if not isinstance(document, Mapping):
+        raise PolicyInvalid(
+            f"the discovery bundle names no bundles: data.{str(read.discovery).replace('/', '.')} is no mapping",
+            advice="build it from a recipe of `kind: discovery`",
+        )
+    for _, what, fix in refused_configuration(document):
+        raise PolicyInvalid(f"the discovery bundle is refused: {what}", advice=fix)
+    for key in document.keys() - {"bundles"}:
+        raise PolicyInvalid(
+            f"this version takes `bundles` alone from a discovery bundle, and this one brings `{key}`",
+            advice=f"take it out, or set it in {_DISCOVERY_PLACE.rpartition('.')[0]}",
+        )
+    taken = {source.name for source in read.sources}
+    named = []
+    for name, source in document["bundles"].items():
+        place = f"bundles.{name} of the discovery bundle"
+        if name in taken:
+            raise PolicyInvalid(f"the settings name a bundle of this name already: {place}", advice="give it another")
+        if not isinstance(source, Mapping) or "service" not in source:
+            raise PolicyInvalid(
+                f"a bundle that is discovered needs `service`, a service of policy.opa.config: {place}",
+                advice=f"these exist: {', '.join(read.services)}",
+            )
+        named.append(_source(name, source, read.services, Path(), place)._replace(roots=DISCOVERED_ROOTS))
+    check_signing(read.rest.get("keys") or {}, named, require_signed=require_signed)
+    check_trusted(named)
+    return read._replace(sources=(*read.sources, *named))
 
 
 def check_roots(name: str, roots: Sequence[str]) -> None:
@@ -154,73 +248,6 @@ def check_roots(name: str, roots: Sequence[str]) -> None:
             raise PolicyInvalid(f"bundle {name!r} owns the root {root!r}{why}; it may own {allowed}")
 
 
-def _check_signing(config: Mapping[str, Json], sources: Sequence[BundleSource], *, require_signed: bool) -> None:
-    """Refuse a configuration by which OPA would load what nobody signed. Raises PolicyInvalid."""
-    keys = config.get("keys") or {}
-    if keys and not any(source.is_signed for source in sources):
-        raise PolicyInvalid(
-            "policy.opa.config has keys, but no bundle states `signing`, so no signature would be demanded",
-            advice="add `signing: {}` to the bundles that must be signed, or take the keys out",
-        )
-    for source in sources:
-        place = f"policy.opa.config.bundles.{source.name}"
-        if source.is_signed:
-            _check_signing_of(source, place, keys)
-        elif not source.is_packaged and (keys or require_signed):
-            why = "policy.opa.require_signed is set" if require_signed else "policy.opa.config has keys"
-            raise PolicyInvalid(
-                f"{why}, so nothing unsigned is loaded, and the bundle does not state `signing`: {place}",
-                advice="add `signing: {}` to it, and sign it with `flowyml-policy bundle sign`",
-            )
-
-
-def _check_signing_of(source: BundleSource, place: str, keys: Json) -> None:
-    signing = source.options["signing"]
-    if not isinstance(signing, Mapping):  # OPA takes null for none
-        raise PolicyInvalid(
-            f"`signing` is no mapping, so that no signature would be demanded: {place}.signing",
-            advice="write `signing: {}`, and the signature says which of the keys it is by",
-        )
-    for key in signing:
-        if key in _SIGNING_REFUSED:
-            raise PolicyInvalid(f"{_SIGNING_REFUSED[key]}: {place}.signing.{key}", advice="take it out")
-    check_known(f"{place}.signing", signing, _SIGNING_HONOURED)
-    if source.is_packaged:
-        raise PolicyInvalid(f"the packaged bundle is part of this program, and has no signature: {place}.signing")
-    keyid = signing.get("keyid")
-    if not isinstance(keys, Mapping) or not keys or (keyid and keyid not in keys):
-        what = f"the key {keyid!r}" if keyid else "a key"
-        raise PolicyInvalid(
-            f"the bundle must be signed, and policy.opa.config.keys lacks {what}: {place}.signing",
-            advice="add the public key: `keys: {NAME: {algorithm: ES256, key: ...}}`",
-        )
-
-
-def _check_trusted(sources: Sequence[BundleSource]) -> None:
-    """Refuse what anybody between here and its server could have written. Raises PolicyInvalid."""
-    for source in sources:
-        if source.service is not None and not source.service.is_trusted and not source.is_signed:
-            raise PolicyInvalid(
-                f"its service {source.service.name} is spoken to without TLS, or without a look at its certificate, so"
-                f" the bundle must be signed: policy.opa.config.bundles.{source.name}",
-                advice="add `signing: {}` and sign the bundle, or give the service an https address",
-            )
-
-
-def _check_keys_of(keys: Json) -> None:
-    place = "policy.opa.config.keys"
-    if keys is not None and not isinstance(keys, Mapping):
-        raise OpaStartFailed(f"keys are a mapping of names to keys: {place}")
-    for name, key in (keys or {}).items():
-        if not isinstance(key, Mapping):
-            raise OpaStartFailed(f"a key is a mapping with `key` and `algorithm`: {place}.{name}")
-        if "private_key" in key:
-            raise PolicyInvalid(
-                f"who checks signatures needs no private key: {place}.{name}.private_key", advice="take it out"
-            )
-        check_known(f"{place}.{name}", key, _KEY)
-
-
 def _persistence_directory(config: Mapping[str, Json], root: Path) -> Path | None:
     named = config.get("persistence_directory")
     if named is None:
@@ -230,8 +257,35 @@ def _persistence_directory(config: Mapping[str, Json], root: Path) -> Path | Non
     return root / named
 
 
-def _source(name: str, source: Json, services: Mapping[str, Service], root: Path) -> BundleSource:
-    place = f"policy.opa.config.bundles.{name}"
+def _discovery(section: Json, bundles: Mapping[str, Json], services: Mapping[str, Service]) -> tuple[BundleSource, str]:
+    """The discovery bundle, and where in it the configuration stands."""
+    place = _DISCOVERY_PLACE
+    if not isinstance(section, Mapping):
+        raise OpaStartFailed(f"this is a mapping with `service` and `resource`: {place}")
+    _check_keys(place, section, _DISCOVERY_HONOURED, _DISCOVERY_LATER)
+    if DISCOVERY in bundles:
+        raise PolicyInvalid(
+            f"the name `{DISCOVERY}` is kept for the discovery bundle: {_BUNDLES_PLACE}.{DISCOVERY}",
+            advice="give the bundle another name",
+        )
+    for key in ("service", "resource"):
+        if key not in section:
+            raise OpaStartFailed(f"the discovery bundle needs `{key}`: {place}", advice="add it")
+    decision = section.get("decision", DISCOVERY)
+    path = decision.strip("/") if isinstance(decision, str) else ""
+    if path.split("/")[0] != DISCOVERY or "" in path.split("/"):
+        raise PolicyInvalid(
+            f"a discovery bundle owns `{DISCOVERY}` alone, so that its configuration stands there: {place}.decision",
+            advice=f"write `decision: {DISCOVERY}`",
+        )
+    options = {key: value for key, value in section.items() if key != "decision"}
+    return _remote(DISCOVERY, place, options, services)._replace(roots=(DISCOVERY,)), path
+
+
+def _source(
+    name: str, source: Json, services: Mapping[str, Service], root: Path, place: str | None = None
+) -> BundleSource:
+    place = place or f"{_BUNDLES_PLACE}.{name}"
     if name == PROJECT_BUNDLE:
         raise PolicyInvalid(
             f"the name `{name}` is kept for the project's own rules: {place}", advice="give the bundle another name"

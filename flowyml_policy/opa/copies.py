@@ -2,14 +2,16 @@
 
 Rules:
 - OPA writes them and reads them. Two configurations never share a folder by default: a bundle of one server must not
-  stand in for that of another.
+  stand in for that of another. What a discovery bundle names is kept below the folder of this bundle, each set apart.
 - Without a server a copy is loaded as a file, its signature checked as ever, as long as it is young enough.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +20,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flowyml_policy.errors.opa import OpaStartFailed, OpaUnavailable
-from flowyml_policy.opa.configuration import BundleSource, Configuration
+from flowyml_policy.opa.configuration import DISCOVERY, BundleSource, Configuration
 from flowyml_policy.opa.services import OCI
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ class Remote(NamedTuple):
 
     `max_age` is for how many seconds one may decide unconfirmed; `state` the folder for kept copies where the
     configuration names none; `offline`: no server is asked, and kept copies judge. `sequences` are the highest that
-    were seen, by the names of the bundles.
+    were seen, by the origins of the bundles.
     """
 
     max_age: float = DEFAULT_MAX_AGE
@@ -72,6 +74,8 @@ def with_copies(read: Configuration, source: Remote) -> Configuration:
     folder = _folder(read, source)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if read.is_discovered:
+            _share_discovery(_folder(read.alone, source), folder)
     except OSError as error:
         raise OpaStartFailed(
             f"the folder for kept copies of bundles cannot be made: {folder}: {error.strerror}",
@@ -85,7 +89,11 @@ def kept_alone(read: Configuration, source: Remote) -> Configuration:
     if not read.remote:
         return read
     folder = _folder(read, source)
-    sources = tuple(one if one.service is None else _copy(one, folder, source.max_age) for one in read.sources)
+    base = _folder(read.alone, source) if read.is_discovered else folder
+    sources = tuple(
+        one if one.service is None else _copy(one, base if one in read.alone.sources else folder, source.max_age)
+        for one in read.sources
+    )
     rest = {key: value for key, value in read.rest.items() if key not in {"services", PERSISTENCE}}
     return read._replace(sources=sources, rest=rest)
 
@@ -96,7 +104,7 @@ def _copy(one: BundleSource, folder: Path, max_age: float) -> BundleSource:
     if not one.is_kept:
         raise OpaUnavailable(
             f"{_OFFLINE}, and no copy is kept of bundle {one.name!r}",
-            advice=f"set `persist: true` at policy.opa.config.bundles.{one.name}, and {advice}",
+            advice=f"set `persist: true` at {one.setting}, and {advice}",
         )
     try:
         confirmed = place.stat().st_mtime
@@ -115,7 +123,18 @@ def _copy(one: BundleSource, folder: Path, max_age: float) -> BundleSource:
     return one._replace(place=place, options=kept, copied=int(confirmed))
 
 
+def _share_discovery(base: Path, folder: Path) -> None:
+    """Let `folder` hold the copy of the discovery bundle that `base` holds: there is one, whatever it names."""
+    shared, link = base / _FOLDER / DISCOVERY, folder / _FOLDER / DISCOVERY
+    for made in (shared, link.parent):
+        made.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(FileExistsError):  # this process made it before, or another one
+        link.symlink_to(os.path.relpath(shared, link.parent), target_is_directory=True)
+
+
 def _folder(read: Configuration, source: Remote) -> Path:
+    if read.is_discovered:
+        return _folder(read.alone, source) / _title(read)
     named = read.rest.get(PERSISTENCE)
     if named is not None:
         return Path(named)

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 from typing_extensions import Self
 
 from flowyml_policy.opa import shipped
+from flowyml_policy.opa.discovery import load_policy
 from flowyml_policy.opa.evaluator import OpaEvaluator
 from flowyml_policy.opa.library import Library, is_alive, load
-from flowyml_policy.opa.loading import LoadedPolicy, Policy, PolicySource
+from flowyml_policy.opa.loading import Policy, PolicySource
 from flowyml_policy.records.record import Json
 from flowyml_policy.records.result import EvaluatorName, GlobProblem
 
@@ -95,24 +96,26 @@ class EmbeddedEvaluator(OpaEvaluator):
         self._policy = self._loaded(library) if library or is_alive() else self._process(None)
         OpaEvaluator.__init__(
             self,
-            bundles=self._policy.bundles,
+            bundles=self._policy.lasting,
             version=self._policy.opa_version,
             require_revision=require_revision,
         )
-        self._remote = self._policy.remote
         self._name_process()
 
     def _loaded(self, library: Library | None) -> Policy:
         if library is not None:
-            return LoadedPolicy(self._source, library, sequences=self._sequences)
+            return load_policy(self._source, library, sequences=self._sequences)
         early = shipped.take() if self._source.is_shipped else None
-        return LoadedPolicy(self._source, load(), early=early, sequences=self._sequences)
+        return load_policy(self._source, load(), early=early, sequences=self._sequences)
 
     def _query(self, path: str | None, document: bytes) -> bytes:
         return self._here().decide(path, document)
 
     def _check_globs(self, patterns: Sequence[str]) -> tuple[GlobProblem, ...]:
         return tuple(GlobProblem(**problem) for problem in self._here().check_globs(patterns))
+
+    def _remote(self) -> frozenset[str]:
+        return (self._apart or self._policy).remote
 
     def _close(self) -> None:
         for policy in (self._policy, self._apart):

@@ -66,7 +66,6 @@ class OpaEvaluator(ABC):
         self._required = dict(require_revision or {})
         self._bundles = frozenset(bundles).union(self._required)
         self._title = EvaluatorName(name=self.name, version=version)
-        self._remote: frozenset[str] = frozenset()
         self._closed = False
         _DecisionAnswer.model_rebuild()  # here, and not by several threads at once
 
@@ -150,6 +149,10 @@ class OpaEvaluator(ABC):
     def _close(self) -> None:
         """Release what the subclass holds. Called once."""
 
+    def _remote(self) -> frozenset[str]:
+        """The bundles that a server gives."""
+        return frozenset()
+
     @contextmanager
     def _only_opa_errors(self) -> Iterator[None]:
         self._require_open()
@@ -161,7 +164,8 @@ class OpaEvaluator(ABC):
             raise self._failure(error) from error
 
     def _evaluation(self, answer: _Answer, duration: int) -> Evaluation:
-        remote = {name: revision for name, revision in answer.bundles.items() if name in self._remote}
+        given = self._remote()
+        remote = {name: revision for name, revision in answer.bundles.items() if name in given}
         return Evaluation(answer.bundles, self._titled(answer), duration, remote, answer.copies)
 
     def _titled(self, answer: _Answer) -> EvaluatorName:

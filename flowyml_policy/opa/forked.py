@@ -26,6 +26,8 @@ from typing import Final, NoReturn
 from flowyml_policy.errors.opa import OpaEvaluationFailed
 from flowyml_policy.errors.root import FlowymlPolicyError
 from flowyml_policy.opa import frames
+from flowyml_policy.opa.activation import SeenSequences
+from flowyml_policy.opa.discovery import DiscoveredPolicy, load_policy
 from flowyml_policy.opa.library import load
 from flowyml_policy.opa.loading import LoadedPolicy, PolicySource
 
@@ -75,13 +77,15 @@ def _serve(connection: socket.socket, board: int, *, is_limited: bool) -> None:
     """Answer every frame by one. The first starts the policy."""
     tempfile.tempdir = tempfile.mkdtemp(prefix="flowyml-policy-")  # removed by the other process, come what may
     frames.send(connection, frames.READY, os.fsencode(tempfile.tempdir))
-    policy: LoadedPolicy | None = None
+    policy: LoadedPolicy | DiscoveredPolicy | None = None
     while True:
         kind, payload = frames.receive(connection)
         answer = b""
         try:
             if policy is None:
-                policy = LoadedPolicy(PolicySource.decode(payload), load(is_limited=is_limited), board=board)
+                source = PolicySource.decode(payload)
+                seen = SeenSequences(source.remote.sequences)
+                policy = load_policy(source, load(is_limited=is_limited), board=board, sequences=seen)
                 told = {"digest": policy.digest, "opa_version": policy.opa_version, "described": policy.describe()}
                 answer = json.dumps(told).encode()
             else:
@@ -96,7 +100,7 @@ def _serve(connection: socket.socket, board: int, *, is_limited: bool) -> None:
             frames.send(connection, frames.ERROR, frames.encode_error(failed))
 
 
-def _answer(policy: LoadedPolicy, kind: bytes, payload: bytes) -> bytes:
+def _answer(policy: LoadedPolicy | DiscoveredPolicy, kind: bytes, payload: bytes) -> bytes:
     if kind == frames.DECIDE:
         return policy.decide(None, payload)
     if kind == frames.QUERY:

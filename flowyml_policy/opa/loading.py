@@ -90,9 +90,9 @@ class PolicySource(NamedTuple):
             remote,
         )
 
-    def configuration(self) -> Configuration:
-        """What is to be loaded. Raises OpaError, FeatureUnavailable."""
-        return loadable(read_configuration(self.config, self.root, require_signed=self.require_signed), self.remote)
+    def read(self) -> Configuration:
+        """What is configured. Raises OpaError, FeatureUnavailable."""
+        return read_configuration(self.config, self.root, require_signed=self.require_signed)
 
     @property
     def is_shipped(self) -> bool:
@@ -132,6 +132,10 @@ class Policy(Protocol):
         """The bundles that a server gives."""
 
     @property
+    def lasting(self) -> frozenset[str]:
+        """The bundles that every decision is made by; which others are, a discovery bundle says."""
+
+    @property
     def digest(self) -> str:
         """The SHA-256 of all that was loaded besides the shipped policy: a revision is only what its author says."""
 
@@ -153,8 +157,9 @@ class LoadedPolicy:
     """A policy that the library of this process judges by.
 
     `early` is a start of the shipped policy that was begun before (see `shipped`). `board` is the descriptor of memory
-    where it says which builtin is called, and where; 0 for none. Raises OpaError or
-    FeatureUnavailable when the policy cannot be loaded.
+    where it says which builtin is called, and where; 0 for none. `discovery` is what it was found by: the configuration
+    that a discovery bundle made, of a policy that takes the place of another where `succeeds`. Raises OpaError or
+    FeatureUnavailable when the policy cannot be loaded, and Rediscovered, as `decide` does.
     """
 
     def __init__(
@@ -165,8 +170,10 @@ class LoadedPolicy:
         early: dict[str, Json] | None = None,
         board: int = 0,
         sequences: SequenceStore | None = None,
+        discovery: Discovery | None = None,
     ) -> None:
         self._source = source
+        self._discovery = discovery
         self._board = board
         self._library = library
         self._deadline_ns = round(source.deadline * _NANOSECONDS)
@@ -175,9 +182,10 @@ class LoadedPolicy:
         self._refused: tuple[bytes, FlowymlPolicyError] | None = None
         self.digest = digest_of({})
         try:
-            configuration = source.configuration()
+            configuration = loadable(discovery.configuration if discovery else source.read(), source.remote)
             self.remote = frozenset(one.name for one in configuration.remote)
-            self._sequences = Sequences(configuration, sequences, required=source.require_signed)
+            self._origins: dict[str, Json] = {one.name: one.origin for one in configuration.remote if one.is_signed}
+            self._sequences = Sequences(sequences, required=source.require_signed)
             started = early or self._start(configuration)
         except FlowymlPolicyError:
             raise
@@ -195,6 +203,11 @@ class LoadedPolicy:
             self.stop()
             raise
 
+    @property
+    def lasting(self) -> frozenset[str]:
+        """The bundles that every decision is made by."""
+        return frozenset(self.bundles)
+
     def decide(self, path: str | None, document: bytes) -> bytes:
         """The value at `path`, or the decision for None: JSON `{"result": ..., "bundles": {name: revision}}`."""
         encoded = None if path is None else path.encode()
@@ -206,8 +219,8 @@ class LoadedPolicy:
         raise too_fast()
 
     def describe(self) -> dict[str, Json]:
-        """What is loaded and was checked, as the library describes it. Raises OpaError."""
-        return self._described
+        """What is loaded and was checked, as the library describes it; which bundles servers give, and from where."""
+        return {**self._described, "remote": sorted(self.remote), "origins": self._origins}
 
     def _follow(self, described: dict[str, Json] | None = None) -> None:
         """Check what is loaded now, once, as at the start: nothing is decided by what was not. Raises OpaError."""
@@ -218,7 +231,7 @@ class LoadedPolicy:
                 if end == self._checked:
                     return
                 if self._refused is not None and self._refused[0] == end:
-                    raise _again(self._refused[1])
+                    raise again(self._refused[1])
                 try:
                     self._check(described)
                 except _Moved:
@@ -233,11 +246,19 @@ class LoadedPolicy:
 
     def _check(self, described: dict[str, Json]) -> None:
         """Check one state of the policy. Raises PolicyInvalid and PolicyRolledBack, and _Moved where it is gone."""
-        state = described["state"]
-        check_loaded(described["rules"], {root: self._catalogued(root, state) for root in RULE_ROOTS})
-        if self._checked:  # at the start the settings' patterns are checked with the policy's
-            self._check_patterns(state)
-        self._sequences.keep(described)
+        state, found_by = described["state"], self._discovery
+        if found_by is None or not found_by.is_alone:
+            if found_by is not None:
+                self._check_discovered(found_by, state)
+            check_loaded(described["rules"], {root: self._catalogued(root, state) for root in RULE_ROOTS})
+            if self._checked or (found_by is not None and found_by.succeeds):
+                self._check_patterns(state)  # at the start the settings' patterns are checked with the policy's
+        self._sequences.keep({**described, "origins": self._origins})
+
+    def _check_discovered(self, found_by: Discovery, state: int) -> None:
+        document = self._value_at(found_by.configuration.discovery or "", state)
+        if document != found_by.document:
+            raise Rediscovered(document)
 
     def _check_patterns(self, state: int) -> None:
         patterns = self._value_at(PATTERNS_PATH, state)
@@ -278,10 +299,10 @@ class LoadedPolicy:
             bundles: dict[str, Json] = {}
             expected: dict[str, Json] = {}
             places: dict[str, Path] = {}
-            known = {**self._source.remote.sequences, **self._sequences.known()}
+            known = self._sequences.known()
             for source in configuration.sources:
                 in_time = not self._source.takes_expired
-                expected[source.name] = _expected(source, known.get(source.name), in_time=in_time)
+                expected[source.name] = _expected(source, known.get(source.origin), in_time=in_time)
                 if source.service is not None and source.copied is None:
                     resource = {"service": source.service.name, "resource": source.resource}
                     bundles[source.name] = {**source.options, **resource}
@@ -321,19 +342,40 @@ class LoadedPolicy:
 def _expected(source: BundleSource, sequence: int | None, *, in_time: bool) -> dict[str, Json]:
     """What the library is told of a configured bundle (libopa/internal/engine, Expected)."""
     return {
-        "roots": shipped.CONFIGURED_ROOTS,
+        "roots": source.roots,
         "remote": source.service is not None,
         "signed": source.is_signed,
-        "sequence": sequence,
+        "sequence": sequence if source.service is not None and source.is_signed else None,
         "copied": source.copied,
         "in_time": in_time,
     }
+
+
+class Discovery(NamedTuple):
+    """By what a policy was found.
+
+    `configuration` is what is loaded, as long as the discovery bundle says `document`; where it `is_alone`, it is this
+    bundle, and no policy. `succeeds`: it takes the place of a policy that decided before.
+    """
+
+    configuration: Configuration
+    document: Json = None
+    succeeds: bool = False
+    is_alone: bool = False
+
+
+class Rediscovered(Exception):
+    """The discovery bundle says another `document` than the one that the policy was loaded by."""
+
+    def __init__(self, document: Json) -> None:
+        self.document = document
+        super().__init__("the discovery bundle names other bundles")
 
 
 class _Moved(Exception):
     """Another bundle was activated in between."""
 
 
-def _again(error: FlowymlPolicyError) -> FlowymlPolicyError:
+def again(error: FlowymlPolicyError) -> FlowymlPolicyError:
     """The same error, to be raised by another call."""
     return type(error)(error.message, advice=error.advice)

@@ -95,9 +95,8 @@ class PolicyProcess:
     ) -> None:
         self._source = source
         self._encode({})
-        configuration = source.configuration()
-        self.remote = frozenset(one.name for one in configuration.remote)
-        self._sequences = Sequences(configuration, sequences, required=source.require_signed)
+        self._named = self.remote = frozenset(one.name for one in source.read().remote)
+        self._sequences = Sequences(sequences, required=source.require_signed)
         self._seen = b""
         self._deadline = source.deadline
         self._start_timeout = source.start_timeout
@@ -112,6 +111,11 @@ class PolicyProcess:
         _processes.add(self)
         with self._lock:
             self._start()
+
+    @property
+    def lasting(self) -> frozenset[str]:
+        """The bundles that every decision is made by; which others are, a discovery bundle says."""
+        return frozenset(name for name in self.bundles if name in self._named or name not in self.remote)
 
     def decide(self, path: str | None, document: bytes) -> bytes:
         """The value at `path`, or the decision for None: JSON `{"result": ..., "bundles": {name: revision}}`."""
@@ -139,6 +143,7 @@ class PolicyProcess:
     def _follow(self, described: Mapping[str, Json]) -> None:
         """Keep what the process loaded, which checked it. Raises PolicyRolledBack, OpaUnavailable."""
         self._sequences.keep(described)
+        self.remote |= frozenset(described["remote"])
         self.bundles = described["bundles"]
         self._seen = STATE % described["state"]
 
@@ -196,9 +201,8 @@ class PolicyProcess:
         """Start a process, and the policy in it. Raises OpaError or FeatureUnavailable."""
         encoded = self._encode(self._sequences.known())
         self._child = child = _Child(self._memory)
-        scratch = ""
         try:
-            scratch = child.await_ready()
+            child.await_ready()
             until = monotonic() + self._start_timeout + GRACE
             started = json.loads(child.ask(frames.START, encoded, until))
         except _Refused as refused:
@@ -209,14 +213,10 @@ class PolicyProcess:
         except BaseException:
             self._end()
             raise
-        finally:
-            if scratch:  # what is staged there was read, or the process that staged it was ended
-                shutil.rmtree(scratch, ignore_errors=True)
         described = started["described"]
-        if self.bundles and (self._local(described["bundles"]), started["digest"]) != (
-            self._local(self.bundles),
-            self.digest,
-        ):
+        remote = self.remote.union(described["remote"])
+        is_known = _local(described["bundles"], remote) == _local(self.bundles, remote)
+        if self.bundles and not (is_known and started["digest"] == self.digest):
             self._end()
             raise PolicyInvalid(
                 "the policy changed while it was in use, and its process had to be started anew",
@@ -230,10 +230,6 @@ class PolicyProcess:
             raise
         self.opa_version = started["opa_version"]
         return child
-
-    def _local(self, bundles: Mapping[str, str]) -> dict[str, str]:
-        """What must stay as it is: of a remote bundle, that it is there."""
-        return {name: "" if name in self.remote else revision for name, revision in bundles.items()}
 
     def _unstarted(self, error: Exception) -> OpaUnavailable | OpaDeadlineExceeded:
         died = self._end()
@@ -277,9 +273,11 @@ class ProcessEvaluator(OpaEvaluator):
     ) -> None:
         self._policy = PolicyProcess(source, memory, sequences=sequences)
         super().__init__(
-            bundles=self._policy.bundles, version=self._policy.opa_version, require_revision=require_revision
+            bundles=self._policy.lasting, version=self._policy.opa_version, require_revision=require_revision
         )
-        self._remote = self._policy.remote
+
+    def _remote(self) -> frozenset[str]:
+        return self._policy.remote
 
     def _query(self, path: str | None, document: bytes) -> bytes:
         return self._policy.decide(path, document)
@@ -289,6 +287,11 @@ class ProcessEvaluator(OpaEvaluator):
 
     def _close(self) -> None:
         self._policy.stop()
+
+
+def _local(bundles: Mapping[str, str], remote: frozenset[str]) -> dict[str, str]:
+    """What must stay as it is."""
+    return {name: revision for name, revision in bundles.items() if name not in remote}
 
 
 class _Refused(Exception):
@@ -311,6 +314,7 @@ class _Child:
                 self._socket, theirs = socket.socketpair()
                 undo.callback(self._socket.close)
                 with theirs:
+                    self._scratch: list[str] = []
                     self._notes, notes = os.pipe()
                     undo.callback(os.close, self._notes)
                     try:
@@ -323,7 +327,7 @@ class _Child:
                 f"the process that judges cannot be started: {command[0]}: {error}",
                 advice="correct what the system names",
             ) from error
-        self._finalizer = weakref.finalize(self, _ended, self._process, self._socket, self._notes)
+        self._finalizer = weakref.finalize(self, _ended, self._process, self._socket, self._notes, self._scratch)
 
     def _popen(self, command: Sequence[str], theirs: socket.socket, notes: int, memory: int) -> subprocess.Popen[bytes]:
         for end in (self._notes, notes):
@@ -342,12 +346,12 @@ class _Child:
             env={**os.environ, **_ENVIRONMENT},
         )
 
-    def await_ready(self) -> str:
-        """Wait until Python runs; answer the folder that it made for what it stages. Raises Silent, Gone, Garbled."""
+    def await_ready(self) -> None:
+        """Wait until Python runs, and has made a folder for what it stages. Raises Silent, Gone, Garbled."""
         kind, scratch = frames.receive(self._socket, monotonic() + _READY_SECONDS)
         if kind != frames.READY:
             raise frames.Garbled(repr(kind))
-        return os.fsdecode(scratch)
+        self._scratch.append(os.fsdecode(scratch))
 
     def ask(self, kind: bytes, payload: bytes, until: float) -> bytes:
         """The answer to one question. Raises Silent, Gone, Garbled, OpaError, and _Refused for an error in answer."""
@@ -420,7 +424,7 @@ class _Board:
             self._memory = None
 
 
-def _ended(process: subprocess.Popen[bytes], connection: socket.socket, notes: int) -> str:
+def _ended(process: subprocess.Popen[bytes], connection: socket.socket, notes: int, scratch: Sequence[str]) -> str:
     """End `process`, and answer how it ended."""
     connection.close()
     process.kill()  # one that has ended keeps its exit code
@@ -433,6 +437,8 @@ def _ended(process: subprocess.Popen[bytes], connection: socket.socket, notes: i
         said = None
     finally:
         os.close(notes)
+        for folder in scratch:
+            shutil.rmtree(folder, ignore_errors=True)
     if code < 0:
         how = f"by {signal.Signals(-code).name}" if -code in set(signal.Signals) else f"by signal {-code}"
     else:

@@ -66,8 +66,8 @@ class SequenceStore(Protocol):
     It raises only OpaUnavailable, where it can neither read nor keep them.
     """
 
-    def highest(self, origin: str) -> int | None:
-        """The highest sequence of the bundle from `origin`; None where none was seen."""
+    def known(self) -> Mapping[str, int]:
+        """The highest sequence that was seen of each bundle, by its origin."""
 
     def advance(self, origin: str, sequence: int) -> int:
         """Keep `sequence` where it is higher than what is kept; answer the highest. Durable when this returns."""

@@ -31,9 +31,9 @@ class FileSequences:
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
 
-    def highest(self, origin: str) -> int | None:
-        """The highest sequence of the bundle from `origin`; None where none was seen. Raises OpaUnavailable."""
-        return self._read().get(origin)
+    def known(self) -> dict[str, int]:
+        """The highest sequence that was seen of each bundle, by its origin. Raises OpaUnavailable."""
+        return self._read()
 
     def advance(self, origin: str, sequence: int) -> int:
         """Keep `sequence` where it is higher than what is kept; answer the highest. Raises OpaUnavailable."""

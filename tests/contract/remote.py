@@ -82,7 +82,7 @@ def start(kind: str, given: Mapping[str, Any], state: Path, **options: Any) -> O
     source = PolicySource.of(
         config=dict(given),
         start_timeout=options.pop("start_timeout", 10.0),
-        deadline=10.0,
+        deadline=options.pop("deadline", 10.0),
         remote=Remote(max_age, state, offline),
         **options,
     )

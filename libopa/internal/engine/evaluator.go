@@ -41,6 +41,9 @@ type Settings struct {
 // Deadline is the time that the start may take.
 func (settings Settings) Deadline() time.Duration { return time.Duration(settings.DeadlineNS) }
 
+// states counts what was ever loaded, by all evaluators: who asks one after the other is told that it is another state.
+var states atomic.Uint64
+
 // Evaluator is one started OPA. It is safe for use by many threads at once.
 type Evaluator struct {
 	settings Settings
@@ -50,7 +53,7 @@ type Evaluator struct {
 	store    *gate
 	journal  *journal
 	remote   *remote
-	commits  atomic.Uint64        // how often the store was written: the number of its state
+	state    atomic.Uint64        // the number of what the store holds
 	view     atomic.Pointer[view] // what the last commit left; nil until it is looked at
 }
 
@@ -86,7 +89,7 @@ func (evaluator *Evaluator) forgetViewOnCommit(ctx context.Context) error {
 		_, err := evaluator.store.Register(ctx, txn, storage.TriggerConfig{
 			SkipDataConversion: true,
 			OnCommit: func(context.Context, storage.Transaction, storage.TriggerEvent) {
-				evaluator.commits.Add(1)
+				evaluator.state.Store(states.Add(1))
 				evaluator.view.Store(nil)
 			},
 		})

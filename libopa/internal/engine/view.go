@@ -34,7 +34,7 @@ func (evaluator *Evaluator) newView(ctx context.Context, txn storage.Transaction
 	for name, manifest := range manifests {
 		revisions[name] = manifest.Revision
 	}
-	state := evaluator.commits.Load()
+	state := evaluator.state.Load()
 	origin, err := encodeOrigin(revisions, evaluator.remote.keptCopies(), state)
 	if err != nil {
 		return nil, err

@@ -16,12 +16,6 @@ Load = Callable[..., Settings]
 ROWS = [
     ("policy: {waivers: w.yaml}", "policy.waivers", "flowyml.yaml:1:19", {"validate", "apply", "run"}),
     (
-        "policy: {opa: {config: {discovery: {}}}}",
-        "policy.opa.config.discovery",
-        "flowyml.yaml:1:25",
-        {"validate", "apply", "run", "policy"},
-    ),
-    (
         "policy: {audit: {report_to: https://x.io}}",
         "policy.audit.report_to",
         "flowyml.yaml:1:29",

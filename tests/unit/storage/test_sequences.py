@@ -13,11 +13,11 @@ from flowyml_policy.storage.sequences import FILE, FileSequences
 
 def test_the_highest_sequence_is_kept(tmp_path: Path) -> None:
     store = FileSequences(tmp_path / "not" / "there")
-    assert store.highest("a") is None
+    assert store.known() == {}
     assert [store.advance("a", sequence) for sequence in (3, 2, 3, 7)] == [3, 3, 3, 7]
     assert store.advance("b", 1) == 1
     again = FileSequences(tmp_path / "not" / "there")
-    assert (again.highest("a"), again.highest("b"), again.highest("c")) == (7, 1, None)
+    assert again.known() == {"a": 7, "b": 1}
 
 
 def test_threads_and_stores_lose_nothing(tmp_path: Path) -> None:
@@ -26,7 +26,7 @@ def test_threads_and_stores_lose_nothing(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert all(highest >= number for number, highest in enumerate(pool.map(advance, range(80))))
-    assert [FileSequences(tmp_path).highest(f"bundle {number}") for number in range(4)] == [76, 77, 78, 79]
+    assert FileSequences(tmp_path).known() == {f"bundle {number}": 76 + number for number in range(4)}
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_file_that_is_none_is_an_error_and_stays(tmp_path: Path, content: str)
     (tmp_path / FILE).write_text(content)
     store = FileSequences(tmp_path)
     with pytest.raises(OpaUnavailable, match="the file of sequences of bundles is none"):
-        store.highest("a")
+        store.known()
     with pytest.raises(OpaUnavailable, match="the file of sequences of bundles is none"):
         store.advance("a", 1)
     assert (tmp_path / FILE).read_text() == content
