@@ -54,7 +54,8 @@ class OpaSettings(Section):
         default=None,
         repr=False,
         description="OPA's own configuration, whose bundles are then the whole policy. `${NAME}` stands for an "
-        "environment variable, `$${` for `${` itself; `resource: shipped` for the packaged policy.",
+        "environment variable, `$${` for `${` itself; `resource: shipped` for the packaged policy. With `discovery` a "
+        "bundle of the company names further ones.",
     )
     sidecar: SidecarSettings = Field(
         default=SidecarSettings.model_construct(), description="The server to ask in mode sidecar."

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import trustme
 
+from flowyml_policy.audit.store import AuditStore
+from flowyml_policy.decision.engine import PolicyEngine
 from flowyml_policy.errors.opa import (
     OpaError,
     OpaStartFailed,
@@ -23,6 +25,7 @@ from flowyml_policy.errors.opa import (
 )
 from flowyml_policy.opa.evaluator import OpaEvaluator
 from flowyml_policy.opa.sidecar import SidecarEvaluator
+from flowyml_policy.records.events import BundleActivated
 from flowyml_policy.storage.sequences import FileSequences
 from tests.bundle_server import BundleServer
 from tests.contract.conftest import GLOBS, MAIN, NAMING, document
@@ -30,6 +33,13 @@ from tests.contract.remote import POLLING, Follow, Publisher, eventually, start
 from tests.opa_server import OpaServer
 
 LONG = "a-long-name"
+STACK = """\
+apiVersion: flowyml/v1
+kind: StackDefinition
+metadata: {name: prod-a, version: 1.0.0, labels: {team: ml}}
+spec:
+  runtime: {docker_image: "gcr.io/my-project/a:1"}
+"""
 RULE = NAMING.replace("> 8", "> _longest") + "\ndefault _longest := 8\n\n_longest := data.org.longest\n"
 POLICY = {"main.rego": MAIN, "globs.rego": GLOBS, "naming.rego": RULE}
 
@@ -101,6 +111,10 @@ def follow(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Follow]:
         evaluator.close()
 
 
+one_kind = pytest.mark.parametrize("follow", ["embedded"], indirect=True)
+"""For what is the same in every process."""
+
+
 def bundles(evaluator: OpaEvaluator) -> dict[str, str]:
     """The revisions that judged; none where nothing is decided."""
     try:
@@ -136,6 +150,7 @@ def test_what_is_discovered_decides_and_what_is_discovered_next_too(company: Com
     assert evaluation.bundles == {"flowyml": "p1", **evaluation.remote}
 
 
+@one_kind
 def test_tls_with_a_private_ca_and_nothing_signed(follow: Follow, tmp_path: Path) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
@@ -149,6 +164,7 @@ def test_tls_with_a_private_ca_and_nothing_signed(follow: Follow, tmp_path: Path
         assert bundles(evaluator) == {"flowyml": "p1", "discovery": "d1", "acme": "a1"}
 
 
+@one_kind
 def test_a_discovery_bundle_that_is_not_signed_as_it_must_be_is_not_believed(company: Company, follow: Follow) -> None:
     company.publish("acme", "a1", sequence=1)
     company.discover("d1", "acme", sequence=1)
@@ -168,6 +184,7 @@ def test_a_discovery_bundle_that_is_not_signed_as_it_must_be_is_not_believed(com
         follow(company.config(), start_timeout=1)
 
 
+@one_kind
 def test_what_is_discovered_must_be_signed_too(company: Company, follow: Follow) -> None:
     company.discover("d1", "acme", sequence=1)
     for key in (None, "b"):
@@ -228,6 +245,7 @@ def test_a_discovery_bundle_that_brings_services_decides_nothing_while_running_e
     assert evaluator.evaluate(document(LONG)).allowed
 
 
+@one_kind
 def test_bundles_own_what_they_may_and_no_more(company: Company, follow: Follow) -> None:
     company.discover("d1", "acme")
     company.publish("acme", "a1", roots=("org", "project"))
@@ -238,6 +256,7 @@ def test_bundles_own_what_they_may_and_no_more(company: Company, follow: Follow)
         follow(company.config(), start_timeout=1)
 
 
+@one_kind
 def test_a_bundle_that_is_named_and_not_there_leaves_nothing_decided(company: Company, follow: Follow) -> None:
     company.publish("acme", "a1", longest=20)
     company.discover("d1", "acme", "gone")
@@ -253,6 +272,7 @@ def test_a_bundle_that_is_named_and_not_there_leaves_nothing_decided(company: Co
     eventually(lambda: bundles(evaluator) == {"flowyml": "p1", "discovery": "d3", "acme": "a1", "late": "l1"})
 
 
+@one_kind
 def test_an_older_or_expired_discovery_bundle_is_refused(company: Company, follow: Follow, tmp_path: Path) -> None:
     company.publish("acme", "a1")
     company.discover("d5", "acme", sequence=5)
@@ -361,6 +381,37 @@ def test_threads_see_whole_sets(company: Company, tmp_path: Path) -> None:
         thread.join()
     evaluator.close()
     assert not wrong
+
+
+def test_activations_of_what_is_discovered_are_in_the_journal(
+    company: Company, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {
+        "policy": {
+            "images": {"inspect": "off"},
+            "opa": {
+                "require_signed": True,
+                "require_revision": {"discovery": "d1", "acme": "a1"},
+                "config": {**company.config(persist=True), "bundles": {"flowyml": {"resource": "shipped"}}},
+            },
+        }
+    }
+    (tmp_path / "platform.yaml").write_text(json.dumps(settings))
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "flowyml.yaml").write_text("project: {name: fraud}\n")
+    (tmp_path / "project" / "stack.yaml").write_text(STACK)
+    monkeypatch.setenv("FLOWYML_POLICY_SETTINGS", str(tmp_path / "platform.yaml"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    company.publish("acme", "a1", sequence=1)
+    company.discover("d1", "acme", sequence=1)
+    for offline in ("", "1"):
+        monkeypatch.setenv("FLOWYML_POLICY_OFFLINE", offline)
+        with PolicyEngine.from_project(tmp_path / "project") as engine:
+            (result,) = engine.validate([str(tmp_path / "project" / "stack.yaml")])
+            assert (result.error, sorted(result.bundles)) == (None, ["acme", "discovery", "flowyml"])
+    with AuditStore(tmp_path / "project" / ".flowyml" / "policy.db") as store:
+        found = [event for event in store.get_events() if isinstance(event, BundleActivated)]
+    assert sorted((one.bundle, one.revision) for one in found) == [("acme", "a1"), ("discovery", "d1")]
 
 
 def test_a_sidecar_follows_discovery_by_itself(company: Company, tmp_path: Path) -> None:

@@ -359,6 +359,10 @@ def test_discovery_bundle_is_configuration_and_nothing_else(write: Write) -> Non
     with pytest.raises(RecipeInvalid) as raised:
         build_bundle(read_recipe(write(recipe, **{"d.yaml": f"{good}services: {{s: {{url: 'http://evil'}}}}\n"})))
     assert "`services` cannot be brought by a discovery bundle" in raised.value.message
+    unsafe = "bundles: {company: {service: s, signing: {allow_unsigned_delta_bundles: true}}}\n"
+    with pytest.raises(RecipeInvalid, match="a delta could change all data, signed by nobody") as raised:
+        build_bundle(read_recipe(write(recipe, **{"d.yaml": unsafe})))
+    assert "d.yaml:1:43" in raised.value.message
 
 
 def test_bundle_that_cannot_be_written_is_an_error(write: Write, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from tests.unit.opa.conftest import RULE
 
 SHIPPED = "policy: {opa: {config: {bundles: {flowyml: {resource: shipped}}}}}\n"
 COMPANY = "policy: {opa: {config: {bundles: {flowyml: {resource: shipped}, org: {resource: company}}}}}\n"
+DISCOVERY = SHIPPED.replace("{bundles", "{discovery: {service: s, resource: d}, bundles")
 RULES = "policy: {rules: [policy]}\n"
 APART = "policy: {opa: {isolation: process}}\n"
 
@@ -35,6 +36,8 @@ def settings_of(folder: Path, project: str, platform: str | None) -> Settings:
         ("policy: {opa: {config: {}}}\n", None, False, ()),
         (RULES, None, True, ("policy.rules",)),
         (COMPANY, None, True, ("policy.opa.config",)),
+        (DISCOVERY, None, True, ("policy.opa.config",)),
+        ("policy: {}\n", DISCOVERY, False, ()),
         ("policy: {}\n", COMPANY, False, ()),
         ("policy: {}\n", RULES, False, ()),
         (RULES, COMPANY, True, ("policy.rules",)),

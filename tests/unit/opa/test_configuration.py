@@ -8,7 +8,7 @@ import pytest
 from flowyml_policy.errors.opa import OpaStartFailed, PolicyInvalid
 from flowyml_policy.errors.root import FlowymlPolicyError
 from flowyml_policy.errors.settings import FeatureUnavailable
-from flowyml_policy.opa.configuration import BundleSource, Configuration, check_roots, read_configuration
+from flowyml_policy.opa.configuration import BundleSource, Configuration, check_roots, discovered, read_configuration
 
 ROOT = Path("/projects/fraud")
 
@@ -95,9 +95,9 @@ BUNDLES = {"flowyml": {"resource": "shipped"}}
             "this is for bundles that a server gives: policy.opa.config.bundles.a.persist",
         ),
         (
-            {"bundles": BUNDLES, "discovery": {}},
+            {"bundles": BUNDLES, "decision_logs": {}},
             FeatureUnavailable,
-            "this version does not support it: policy.opa.config.discovery",
+            "this version does not support it: policy.opa.config.decision_logs",
         ),
         (
             {"bundles": BUNDLES, "persistence_directory": 1},
@@ -277,3 +277,62 @@ def test_unsigned_bundles_of_this_machine_or_by_tls_are_taken(url: str) -> None:
     assert read_configuration(remote(service={"url": url}), ROOT).remote
     plain = remote({"signing": {}}, {"url": "http://policy.example.com"}, keys=KEYS)
     assert read_configuration(plain, ROOT).remote[0].is_signed
+
+
+def discovering(**section: Any) -> dict[str, Any]:
+    return {
+        "services": {"company": {"url": "https://policy.example.com"}},
+        "bundles": BUNDLES,
+        "discovery": {"service": "company", "resource": "discovery.tar.gz", **section},
+    }
+
+
+def test_read_configuration_of_discovery_makes_it_a_bundle() -> None:
+    read = read_configuration(discovering(decision="/discovery/prod", persist=True), ROOT)
+    assert read.sources[0] == BundleSource("flowyml", None)
+    assert read.alone.sources == read.sources[1:]
+    (source,) = read.remote
+    assert (source.name, source.resource, source.roots) == ("discovery", "discovery.tar.gz", ("discovery",))
+    assert (source.origin, source.options) == ("https://policy.example.com discovery.tar.gz", {"persist": True})
+    assert (read.discovery, read.is_discovered, "discovery" in read.rest) == ("discovery/prod", False, False)
+    named = {"bundles": {"acme": {"service": "company", "persist": True}}}
+    found = discovered(read, named, require_signed=False)
+    assert found.sources[:2] == read.sources
+    assert (found.sources[2].resource, found.sources[2].roots) == ("bundles/acme", ("org", "system/log"))
+    assert found.is_discovered
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({**discovering(), "discovery": {}}, "the discovery bundle needs `service`: policy.opa.config.discovery"),
+        ({**discovering(), "discovery": ["a"]}, "this is a mapping with `service` and `resource`: policy.opa.config.d"),
+        ({**discovering(), "bundles": {}}, "policy.opa.config names no bundles"),
+        (discovering(service="other"), "no such service in policy.opa.config.services: policy.opa.config.discovery"),
+        (discovering(resource="https://elsewhere/x"), "its path below the address of its service"),
+        (discovering(decision="org"), "a discovery bundle owns `discovery` alone"),
+        (discovering(decision="discovery//a"), "a discovery bundle owns `discovery` alone"),
+        (discovering(trigger="manual"), "never asked for is never there: policy.opa.config.discovery.trigger"),
+        (discovering(name="d"), "this version does not support it: policy.opa.config.discovery.name"),
+        (discovering(sign={}), "OPA has no such setting: policy.opa.config.discovery.sign"),
+        (discovering(signing=None), "no signature would be demanded: policy.opa.config.discovery.signing"),
+        (
+            {**discovering(), "bundles": {**BUNDLES, "discovery": {"service": "company"}}},
+            "the name `discovery` is kept for the discovery bundle: policy.opa.config.bundles.discovery",
+        ),
+        ({**discovering(), "keys": KEYS}, "policy.opa.config has keys, but no bundle states `signing`"),
+        (
+            {**discovering(), "services": {"company": {"url": "http://policy.example.com"}}},
+            "so the bundle must be signed: policy.opa.config.discovery",
+        ),
+    ],
+)
+def test_read_configuration_of_discovery_names_the_place_of_a_mistake(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(FlowymlPolicyError) as raised:
+        read_configuration(config, ROOT)
+    assert message in raised.value.message
+
+
+def test_discovery_must_be_signed_where_signatures_are_required() -> None:
+    with pytest.raises(PolicyInvalid, match=r"does not state `signing`: policy\.opa\.config\.discovery"):
+        read_configuration(discovering(), ROOT, require_signed=True)
