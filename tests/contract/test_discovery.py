@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -412,6 +414,39 @@ def test_activations_of_what_is_discovered_are_in_the_journal(
     with AuditStore(tmp_path / "project" / ".flowyml" / "policy.db") as store:
         found = [event for event in store.get_events() if isinstance(event, BundleActivated)]
     assert sorted((one.bundle, one.revision) for one in found) == [("acme", "a1"), ("discovery", "d1")]
+
+
+FORKED = """\
+import json, os, sys
+from pathlib import Path
+from tests.contract.remote import eventually, start
+from tests.contract.test_discovery import bundles
+
+evaluator = start("embedded", json.loads(sys.argv[1]), Path(sys.argv[2]))
+first = {"flowyml": "p1", "discovery": "d1", "acme": "a1"}
+second = {"flowyml": "p1", "discovery": "d2", "other": "o1"}
+assert bundles(evaluator) == first
+child = os.fork()
+if child == 0:
+    assert bundles(evaluator) == first
+    print("ready", flush=True)
+eventually(lambda: bundles(evaluator) == second)
+if child == 0:
+    os._exit(0)
+print("child", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_forked_child_follows_too(company: Company, tmp_path: Path) -> None:
+    company.publish("acme", "a1", sequence=1)
+    company.discover("d1", "acme", sequence=1)
+    command = [sys.executable, "-c", FORKED, json.dumps(company.config()), str(tmp_path / "state")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "ready\n"
+        company.publish("other", "o1", sequence=1)
+        company.discover("d2", "other", sequence=2)
+        assert "child 0" in program.communicate(timeout=60)[0]
 
 
 def test_a_sidecar_follows_discovery_by_itself(company: Company, tmp_path: Path) -> None:
