@@ -53,6 +53,7 @@ class OpaServer:
                     ),
                     *("--addr", f"127.0.0.1:{self.port}", "--config-file", str(file), *arguments),
                 ],
+                cwd=folder,  # where OPA keeps copies, unless it is told
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
