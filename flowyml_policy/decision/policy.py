@@ -142,8 +142,8 @@ def _sidecar(settings: Settings, rules: Sequence[Path], environ: Mapping[str, st
         ca=None if opa.sidecar.ca is None else settings.resolved(SIDECAR_CA_PATH, opa.sidecar.ca),
         start_timeout=opa.start_timeout,
         deadline=opa.deadline,
-        require_signed=opa.require_signed,
         require_revision=opa.require_revision,
+        sequences=_sequences(_state(environ)) if opa.require_signed else None,
         environ=environ,
     )
 

@@ -69,6 +69,7 @@ class Sequences:
         for name, origin in described["origins"].items():
             sequence = (described["metadata"].get(name) or {}).get("sequence")
             if not isinstance(sequence, int):
+                self._require_unseen(name, origin, described["bundles"].get(name))
                 continue
             with self._lock:
                 if self._kept.get(origin) == sequence:
@@ -84,6 +85,13 @@ class Sequences:
     def forget(self) -> None:
         """In a forked child: take no lock that another thread may have held at the fork."""
         self._lock = threading.Lock()
+
+    def _require_unseen(self, name: str, origin: str, revision: str | None) -> None:
+        """Raise PolicyRolledBack for a bundle without a sequence where it had one before."""
+        if (highest := self.known().get(origin)) is not None:
+            raise PolicyRolledBack(
+                f"bundle {name!r} of revision {revision} has no sequence, and one of sequence {highest} was seen before"
+            )
 
     def _highest(self, origin: str, sequence: int) -> int:
         if self._store is None:

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
+from urllib.parse import quote
 
 from flowyml_policy.errors.opa import (
     OpaAnswerInvalid,
@@ -47,6 +48,14 @@ class DataAnswer(NamedTuple):
     result: Json
     bundles: dict[str, str]
     version: str
+
+
+def address_of(path: str) -> str:
+    """A path below data as an address has it. Raises OpaEvaluationFailed."""
+    steps = path.split("/")
+    if not all(steps) or not {".", ".."}.isdisjoint(steps):
+        raise OpaEvaluationFailed(f"{path!r} is no path below data", advice="write it as flowyml/main/decision")
+    return quote(path)
 
 
 def read_answer(path: str, status: int, body: bytes, *, require_signed: bool = False) -> DataAnswer:
@@ -85,19 +94,25 @@ def refuse(status: int, body: bytes) -> NoReturn:
     )
 
 
-def check_manifests(bundles: Json) -> None:
-    """Raise PolicyInvalid for a bundle that is written for another policy input; `bundles` is data.system.bundles."""
+def check_manifests(bundles: Json) -> dict[str, dict[str, Any]]:
+    """The metadata of each bundle by `data.system.bundles`. Raises PolicyInvalid for one for another policy input."""
     if not isinstance(bundles, dict):
         raise OpaAnswerInvalid("the OPA server does not say what it has loaded (data.system.bundles)")
+    found = {}
     for name, bundle in sorted(bundles.items()):
-        manifest = bundle.get("manifest") if isinstance(bundle, dict) else None
-        metadata = manifest.get("metadata") if isinstance(manifest, dict) else None
-        stated = metadata.get("input_schema", INPUT_SCHEMA) if isinstance(metadata, dict) else INPUT_SCHEMA
+        metadata = _mapping(_mapping(_mapping(bundle).get("manifest")).get("metadata"))
+        stated = metadata.get("input_schema", INPUT_SCHEMA)
         if str(stated) != str(INPUT_SCHEMA):
             raise PolicyInvalid(
                 f"bundle {name!r} is written for input schema {stated}, this program gives input schema {INPUT_SCHEMA}",
                 advice="let the server load a bundle that belongs to this version of flowyml-policy",
             )
+        found[name] = metadata
+    return found
+
+
+def _mapping(value: Json) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _parsed(body: bytes) -> dict[str, Any]:

@@ -8,6 +8,8 @@ Rules:
   client's session is used, and not its `query_rule`, which does neither.
 - The server is trusted to judge by its policy, and for nothing else: the question is the one that checks the shape
   of its input, and each answer must name the bundles that were active at the start.
+- OPA itself activates any bundle that is signed well, an older one too, since it knows no sequence. Where the highest
+  ones are known here, nothing is decided by what is lower.
 - A forked child has a session and threads of its own.
 """
 
@@ -22,19 +24,20 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from flowyml_policy.errors.opa import (
     OpaAnswerInvalid,
     OpaDeadlineExceeded,
     OpaError,
-    OpaEvaluationFailed,
     OpaStartFailed,
     OpaUnavailable,
+    PolicyRolledBack,
 )
 from flowyml_policy.opa.access import DEFAULT_PORTS, bearer_token, certificates, server_address
+from flowyml_policy.opa.activation import Sequences
 from flowyml_policy.opa.calls import BoundedCalls
-from flowyml_policy.opa.data_api import DataAnswer, check_manifests, read_answer, refuse, words_of
+from flowyml_policy.opa.data_api import DataAnswer, address_of, check_manifests, read_answer, refuse, words_of
 from flowyml_policy.opa.evaluator import OpaEvaluator
 from flowyml_policy.opa.shipped import DECISION_PATH
 from flowyml_policy.records.result import GlobProblem
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from opa_client.opa import OpaClient
     from requests import Response, Session
 
+    from flowyml_policy.records.protocols import SequenceStore
 
 LARGEST_ANSWER: Final = 16 * 2**20
 """Bytes of an answer: more than any decision."""
@@ -76,7 +80,8 @@ class SidecarEvaluator(OpaEvaluator):
     `token_env` names the variable of `environ` with its bearer token, `ca` a PEM file of the certificates to trust in
     place of those that the client brings. The server is waited for until `start_timeout`; each question, whatever it
     waits for, takes at most `deadline`, both in seconds. Each bundle of `require_revision` must be at its revision.
-    `require_signed` is for the server to keep: here it raises the version that the server must have.
+    `sequences` says that the server takes signed bundles alone, which is for the server to keep: here it raises the
+    version that the server must have, and no bundle may have a lower sequence than was seen.
 
     Raises OpaError where there is no server that can judge.
     """
@@ -91,15 +96,15 @@ class SidecarEvaluator(OpaEvaluator):
         ca: Path | None = None,
         start_timeout: float = 10.0,
         deadline: float = 2.0,
-        require_signed: bool = False,
         require_revision: Mapping[str, str] | None = None,
+        sequences: SequenceStore | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         self.url = server_address(url)
         self._ca = certificates(ca, self.url)
         self._token = bearer_token(token_env, os.environ if environ is None else environ)
         self._deadline = deadline
-        self._require_signed = require_signed
+        self._sequences = sequences
         self._connected: _Connection | None = None
         self._known: set[frozenset[tuple[str, str]]] = set()
         try:
@@ -139,22 +144,40 @@ class SidecarEvaluator(OpaEvaluator):
             # other bundles were activated between the two: asked again, so that the answer is theirs
 
     def _look(self, until: float, late: str | None = None) -> DataAnswer:
-        """Look at the bundles that are active. Raises OpaError for those that are written for another input."""
+        """Look at the bundles that are active.
+
+        Raises OpaError for those that are written for another input, or have a lower sequence than was seen.
+        """
         about = self._ask(BUNDLES_PATH, b"{}", until, late=late)
-        check_manifests(about.result)
-        if len(self._known) >= _MOST_KNOWN:
-            self._known.clear()
-        self._known.add(frozenset(about.bundles.items()))
+        try:
+            self._accept(about)
+        except PolicyRolledBack:
+            about = self._ask(BUNDLES_PATH, b"{}", until, late=late)  # newer ones may have come since, seen by others
+            self._accept(about)
         return about
+
+    def _accept(self, about: DataAnswer) -> None:
+        metadata = check_manifests(about.result)
+        with _lock:
+            if self._sequences is not None:
+                origins = {name: f"sidecar {self.url} {name}" for name in metadata}
+                seen = Sequences(self._sequences, required=True)
+                try:
+                    seen.keep({"origins": origins, "metadata": metadata, "bundles": about.bundles})
+                except PolicyRolledBack as error:
+                    raise self._told(error) from None
+            if self._sequences is not None or len(self._known) >= _MOST_KNOWN:
+                self._known.clear()  # a revision that comes back may be an older one
+            self._known.add(frozenset(about.bundles.items()))
 
     def _ask(
         self, path: str, document: bytes, until: float, *, strict: bool = True, late: str | None = None
     ) -> DataAnswer:
         body = b'{"input":' + document + b"}"
-        place = f"/v1/data/{_quoted(path)}?provenance=true{_STRICT if strict else ''}"
+        place = f"/v1/data/{address_of(path)}?provenance=true{_STRICT if strict else ''}"
         try:
             status, answer = self._exchange("POST", place, body, until, late)
-            return read_answer(path, status, answer, require_signed=self._require_signed)
+            return read_answer(path, status, answer, require_signed=self._sequences is not None)
         except _NotReady as problem:
             raise self._told(problem.reason) from problem.__cause__
         except OpaError as error:
@@ -361,20 +384,12 @@ def _cause(error: BaseException) -> str:
     return reason
 
 
-def _quoted(path: str) -> str:
-    """A path below data as an address has it."""
-    steps = path.split("/")
-    if not all(steps) or not {".", ".."}.isdisjoint(steps):
-        raise OpaEvaluationFailed(f"{path!r} is no path below data", advice="write it as flowyml/main/decision")
-    return quote(path)
-
-
 def _shown(seconds: float) -> str:
     return f"{seconds:g}s" if seconds >= 1 else f"{seconds * 1000:g}ms"
 
 
 _lock = threading.Lock()
-"""Held while a connection is made."""
+"""Held while a connection is made, and while it is kept what the bundles are."""
 
 
 def _renew_lock() -> None:

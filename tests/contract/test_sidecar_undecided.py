@@ -27,8 +27,10 @@ from flowyml_policy.errors.opa import (
     OpaUnavailable,
     OpaUndefined,
     PolicyInvalid,
+    PolicyRolledBack,
 )
 from flowyml_policy.opa.sidecar import SidecarEvaluator
+from flowyml_policy.storage.sequences import FileSequences
 from tests.contract.conftest import built, document, policy, write
 from tests.contract.test_undecided import SOUND
 from tests.opa_server import OpaServer, free_port
@@ -226,13 +228,13 @@ def test_server_that_is_slow_and_then_well_goes_on(server: Pretender) -> None:
 
 
 @pytest.mark.parametrize("version", ["1.21.2", "1.21.0"])
-def test_old_server_where_bundles_must_be_signed_fails_closed(server: Pretender, version: str) -> None:
+def test_old_server_where_bundles_must_be_signed_fails_closed(server: Pretender, version: str, tmp_path: Path) -> None:
     about = Answer(answer(ABOUT, version=version))
     server.answers["/v1/data/system/bundles"] = about
     said = Answer(answer(version=version))
     assert ask(server, said)[0].allowed
     with pytest.raises(OpaUnavailable, match=r"1\.21\.3 is the oldest that may judge where bundles must be signed"):
-        ask(server, said, require_signed=True)
+        ask(server, said, sequences=FileSequences(tmp_path))
 
 
 def test_server_down_fails_closed() -> None:
@@ -484,3 +486,48 @@ def test_revision_that_is_demanded_holds_or_fails_closed(
         return
     with pytest.raises(OpaAnswerInvalid, match=r"at revision f1, and .* demands f9|without the bundle org"):
         ask(server, Answer(answer()), require_revision=demanded)
+
+
+# Signed bundles, of which an older one is signed as well. OPA itself knows no sequence, and activates it.
+
+
+def about(revision: str, **metadata: Any) -> dict[str, Answer]:
+    """What a server says whose bundle has this revision: by path, its answers about itself and to a stack."""
+    bundles = {"bundles": {"flowyml": {"revision": revision}}}
+    manifest = {"revision": revision, "roots": ["flowyml"], "metadata": metadata}
+    return {
+        "/v1/data/system/bundles": Answer(answer({"flowyml": {"manifest": manifest}}, **bundles)),
+        DECISION: Answer(answer(**bundles)),
+    }
+
+
+@pytest.mark.parametrize(("again", "said"), [({"sequence": 1}, "sequence 1"), ({}, "no sequence")])
+def test_bundle_that_goes_back_fails_closed(
+    server: Pretender, tmp_path: Path, again: dict[str, int], said: str
+) -> None:
+    """Also where its revision decided before, for another process of this user, and until there is a newer one."""
+    reason = f"bundle 'flowyml' of revision f1 has {said}, and one of sequence 2 was seen before: {server.url}"
+    sequences = FileSequences(tmp_path)
+    server.answers |= about("f1", sequence=1)
+    with SidecarEvaluator(server.url, sequences=sequences) as evaluator:
+        for revision, sequence in (("f1", 1), ("f2", 2)):
+            server.answers |= about(revision, sequence=sequence)
+            assert evaluator.judge(document())[1].bundles == {"flowyml": revision}
+        server.answers |= about("f1", **again)
+        for _ in range(2):
+            with pytest.raises(PolicyRolledBack, match=reason):
+                evaluator.judge(document())
+        with pytest.raises(PolicyRolledBack, match=reason):
+            SidecarEvaluator(server.url, sequences=sequences)
+        server.answers |= about("f1", sequence=3)
+        assert evaluator.judge(document())[1].bundles == {"flowyml": "f1"}
+    with SidecarEvaluator(server.url) as evaluator:  # where no signature is demanded, no sequence is worth anything
+        server.answers |= about("f1", sequence=1)
+        assert evaluator.evaluate(document()).allowed
+
+
+def test_sequences_that_cannot_be_kept_fail_closed(server: Pretender, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    server.answers |= about("f1", sequence=1)
+    with pytest.raises(OpaUnavailable, match=r"sequences? of"):
+        SidecarEvaluator(server.url, sequences=FileSequences(tmp_path / "file"))
