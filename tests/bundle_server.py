@@ -6,6 +6,7 @@ import hashlib
 import socket
 import ssl
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,16 +28,19 @@ class Request:
 class BundleServer:
     """Gives what `bundles` holds by path, with ETags. With `token` only to who shows it; `broken` fails every request.
 
-    `hangs` lets requests wait for ever; `slow` says which paths are answered after how many seconds.
+    `hangs` lets requests wait for ever; `slow` says which paths are answered after how many seconds, `redirects` which by
+    a status and another address.
     """
 
     token: str | None = None
     context: ssl.SSLContext | None = None
     bundles: dict[str, bytes] = field(default_factory=dict)
+    redirects: dict[str, tuple[int, str]] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     broken: int | None = None
     hangs: bool = False
     slow: dict[str, float] = field(default_factory=dict)
+    host: str = "127.0.0.1"
     port: int = 0
     _server: ThreadingHTTPServer | None = None
 
@@ -49,7 +53,7 @@ class BundleServer:
 
     @property
     def url(self) -> str:
-        return f"{'https' if self.context else 'http'}://127.0.0.1:{self.port}"
+        return f"{'https' if self.context else 'http'}://{self.host}:{self.port}"
 
     @property
     def is_up(self) -> bool:
@@ -59,9 +63,23 @@ class BundleServer:
         """Publish a bundle below /bundles."""
         self.bundles[f"/bundles/{name}"] = bundle.read_bytes() if isinstance(bundle, Path) else bundle
 
+    def answer(self, path: str, headers: Mapping[str, str]) -> tuple[int, bytes, str]:
+        """Status, body and ETag."""
+        if self.broken is not None or not self.is_up:
+            return self.broken or 503, b"", ""
+        if self.token is not None and headers.get("Authorization") != f"Bearer {self.token}":
+            return 401, b"", ""
+        if path in self.redirects:
+            return self.redirects[path][0], b"", ""
+        body = self.bundles.get(path)
+        if body is None:
+            return 404, b"", ""
+        tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+        return (304, b"", tag) if tag in headers.get("If-None-Match", "") else (200, body, tag)
+
     def start(self) -> None:
         """Listen, on the same port as before."""
-        server = ThreadingHTTPServer(("127.0.0.1", self.port), _handler(self))
+        server = ThreadingHTTPServer((self.host, self.port), _handler(self))
         server.daemon_threads = True
         server.block_on_close = False
         if self.context is not None:
@@ -84,29 +102,18 @@ def _handler(owner: BundleServer) -> type[BaseHTTPRequestHandler]:
             if owner.hangs:
                 threading.Event().wait(60)
             sleep(owner.slow.get(self.path, 0))
-            status, body, tag = self._answer()
+            status, body, tag = owner.answer(self.path, self.headers)
             owner.requests.append(Request(self.path, dict(self.headers), status))
             self.send_response(status)
             if tag:
                 self.send_header("ETag", tag)
+            if self.path in owner.redirects:
+                self.send_header("Location", owner.redirects[self.path][1])
             self.send_header("Content-Type", "application/gzip")
             self.send_header("Content-Length", str(len(body)))
             self.send_header("Connection", "close")
             self.end_headers()
             self.wfile.write(body)
-
-        def _answer(self) -> tuple[int, bytes, str]:
-            if owner.broken is not None or not owner.is_up:
-                return owner.broken or 503, b"", ""
-            if owner.token is not None and self.headers.get("Authorization") != f"Bearer {owner.token}":
-                return 401, b"", ""
-            body = owner.bundles.get(self.path)
-            if body is None:
-                return 404, b"", ""
-            tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
-            if tag in self.headers.get("If-None-Match", ""):
-                return 304, b"", tag
-            return 200, body, tag
 
         def log_message(self, *_: object) -> None:
             """Nothing is printed."""

@@ -104,6 +104,7 @@ func prepareProcess(descriptor int) error {
 			debug.SetGCPercent(gcPercent)
 		}
 		guardBuiltins()
+		guardTransport()
 		if descriptor != 0 {
 			var memory board
 			if memory, prepared.err = openBoard(descriptor); prepared.err == nil {
