@@ -19,10 +19,10 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo demo-images test slow lint format types rego go pytest flowyml bench docs clean
+.PHONY: help install demo demo-images demo-bundles test slow lint format types rego go pytest flowyml bench docs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## install into .venv, with all that development needs
 
@@ -42,6 +42,9 @@ demo: install ## validate the example stacks, then show the audit
 
 demo-images: install ## examine images in a registry and a daemon that it starts (Debian: docker-registry docker.io)
 	@$(BIN)/python scripts/demo_images.py
+
+demo-bundles: install ## publish policy, tamper with it, roll it back, unplug (Debian: docker-registry)
+	@$(BIN)/python scripts/demo_bundles.py
 
 test: lint types rego go pytest ## everything that must hold
 

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,16 @@ def show(*arguments: str, code: int) -> bool:
     """Run one command as a person would, and say whether it exited as it should."""
     print(f"\n$ flowyml-policy {' '.join(arguments)}", flush=True)
     exited = subprocess.run([PROGRAM, *arguments], cwd=ROOT, check=False).returncode
+    if exited != code:
+        print(f"error: it exited with {exited}, and should with {code}", file=sys.stderr)
+    return exited == code
+
+
+def show_in(here: Path, environ: Mapping[str, str], *arguments: str, code: int) -> bool:
+    """As `show`, in a folder and an environment, and with the exit code."""
+    print(f"\n$ flowyml-policy {' '.join(arguments)}", flush=True)
+    exited = subprocess.run([PROGRAM, *arguments], cwd=here, env=environ, check=False).returncode
+    print(f"exit code {exited}")
     if exited != code:
         print(f"error: it exited with {exited}, and should with {code}", file=sys.stderr)
     return exited == code

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from _pytest.outcomes import OutcomeException
-from demo import EXPECT, PROGRAM, ROOT, expected
+from demo import EXPECT, PROGRAM, ROOT, expected, show_in
 
 sys.path.insert(0, str(ROOT))
 
@@ -51,12 +51,12 @@ def main() -> int:
         _push(registry_here, here)
         environ = {**os.environ, **daemon.environ, "XDG_CACHE_HOME": str(folder / "cache")}
         environ = {name: value for name, value in environ.items() if name not in {"NO_COLOR", "COLUMNS"}}
-        fine = [_show(here, environ, "image", "inspect", "myregistry.azurecr.io/ml/train:1.4.0", code=0)]
+        fine = [show_in(here, environ, "image", "inspect", "myregistry.azurecr.io/ml/train:1.4.0", code=0)]
         fine += [_judge(here, environ, file, wanted) for file, wanted in expected(here).items()]
         fine.append(
-            _show(here, environ, "stack", "show", "stacks/allowed.yaml", "--format", "yaml", "--pin-images", code=0)
+            show_in(here, environ, "stack", "show", "stacks/allowed.yaml", "--format", "yaml", "--pin-images", code=0)
         )
-        fine.append(_show(here, environ, "image", "cache", "list", code=0))
+        fine.append(show_in(here, environ, "image", "cache", "list", code=0))
     return 0 if all(fine) else 1
 
 
@@ -112,7 +112,7 @@ def _sign(registry_here: Registry, repository: str, digest: str, signer: Signer)
 
 def _judge(here: Path, environ: Mapping[str, str], file: str, wanted: str) -> bool:
     outcome, *codes = wanted.split()
-    is_fine = _show(here, environ, "stack", "validate", file, code=CODES[outcome])
+    is_fine = show_in(here, environ, "stack", "validate", file, code=CODES[outcome])
     command = [str(PROGRAM), "stack", "validate", file, "--format", "json"]
     answer = subprocess.run(command, cwd=here, env=environ, capture_output=True, text=True, check=False)
     (result,) = json.loads(answer.stdout)["results"]
@@ -121,16 +121,6 @@ def _judge(here: Path, environ: Mapping[str, str], file: str, wanted: str) -> bo
         print(f"error: {file}: {EXPECT}{wanted}, and it got {result['outcome']} {denials}", file=sys.stderr)
         return False
     return is_fine
-
-
-def _show(here: Path, environ: Mapping[str, str], *arguments: str, code: int) -> bool:
-    """Run one command as a person would, and say whether it exited as it should."""
-    print(f"\n$ flowyml-policy {' '.join(arguments)}", flush=True)
-    exited = subprocess.run([PROGRAM, *arguments], cwd=here, env=environ, check=False).returncode
-    print(f"exit code {exited}")
-    if exited != code:
-        print(f"error: it exited with {exited}, and should with {code}", file=sys.stderr)
-    return exited == code
 
 
 def _ago(days: int) -> str:

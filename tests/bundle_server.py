@@ -6,8 +6,8 @@ import hashlib
 import socket
 import ssl
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from time import sleep
@@ -63,7 +63,7 @@ class BundleServer:
         """Publish a bundle below /bundles."""
         self.bundles[f"/bundles/{name}"] = bundle.read_bytes() if isinstance(bundle, Path) else bundle
 
-    def answer(self, path: str, headers: Mapping[str, str]) -> tuple[int, bytes, str]:
+    def answer(self, path: str, headers: Message) -> tuple[int, bytes, str]:
         """Status, body and ETag."""
         if self.broken is not None or not self.is_up:
             return self.broken or 503, b"", ""
