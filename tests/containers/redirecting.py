@@ -17,14 +17,15 @@ from tests.containers.token_server import serving
 class Redirecting:
     """What is in front of the registry `behind`, which has neither TLS nor logins, and the address of the store.
 
-    With a `login` it wants that user's password, which is nothing to the store. `asked_there` are the headers of what
-    the store was asked; `is_down` says that it answers no more.
+    With a `login` it wants that user's password, which is nothing to the store; by `status` it leads there. What the
+    store was asked is `asked_there`, its headers; `is_down` says that it answers no more.
     """
 
     behind: Registry
     url: str = ""
     store: str = ""
     login: tuple[str, str] | None = None
+    status: int = 307
     is_down: bool = False
     asked_there: list[dict[str, str]] = field(default_factory=list)
 
@@ -51,7 +52,7 @@ def redirecting(behind: Registry) -> Iterator[Redirecting]:
             if made.login and self.headers.get("Authorization") != basic(*made.login):
                 self.answer(401, {"WWW-Authenticate": 'Basic realm="the tests"'})
             elif "/blobs/" in self.path:
-                self.answer(307, {"Location": f"{made.store}{self.path}?signature=of-the-store"})
+                self.answer(made.status, {"Location": f"{made.store}{self.path}?signature=of-the-store"})
             else:
                 self.relay(behind)
 

@@ -27,12 +27,17 @@ from flowyml_policy.errors.bundles import BundleAccessDenied, BundleTampered, Bu
 from flowyml_policy.images.opening import open_registry
 from flowyml_policy.network.oci_push import WritableRegistry
 from flowyml_policy.network.oci_registry import OciRegistry
+from flowyml_policy.opa.embedded import EmbeddedEvaluator
 from flowyml_policy.records.events import BundleTagForced
 from flowyml_policy.settings.loading import load_settings
 from flowyml_policy.settings.settings import Settings
+from tests.containers.redirecting import Redirecting
 from tests.containers.registries import PASSWORD, USER, Registry
 from tests.opa_server import OpaServer
 from tests.unit.bundles.conftest import RECIPES
+from tests.unit.network.conftest import Proxy, proxy
+
+__all__ = ["proxy"]
 
 PASSWORDS: Final = {"PASSWORD": PASSWORD, "WRITER": "may-write", "READER": "may-read"}
 RELEASES: Final = (3, 2)
@@ -114,7 +119,7 @@ def insecure(where: Registry, user: str | None = None, variable: str = "PASSWORD
     return {"insecure": [where.host], **login}
 
 
-def opa_config(where: Registry, name: str, key: Path, folder: Path, **service: object) -> dict[str, Any]:
+def opa_config(where: Registry | Redirecting, name: str, key: Path, folder: Path, **service: object) -> dict[str, Any]:
     """A real OPA that polls the tag, and demands the signature."""
     bundle = {"service": "registry", "resource": name.removeprefix("oci://"), "persist": True, "signing": {}}
     polling = {"min_delay_seconds": 1, "max_delay_seconds": 1}
@@ -219,6 +224,52 @@ def test_registry_that_wants_a_certificate(client: Client, mutual_tls_registry: 
     certificate, key = map(str, where.client)
     both = {"client_certificates": {where.host: {"certificate": certificate, "key": key}}}
     client.check({"ca": str(where.ca), **both}, where)
+
+
+@pytest.mark.parametrize("status", [302, 307])
+def test_store_that_a_registry_redirects_to_gets_no_login(
+    client: Client, plain_registry: Registry, redirecting_registry: Redirecting, tmp_path: Path, status: int
+) -> None:
+    """Neither of the OPA that judges here, whose own client adds it again at 302, nor of `bundle pull`."""
+    address = f"oci://{plain_registry.host}/team/far:stable"
+    client.push(insecure(plain_registry), 3, address)
+    there, address = redirecting_registry, address.replace(plain_registry.host, redirecting_registry.host)
+    there.login, there.status = (USER, PASSWORD), status
+    bearer = {"bearer": {"scheme": "Basic", "token": f"{USER}:{PASSWORD}"}}
+    config = opa_config(there, address, client.company.public, tmp_path, credentials=bearer)
+    config["bundles"] |= {"flowyml": {"resource": "shipped"}}
+    with EmbeddedEvaluator(config=config) as evaluator:
+        assert evaluator.query("org/levels", {}) == LEVELS
+    asked_by_opa, there.asked_there = there.asked_there, []
+    login = {"credentials": {there.host: {"username": USER, "password_env": "PASSWORD"}}}
+    assert client.pull({"insecure": [there.host], **login}, address).sequence == 3
+    for asked in (asked_by_opa, there.asked_there):
+        assert asked
+        assert not any("authorization" in headers for headers in asked)
+
+
+def test_environment_changes_neither_whom_push_and_pull_ask_nor_the_login(
+    client: Client, password_registry: Registry, tls_registry: Registry, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proxies, a .netrc and certificates that lie. To this machine there is no proxy, and to nobody over plain http."""
+    (client.folder / ".netrc").write_text("default login eve password lies\n")
+    (client.folder / ".netrc").chmod(0o600)
+    names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+    for name in (*names, *map(str.lower, names)):
+        monkeypatch.setenv(name, proxy.url)
+    monkeypatch.setenv("NETRC", str(client.folder / ".netrc"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(client.folder / "none.pem"))
+    for where, images in (
+        (password_registry, insecure(password_registry, USER)),
+        (tls_registry, {"ca": str(tls_registry.ca)}),
+    ):
+        address = f"oci://{where.host}/team/lies:stable"
+        for arguments in (("push", client.company.bundles[3], address), ("pull", address)):
+            done = client.run(images, *arguments)
+            assert (done.returncode, done.stderr) == (0, "")
+    with pytest.raises(BundleAccessDenied):  # what .netrc holds is no login
+        client.push(insecure(password_registry), 3, f"oci://{password_registry.host}/team/lies:stable")
+    assert proxy.heads == []
 
 
 def test_store_that_somebody_changed_is_refused(client: Client, plain_registry: Registry, tmp_path: Path) -> None:
