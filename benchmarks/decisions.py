@@ -33,6 +33,9 @@ from benchmarks.stacks import StackProject, must_be_denied
 from flowyml_policy.decision.normaliser import Normaliser
 from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
+from flowyml_policy.opa.evaluator import OpaEvaluator
+from flowyml_policy.opa.loading import PolicySource
+from flowyml_policy.opa.process import ProcessEvaluator
 from flowyml_policy.opa.sidecar import SidecarEvaluator
 from flowyml_policy.records.policy_input import PolicyInput
 from flowyml_policy.settings.loading import load_settings
@@ -75,7 +78,7 @@ def embedded_evaluator() -> EmbeddedEvaluator:
     return EmbeddedEvaluator(root=ROOT)
 
 
-def decide(evaluator: EmbeddedEvaluator, value: dict[str, Any], *, denied: bool) -> None:
+def decide(evaluator: OpaEvaluator, value: dict[str, Any], *, denied: bool) -> None:
     """From a dict to a Decision, which must be the right one."""
     decision = evaluator.evaluate(PolicyInput.model_validate(value, strict=False))
     if decision.allowed is denied:
@@ -108,6 +111,18 @@ def measure_one(staged: StagedPolicy, work: Path, case: Case, rounds: int, calls
         samples=remote.samples,
         reference_samples=own.samples,
     )
+
+
+def measure_helper(case: Case, rounds: int, calls: int) -> Iterator[Row]:
+    """The process that judges for a forked child, and for a project's own policy, against the OPA in this one."""
+    kind, value = "denied" if case.denied else "allowed", case.as_dict()
+    with embedded_evaluator() as here, ProcessEvaluator(PolicySource.of(root=ROOT)) as apart:
+
+        def judged_by(evaluator: OpaEvaluator) -> Callable[[], float]:
+            return lambda: _each(calls, lambda: decide(evaluator, value, denied=case.denied))
+
+        own, embedded = in_turns(rounds, judged_by(apart), judged_by(here))
+    yield _versus(f"in a process apart, {kind}", own, f"embedded, {kind}", embedded, Target("at most", 1.5))
 
 
 def measure_sidecar(staged: StagedPolicy, case: Case, rounds: int, calls: int) -> Iterator[Row]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from benchmarks import decisions, images, listing, peers, policy, processes, resolving, starting
+from benchmarks import bundles, decisions, images, listing, peers, policy, processes, resolving, starting
 from benchmarks.clock import CannotMeasure
 from benchmarks.report import Report, Row, Target
 from benchmarks.stacks import StackProject, write_project
@@ -81,6 +81,8 @@ class Bench:
             yield from decisions.measure_one(
                 self.staged, self.work, case, self.effort.decision_rounds, self.effort.decision_calls
             )
+            calls = max(self.effort.decision_calls // 5, 200)
+            yield from decisions.measure_helper(case, self.effort.decision_rounds * 3, calls)
 
     def sidecar(self) -> Iterator[Row]:
         for case in self.cases[:2]:
@@ -125,6 +127,9 @@ class Bench:
     def images(self) -> Iterator[Row]:
         return images.measure_images(self.own, self.work, self.effort.short_rounds)
 
+    def bundles(self) -> Iterator[Row]:
+        return bundles.measure_build(self.work, self.effort.short_rounds)
+
     def list(self) -> Iterator[Row]:
         return listing.measure_list(self.own, self.work, self.effort.short_rounds)
 
@@ -144,6 +149,7 @@ class Bench:
             "resolve": self.resolve,
             "images": self.images,
             "list": self.list,
+            "bundles": self.bundles,
         }
 
 

@@ -355,39 +355,3 @@ def test_a_server_that_is_gone_for_too_long_leaves_nothing_to_decide_by(
     server.start()
     sleep(3)
     assert revision(evaluator) == "1"
-
-
-def test_eight_threads_under_reload_see_whole_revisions(
-    server: BundleServer, publisher: Publisher, tmp_path: Path
-) -> None:
-    bundles = [publisher.bundle(str(number), longest=20 if number % 2 else 3) for number in range(12)]
-    server.put("flowyml", bundles[0])
-    evaluator = start("embedded", config(server), tmp_path / "state")
-    ended = threading.Event()
-    seen: set[str] = set()
-    wrong: list[object] = []
-
-    def judge() -> None:
-        while not ended.is_set():
-            try:
-                decision, evaluation = evaluator.judge(named())
-            except Exception as error:  # noqa: BLE001  it is what the test looks for
-                wrong.append(error)
-                return
-            number = evaluation.bundles["flowyml"]
-            seen.add(number)
-            if decision.allowed is not bool(int(number) % 2):
-                wrong.append((number, decision))
-
-    threads = [threading.Thread(target=judge) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for number, bundle in enumerate(bundles):
-        server.put("flowyml", bundle)
-        eventually(lambda number=number: str(number) in seen or bool(wrong))  # type: ignore[misc]
-    ended.set()
-    for thread in threads:
-        thread.join()
-    evaluator.close()
-    assert not wrong
-    assert seen == {str(number) for number in range(12)}
