@@ -71,7 +71,7 @@ class BundleServer:
             return 401, b"", ""
         if path in self.redirects:
             return self.redirects[path][0], b"", ""
-        body = self.bundles.get(path)
+        body = self.bundles.get(path, self.bundles.get(path.partition("?")[0]))
         if body is None:
             return 404, b"", ""
         tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
@@ -114,6 +114,10 @@ def _handler(owner: BundleServer) -> type[BaseHTTPRequestHandler]:
             self.send_header("Connection", "close")
             self.end_headers()
             self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.do_GET()
 
         def log_message(self, *_: object) -> None:
             """Nothing is printed."""

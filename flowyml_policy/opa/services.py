@@ -51,7 +51,7 @@ _AWS: Final[Mapping[str, frozenset[str]]] = {
     "profile_credentials": frozenset({"path", "profile", "aws_region"}),
     "sso_credentials": frozenset({"path", "cache_path", "profile", "aws_region"}),
 }
-_CREDENTIALS: Final[Mapping[str, frozenset[str]]] = {
+CREDENTIALS: Final[Mapping[str, frozenset[str]]] = {
     "bearer": frozenset({"token", "token_path", "scheme"}),
     "client_tls": frozenset(
         {
@@ -89,7 +89,30 @@ _CREDENTIALS: Final[Mapping[str, frozenset[str]]] = {
     "gcp_metadata": frozenset({"access_token_path", "audience", "endpoint", "identity_token_path", "scopes"}),
     "azure_managed_identity": _AZURE_IDENTITY,
 }
-_FILES: Final = frozenset({"ca_cert", "token_path", "cert", "private_key", "client_assertion_path"})
+"""The ways to show oneself to a service, and their keys."""
+
+_BELOW: Final[Mapping[str, frozenset[str]]] = {
+    **CREDENTIALS,
+    **_AWS,
+    "aws_signing": CREDENTIALS["s3_signing"],
+    "aws_kms": frozenset({"name", "algorithm"}),
+    "azure_signing": frozenset({"azure_managed_identity", "service"}),
+    "azure_keyvault": frozenset({"key", "key_version", "key_algorithm", "vault", "api_version"}),
+}
+"""The keys of every section below `credentials`, by the name of the section."""
+
+_FILES: Final = frozenset(
+    {
+        "ca_cert",
+        "token_path",
+        "cert",
+        "private_key",
+        "client_assertion_path",
+        "web_identity_token_file",
+        "path",
+        "cache_path",
+    }
+)
 """Keys whose value is a file that OPA reads."""
 
 
@@ -158,7 +181,7 @@ def _service(name: str, service: Json, root: Path) -> Service:
     if not isinstance(headers, Mapping) or not all(isinstance(value, str) for value in headers.values()):
         raise OpaStartFailed(f"headers are a mapping of names to texts: {place}.headers")
     options = dict(service)
-    for key, known in (("tls", _TLS), ("credentials", frozenset(_CREDENTIALS))):
+    for key, known in (("tls", _TLS), ("credentials", frozenset(CREDENTIALS))):
         section = service.get(key)
         if section is not None:
             options[key] = _section(f"{place}.{key}", section, known, root)
@@ -169,7 +192,7 @@ def _section(place: str, section: Json, known: frozenset[str], root: Path) -> di
     """A part of a service, its files found from `root`."""
     if not isinstance(section, Mapping):
         raise OpaStartFailed(f"this is a mapping: {place}")
-    if "plugin" in section and known == frozenset(_CREDENTIALS):
+    if "plugin" in section and known == frozenset(CREDENTIALS):
         raise PolicyInvalid(
             f"no plugin for credentials is part of this program: {place}.plugin",
             advice=f"write one of {', '.join(sorted(known))}",
@@ -177,9 +200,7 @@ def _section(place: str, section: Json, known: frozenset[str], root: Path) -> di
     check_known(place, section, known)
     read: dict[str, Json] = {}
     for key, value in section.items():
-        below = _CREDENTIALS.get(key) or _AWS.get(key)
-        if key in _AWS and value is not None and not isinstance(value, Mapping):
-            raise OpaStartFailed(f"this is a mapping: {place}.{key}")
+        below = _BELOW.get(key)
         if below is not None and value is not None:
             read[key] = _section(f"{place}.{key}", value, below, root)
         elif key in _FILES and isinstance(value, str) and value:

@@ -7,11 +7,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from flowyml_policy.bundles.recipe import read_recipe
+from flowyml_policy.opa.configuration import read_configuration
+from flowyml_policy.opa.services import CREDENTIALS
 from flowyml_policy.settings.loading import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,3 +53,27 @@ def test_settings_of_the_page_are_read(tmp_path: Path, number: int) -> None:
     assert read.policy.opa.require_signed
     text = settings.replace("${POLICY_TOKEN}", "token").replace("${POLICY_KEY}", "key")
     assert read.policy.opa.config == yaml.safe_load(text)["policy"]["opa"]["config"]
+
+
+def examples() -> list[dict[str, Any]]:
+    """The blocks that are a configuration of OPA."""
+    return [yaml.safe_load(block) for block in blocks("yaml") if block.startswith("services:")]
+
+
+@pytest.mark.parametrize("config", examples(), ids=lambda config: next(iter(config["services"])))
+def test_services_of_the_page_are_taken(tmp_path: Path, config: dict[str, Any]) -> None:
+    """None names a key that OPA does not have."""
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump({"policy": {"opa": {"config": config}}}))
+    environ = {"HOME": str(tmp_path), "POLICY_SECRET": "secret"}
+    opa = load_settings(environ=environ, system_file=tmp_path / "settings.yaml", start=tmp_path).policy.opa
+    (remote,) = read_configuration(opa.config, tmp_path).remote
+    assert remote.service is not None
+    assert remote.service.is_trusted
+    assert remote.resource == config["bundles"]["company"]["resource"]
+
+
+def test_page_has_one_example_for_each_credential() -> None:
+    services = [next(iter(config["services"].values())) for config in examples()]
+    shown = {kind for service in services for kind in service["credentials"]}
+    assert shown == set(CREDENTIALS)
+    assert len(services) == len(shown) + 1

@@ -9,6 +9,7 @@ from flowyml_policy.errors.opa import OpaStartFailed, PolicyInvalid
 from flowyml_policy.errors.root import FlowymlPolicyError
 from flowyml_policy.errors.settings import FeatureUnavailable
 from flowyml_policy.opa.configuration import BundleSource, Configuration, check_roots, discovered, read_configuration
+from flowyml_policy.opa.services import read_services
 
 ROOT = Path("/projects/fraud")
 
@@ -336,3 +337,22 @@ def test_read_configuration_of_discovery_names_the_place_of_a_mistake(config: di
 def test_discovery_must_be_signed_where_signatures_are_required() -> None:
     with pytest.raises(PolicyInvalid, match=r"does not state `signing`: policy\.opa\.config\.discovery"):
         read_configuration(discovering(), ROOT, require_signed=True)
+
+
+@pytest.mark.parametrize(
+    ("credentials", "place"),
+    [
+        ({"oauth2": {"aws_kms": {"nam": "x"}}}, "oauth2.aws_kms.nam"),
+        ({"oauth2": {"azure_keyvault": {"url": "x"}}}, "oauth2.azure_keyvault.url"),
+        ({"oauth2": {"azure_signing": {"azure_managed_identity": {"x": 1}}}}, "azure_managed_identity.x"),
+        (
+            {"s3_signing": {"assume_role_credentials": {"aws_signing": {"metadata_credentials": {"role": "x"}}}}},
+            "assume_role_credentials.aws_signing.metadata_credentials.role",
+        ),
+        ({"s3_signing": {"environment_credentials": True}}, "s3_signing.environment_credentials"),
+    ],
+)
+def test_key_below_credentials_that_opa_does_not_know_is_refused(credentials: dict[str, Any], place: str) -> None:
+    with pytest.raises(OpaStartFailed) as raised:
+        read_services({"s": {"url": "https://policy.example.com", "credentials": credentials}}, ROOT)
+    assert raised.value.message.endswith(place)
