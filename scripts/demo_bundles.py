@@ -7,6 +7,7 @@ demo-bundles`.
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
 import os
@@ -17,13 +18,11 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from _pytest.outcomes import OutcomeException
 from demo import PROGRAM, ROOT, show_in
@@ -35,6 +34,7 @@ from flowyml_policy.bundles.archive import parse_archive, read_packed
 from flowyml_policy.images.manifests import OCI_MANIFEST
 from flowyml_policy.opa.bundle_files import archive_bytes
 from flowyml_policy.records.result import Result
+from flowyml_policy.settings.places import PLATFORM_FILE
 from tests.containers.programs import free_port, running
 from tests.containers.registries import Registry, registry
 from tests.image_builder import Blob, RegistryClient, encoded
@@ -108,11 +108,11 @@ class Demo:
         )
 
     def _is_ready(self) -> bool:
-        try:
-            with urlopen(f"http://127.0.0.1:{self.port}/health?bundles", timeout=2):
-                return True
-        except URLError:
-            return False
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+        with closing(connection), suppress(OSError):
+            connection.request("GET", "/health?bundles")
+            return connection.getresponse().status == http.client.OK
+        return False
 
     def results(self) -> dict[str, list[Result]]:
         stacks = [str(self.folder / "stacks")]
@@ -165,6 +165,9 @@ STRICT: Final = {**FIRST, "prod-batch": f"deny {COSTS}"}
 
 def main() -> int:
     """Run the demonstration; return the exit code."""
+    if PLATFORM_FILE.exists():
+        print(f"error: this machine's own settings would hold here: {PLATFORM_FILE}", file=sys.stderr)
+        return 3
     with ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="fp-demo-")))
         plug = held.enter_context(ExitStack())
