@@ -49,7 +49,7 @@ spec:
 AGREED: Final = "gcr.io/my-project/train"
 COSTS: Final = "cost_centre.format"
 REPOSITORY: Final = "policy/company"
-PATIENCE: Final = 30.0
+PATIENCE: Final = 60.0
 POLLING: Final = {"min_delay_seconds": 1, "max_delay_seconds": 1}
 
 

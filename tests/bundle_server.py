@@ -28,8 +28,8 @@ class Request:
 class BundleServer:
     """Gives what `bundles` holds by path, with ETags. With `token` only to who shows it; `broken` fails every request.
 
-    `hangs` lets requests wait for ever; `slow` says which paths are answered after how many seconds, `redirects` which by
-    a status and another address.
+    `hangs` lets requests wait for ever; `slow` says which paths are answered after how many seconds, and `redirects`
+    which by a status and another address.
     """
 
     token: str | None = None
