@@ -6,11 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.containers.programs import need
 
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow  # a demonstration of what other tests hold, step by step
 def test_every_image_of_the_demonstration_gets_its_decision() -> None:
     need("docker-registry", "dockerd", "containerd", root=True)
     ran = subprocess.run(
