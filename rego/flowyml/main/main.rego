@@ -179,7 +179,7 @@ _at_level(root, name, reported) := finding if {
 	count(parts) > 1
 	is_string(reported.subject)
 	is_array(reported.path)
-	{part | some part in reported.path; not is_string(part); not _is_index(part)} == set()
+	{part | some part in reported.path; not is_string(part); not shape.is_index(part)} == set()
 	is_string(reported.message)
 	is_string(reported.fix)
 	count(reported) == 5
@@ -192,9 +192,6 @@ _at_level(root, name, reported) := finding if {
 		"effective_on": null,
 	})
 } else := _malformed(root, name, reported)
-
-# A place in a list, as JSON writes it: 1.0 is none.
-_is_index(part) if regex.match(`^[0-9]{1,9}$`, json.marshal(part))
 
 # METADATA
 # title: The policy input is malformed

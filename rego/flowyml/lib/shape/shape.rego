@@ -44,7 +44,8 @@ valid if {
 	type_name(input.stack.version) in {"string", "null"}
 	_all(input.images, _image)
 	{type_name(path) | path := input.images[_].paths[_]} - {"array"} == set()
-	{type_name(key) | key := input.images[_].paths[_][_]} - {"string", "number"} == set()
+	{image | some image in input.images; image.registry != null; image.repository == null} == set()
+	{key | key := input.images[_].paths[_][_]; not is_string(key); not is_index(key)} == set()
 	_all([error | error := input.images[_].error; error != null], {"code": _text, "message": _text})
 	_platforms
 	_evidence
@@ -52,6 +53,10 @@ valid if {
 	_all(input.bases, {"ref": _text, "digest": _maybe, "platform": _text, "diff_ids": _list})
 	_lock(input.lock)
 }
+
+# METADATA
+# description: Whether a step of a path is a place in a list, as JSON writes it. 1.0 is none.
+is_index(key) if regex.match(`^[0-9]{1,9}$`, json.marshal(key))
 
 # What is in the images.
 _platforms if {

@@ -42,6 +42,7 @@ _whole := inputs.changed({
 	"lock": {"images": {"a": "sha256:1"}},
 	"bases": [{"ref": "a", "digest": null, "platform": "linux/amd64", "diff_ids": []}],
 	"images/0/error": {"code": "image_error", "message": "unreadable"},
+	"images/0/paths": [["spec", "deployment", "config", "args", 0]],
 	"images/0/platforms/0/base": {"ref": "a", "digest": null, "how": "claim"},
 	"images/0/signing": [{"entry": "a", "need": 1, "keys": [{"id": "b", "name": "c"}]}],
 	"images/0/signatures": [{"key": null, "form": "tag", "digest": null, "ok": false, "reason": null, "problem": null}],
@@ -82,7 +83,7 @@ _wrong := {
 	"project/policies/image_policy/required_labels": ["a", {}, [1]],
 	"images/0/ref": [null, 1],
 	"images/0/registry": [1],
-	"images/0/repository": [1],
+	"images/0/repository": [1, null],
 	"images/0/tag": [1, {}],
 	"images/0/digest": [1],
 	"images/0/inspected": [null, "true"],
@@ -139,7 +140,7 @@ _wrong := {
 	"project/policies/image_policy/deny_tags": ["a", {}, [1]],
 	"project/policies/image_policy/max_age_seconds": ["1d"],
 	"project/policies/image_policy/require_digest": ["yes", 1],
-	"images/0/paths": [null, "a", {}, [7], ["a"], [[null]], [["a"], ["a", {}]]],
+	"images/0/paths": [null, "a", {}, [7], ["a"], [[null]], [["a"], ["a", {}]], [["a", 1.5]], [["a", -1]], [[4294967296]]],
 }
 
 test_invalid_values if {

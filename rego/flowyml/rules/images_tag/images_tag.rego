@@ -5,6 +5,7 @@
 #   is judged, so that no image has to be inspected.
 package flowyml.rules.images_tag
 
+import data.flowyml.lib.globs
 import data.flowyml.lib.images
 import data.flowyml.lib.rule_data
 import data.flowyml.lib.text
@@ -40,7 +41,7 @@ findings contains finding if {
 # description: |
 #   The tag of every image that is named without a digest matches no pattern of the company
 #   (rule_data.images_tag.denied) or the project (policies.image_policy.deny_tags). In a pattern `*` stands for any
-#   characters. An image without a tag has the tag `latest`.
+#   characters; one that cannot be read denies every tag. An image without a tag has the tag `latest`.
 # related_resources:
 #   - ref: https://www.openpolicyagent.org/docs/policy-reference/builtins/glob
 #     description: What a pattern may hold
@@ -51,7 +52,7 @@ findings contains finding if {
 findings contains finding if {
 	some image in images.unpinned
 	tag := _tag(image)
-	patterns := {pattern | some pattern in _denied; glob.match(pattern, null, tag)}
+	patterns := {pattern | some pattern in _denied; _denies(pattern, tag)}
 	patterns != set()
 	some path in images.paths(image)
 	finding := {
@@ -76,7 +77,7 @@ findings contains finding if {
 findings contains finding if {
 	some problem in rule_data.problems(rule_data.given.images_tag, {
 		"denied": {
-			"pattern": `\S`,
+			"pattern": globs.form,
 			"wanted": "a list of patterns for tags",
 		},
 		"mutable": {
@@ -100,6 +101,11 @@ _denied := {pattern |
 	)[_][_]
 	is_string(pattern)
 }
+
+# A pattern that cannot be read denies every tag.
+_denies(pattern, tag) if globs.matches(pattern, tag)
+
+_denies(pattern, _) if not globs.readable(pattern)
 
 _mutable := {tag | tag := rule_data.said("images_tag", "mutable")[_][_]}
 

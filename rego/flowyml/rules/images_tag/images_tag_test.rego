@@ -71,6 +71,19 @@ test_deny_by_every_list if {
 	{finding.subject | some finding in found; finding.code == "images_tag.denied"} == {"a", "b", "c"}
 }
 
+# To deny nothing by it would let pass what somebody wanted denied.
+test_deny_any_tag_by_a_pattern_that_cannot_be_read if {
+	findings == {_finding("images_tag.denied", `the image "x" has the tag "1.0", and tags that match "[", "[a-z0-9]" are denied`)} with input as inputs.changed(object.union(
+		_tagged("1.0"),
+		_denying(["[", "[a-z0-9]", "latest"]),
+	))
+}
+
+test_deny_rule_data_with_a_pattern_that_cannot_be_read if {
+	found := findings with input as inputs.changed({"project/policies/rule_data": {"images_tag": {"denied": ["{a"]}}})
+	{finding.message | some finding in found; finding.code == "images_tag.rule_data"} == {`policies.rule_data.images_tag.denied must be a list of patterns for tags, but it is ["{a"]`}
+}
+
 test_allow_any_tag_with_a_digest if {
 	findings == set() with input as inputs.changed(object.union(_denying(["*"]), {
 		"images/0/ref": "x:latest@sha256:1",

@@ -3,6 +3,7 @@
 # description: A stack's name is plain enough to be written anywhere, and it is one that is allowed here.
 package flowyml.rules.naming
 
+import data.flowyml.lib.globs
 import data.flowyml.lib.rule_data
 import data.flowyml.lib.stack
 import data.flowyml.lib.text
@@ -55,7 +56,7 @@ findings contains finding if {
 		object.get(input.project.policies.rule_data, ["naming", "allowed_stacks"], null),
 	]
 	is_array(patterns)
-	{pattern | some pattern in patterns; is_string(pattern); glob.match(pattern, null, name)} == set()
+	{pattern | some pattern in patterns; globs.matches(pattern, name)} == set()
 	not stack.builtin
 	listing := text.listing(patterns)
 	[owner, remedy] := _places[place]
@@ -83,7 +84,7 @@ findings contains finding if {
 #   why: Data that cannot be read is a demand that cannot be checked.
 findings contains finding if {
 	some problem in rule_data.problems(rule_data.given.naming, {"allowed_stacks": {
-		"pattern": `\S`,
+		"pattern": globs.form,
 		"wanted": "a list of patterns for names of stacks",
 	}})
 	finding := {

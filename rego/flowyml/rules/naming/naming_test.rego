@@ -134,6 +134,16 @@ test_deny_rule_data_with_a_blank_pattern if {
 	{finding.subject | some finding in found} == {"policies.rule_data.naming.allowed_stacks"}
 }
 
+test_deny_rule_data_with_a_pattern_that_cannot_be_read if {
+	found := findings with input as inputs.changed({"project/policies/rule_data": {"naming": {"allowed_stacks": ["*", "[a-z0-9]"]}}})
+	{finding.subject | some finding in found} == {"policies.rule_data.naming.allowed_stacks"}
+}
+
+test_deny_stack_by_patterns_that_cannot_be_read if {
+	found := findings with input as inputs.changed({"project/policies/allowed_stacks": ["[", "[z-a]", "{prod-gpu-large"]})
+	{finding.code | some finding in found} == {"naming.allowed_stacks"}
+}
+
 _letters(length) := concat("", [letter | some _ in numbers.range(1, length); letter := "a"])
 
 test_deny_lists_with_entries_that_are_no_text if {
