@@ -166,7 +166,9 @@ def _read(path: Path) -> bytes:
         raise BundleFilesInvalid(f"the file cannot be read: {path}: {error.strerror}") from error
 
 
-def _json(path: Path, content: bytes) -> Any:
+def read_json(content: str | bytes) -> Any:
+    """The value of a JSON text that means the same to every reader. Raises ValueError or RecursionError."""
+
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         value = dict(pairs)
         if len(value) != len(pairs):
@@ -176,8 +178,12 @@ def _json(path: Path, content: bytes) -> Any:
     def refuse(constant: str) -> Any:
         raise ValueError(f"{constant} is no JSON")
 
+    return json.loads(content, object_pairs_hook=unique, parse_constant=refuse)
+
+
+def _json(path: Path, content: bytes) -> Any:
     try:
-        return json.loads(content, object_pairs_hook=unique, parse_constant=refuse)
+        return read_json(content)
     except (ValueError, RecursionError) as error:
         raise BundleFilesInvalid(f"the file is no JSON: {path}: {error}") from error
 

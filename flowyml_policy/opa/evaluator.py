@@ -14,17 +14,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import perf_counter_ns
-from typing import ClassVar, TypeVar, final
+from typing import ClassVar, Final, TypeVar, final
 
 from pydantic import Field, ValidationError
 from typing_extensions import Self
 
 from flowyml_policy.errors.opa import OpaAnswerInvalid, OpaError, OpaEvaluationFailed, OpaUnavailable
+from flowyml_policy.opa.bundle_files import read_json
 from flowyml_policy.opa.shipped import DECISION_PATH
 from flowyml_policy.records.decision import Decision
 from flowyml_policy.records.policy_input import PolicyInput
 from flowyml_policy.records.record import Json, Record
 from flowyml_policy.records.result import Evaluation, EvaluatorName, GlobProblem
+
+_NO_JSON_ADVICE: Final = (
+    "hand over a policy input as it was recorded; `flowyml-policy audit verify` looks at the record"
+)
 
 
 class _Answer(Record):
@@ -95,9 +100,11 @@ class OpaEvaluator(ABC):
     def judge_recorded(self, encoded: bytes) -> tuple[Decision, Evaluation]:
         """Decide on a policy input as it was recorded, or as anybody wrote it. Raises only OpaError.
 
-        Nothing is taken for granted of it: policy checks its shape, and denies what has another.
+        Nothing is taken for granted of it: policy checks its shape, and denies what has another. What is no JSON, or
+        not the same JSON to each OPA, as where a key stands twice, gets no decision.
         """
         with self._only_opa_errors():
+            _require_json(encoded)
             started = perf_counter_ns()
             raw = self._query(DECISION_PATH, encoded)
             duration = perf_counter_ns() - started
@@ -198,6 +205,14 @@ class OpaEvaluator(ABC):
                     advice="activate the revision that is demanded, or correct policy.opa.require_revision",
                 )
         return answer
+
+
+def _require_json(encoded: bytes) -> None:
+    try:
+        value = read_json(encoded.decode())
+        json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair becomes another character in an OPA
+    except (ValueError, RecursionError) as error:
+        raise OpaEvaluationFailed(f"the input is no JSON document: {error}", advice=_NO_JSON_ADVICE) from error
 
 
 def _first_problem(error: ValidationError) -> str:
