@@ -1,4 +1,4 @@
-"""A real OPA server for tests, from the same library as the evaluators, on a free port of loopback."""
+"""A real OPA server for tests, on a free port of loopback: the library's own, or another program's."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 from typing_extensions import Self
 
 START_SECONDS = 30
+
+LIBRARY: Final = (sys.executable, "-m", "flowyml_policy.opa")
+"""The program that is `opa` from the same library as the evaluators."""
 
 
 class OpaServer:
@@ -32,6 +35,7 @@ class OpaServer:
         *,
         scheme: str = "http",
         log_level: str = "error",
+        program: Sequence[str] = LIBRARY,
     ) -> None:
         self.port = free_port()
         self.url = f"{scheme}://127.0.0.1:{self.port}"
@@ -41,16 +45,7 @@ class OpaServer:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [
-                    *(
-                        sys.executable,
-                        "-m",
-                        "flowyml_policy.opa",
-                        "run",
-                        "--server",
-                        "--skip-version-check",
-                        "--log-level",
-                        log_level,
-                    ),
+                    *(*program, "run", "--server", "--skip-version-check", "--log-level", log_level),
                     *("--addr", f"127.0.0.1:{self.port}", "--config-file", str(file), *arguments),
                 ],
                 cwd=folder,  # where OPA keeps copies, unless it is told

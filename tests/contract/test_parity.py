@@ -1,19 +1,20 @@
-"""A server decides as the policy in this process does: the same stacks and samples, equal as canonical JSON."""
+"""A server decides as the policy in this process does: the same stacks and samples, equal as canonical JSON.
+
+The same of thousands of generated inputs, and of `opa exec`, shows test_parity_generated.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
 import rfc8785
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from flowyml_policy.cli.doctor_checks import Check, examine
 from flowyml_policy.decision.engine import PolicyEngine
@@ -23,25 +24,25 @@ from flowyml_policy.errors.settings import SettingsInvalid
 from flowyml_policy.opa import shipped
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
 from flowyml_policy.opa.evaluator import OpaEvaluator
+from flowyml_policy.opa.shipped import DECISION_PATH
 from flowyml_policy.opa.sidecar import SidecarEvaluator
 from flowyml_policy.records.decision import Decision
-from flowyml_policy.records.policy_input import PolicyInput
-from tests.opa_server import OpaServer, free_port
+from tests.contract.inputs import NO_JSON, ROOT, SAMPLES, changed
+from tests.opa_server import LIBRARY, OpaServer, free_port
+from tests.stock_opa import stock_opa
 
-ROOT = Path(__file__).parents[2]
-POLICY = ROOT / "rego" / "flowyml"
-INPUT = (POLICY / "main" / "samples" / "input.json").read_text("utf-8")
-SAMPLES = sorted(path for path in POLICY.rglob("samples/*.json") if path.name != "input.json")
+PROGRAMS: dict[str, Callable[[], tuple[str, ...]]] = {"library": lambda: LIBRARY, "stock": lambda: (str(stock_opa()),)}
+of_both = pytest.mark.parametrize("server", PROGRAMS, indirect=True)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpaServer]:
-    """A server on the policy as it ships."""
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpaServer]:
+    """A server on the policy as it ships: the library's own, or, in tests `of_both`, also the stock program."""
     folder = tmp_path_factory.mktemp("server")
     with shipped.bundle() as archive:
         shutil.copy(archive, folder / "flowyml.tar.gz")
     config = {"bundles": {"flowyml": {"resource": (folder / "flowyml.tar.gz").as_uri()}}}
-    with OpaServer(config, folder) as started:
+    with OpaServer(config, folder, program=PROGRAMS[getattr(request, "param", "library")]()) as started:
         yield started.await_ready()
 
 
@@ -59,17 +60,6 @@ def embedded() -> Iterator[EmbeddedEvaluator]:
 
 def canonical(decision: Decision) -> bytes:
     return rfc8785.dumps(json.loads(decision.model_dump_json()))
-
-
-def changed(values: Mapping[str, Any]) -> PolicyInput:
-    document: dict[str, Any] = json.loads(INPUT)
-    for path, value in values.items():
-        place: Any = document
-        *parents, last = (int(key) if key.isdigit() else key for key in path.split("/"))
-        for key in parents:
-            place = place[key]
-        place[last] = value
-    return PolicyInput.model_validate_json(json.dumps(document))
 
 
 def give_company(server: OpaServer, company: object) -> None:
@@ -99,6 +89,7 @@ def test_sample_gets_the_same_decision_from_a_server(
         give_company(server, None)
 
 
+@of_both
 def test_side_questions_get_the_same_answers(sidecar: SidecarEvaluator, embedded: EmbeddedEvaluator) -> None:
     evaluators: list[OpaEvaluator] = [sidecar, embedded]
     for path in ("flowyml/main/catalogue", "flowyml/main/patterns"):
@@ -109,53 +100,6 @@ def test_side_questions_get_the_same_answers(sidecar: SidecarEvaluator, embedded
         assert [one.pattern for one in evaluator.check_globs(patterns)] == ["[a-z0-9]", "{a", "["]
 
 
-# Inputs as anybody might write them: nothing vouches for their shape, for no evaluator.
-
-
-VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**70), 2**70)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=6,
-)
-
-
-@st.composite
-def mutated(draw: st.DrawFn) -> bytes:
-    """The input of a sample, in which something was replaced, taken out or added."""
-    content = json.loads(draw(st.sampled_from(SAMPLES)).read_text("utf-8"))
-    document = json.loads(changed(content["changes"]).encoded)
-    for _ in range(draw(st.integers(1, 3))):
-        place: Any = document
-        while _keys(place):
-            if draw(st.integers(0, 4)) == 0:
-                break
-            key = draw(st.sampled_from(_keys(place)))
-            if not _keys(place[key]):
-                break
-            place = place[key]
-        keys = _keys(place)
-        what = draw(st.sampled_from(["replace", "remove", "add"])) if keys else "add"
-        if what == "replace":
-            place[draw(st.sampled_from(keys))] = draw(VALUES)
-        elif what == "remove":
-            del place[draw(st.sampled_from(keys))]
-        elif isinstance(place, dict):
-            place[draw(st.text(max_size=8))] = draw(VALUES)
-        else:
-            place.append(draw(VALUES))
-    return json.dumps(document).encode()
-
-
-def _keys(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return sorted(value)
-    return list(range(len(value))) if isinstance(value, list) else []
-
-
 def outcome(evaluator: OpaEvaluator, encoded: bytes) -> bytes | str:
     """The decision as canonical JSON, or the kind of error."""
     try:
@@ -164,30 +108,28 @@ def outcome(evaluator: OpaEvaluator, encoded: bytes) -> bytes | str:
         return error.code
 
 
-def test_input_of_a_sample_is_judged_alike_as_it_was_recorded(
-    sidecar: SidecarEvaluator, embedded: EmbeddedEvaluator
-) -> None:
+@of_both
+def test_input_is_judged_alike_as_it_was_recorded(sidecar: SidecarEvaluator, embedded: EmbeddedEvaluator) -> None:
     document = changed({})
     expected = canonical(embedded.evaluate(document))
     assert outcome(embedded, document.encoded) == outcome(sidecar, document.encoded) == expected
     assert b"main.invalid_input" in outcome(embedded, b"{}")
 
 
-@given(mutated())
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-def test_mutated_input_gets_the_same_decision_from_a_server(
-    sidecar: SidecarEvaluator, embedded: EmbeddedEvaluator, encoded: bytes
+@pytest.mark.parametrize("text", NO_JSON, ids=lambda text: repr(text[:20]))
+def test_text_that_is_no_json_gets_no_decision(
+    sidecar: SidecarEvaluator, embedded: EmbeddedEvaluator, text: bytes
 ) -> None:
-    assert outcome(sidecar, encoded) == outcome(embedded, encoded)
+    """A server would read some of these, and each of them in its own way."""
+    assert [outcome(one, text) for one in (embedded, sidecar)] == ["opa_evaluation_failed"] * 2
 
 
-@pytest.mark.slow
-@given(mutated())
-@settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
-def test_thousands_of_mutated_inputs_get_the_same_decisions_from_a_server(
-    sidecar: SidecarEvaluator, embedded: EmbeddedEvaluator, encoded: bytes
-) -> None:
-    assert outcome(sidecar, encoded) == outcome(embedded, encoded)
+@of_both
+def test_no_input_at_all_is_denied(server: OpaServer, embedded: EmbeddedEvaluator) -> None:
+    with urlopen(Request(f"{server.url}/v1/data/{DECISION_PATH}", b"{}", method="POST"), timeout=10) as said:  # noqa: S310
+        answer = json.loads(said.read())
+    assert answer["warning"]["code"] == "api_usage_warning"
+    assert rfc8785.dumps(answer["result"]) == outcome(embedded, b"null")
 
 
 # The whole engine.
@@ -217,6 +159,7 @@ def results(project: Path) -> list[dict[str, Any]]:
     return answered
 
 
+@of_both
 def test_stacks_get_the_same_results_from_a_server(server: OpaServer, project: Path) -> None:
     here = results(project)
     say(project, f"{{mode: sidecar, sidecar: {{url: '{server.url}'}}, deadline: 20s}}")
@@ -296,6 +239,7 @@ def test_offline_asks_no_server(server: OpaServer, project: Path, monkeypatch: p
         engine.check(str(project / "stacks" / "prod-gpu-large.yaml"))
 
 
+@of_both
 def test_doctor_says_which_server_and_whether_it_answers(server: OpaServer, project: Path) -> None:
     say(project, f"{{mode: sidecar, sidecar: {{url: '{server.url}'}}}}")
     found = {check.name: check for check in examine(str(project))}
