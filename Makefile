@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo demo-images demo-bundles test slow lint format types rego go pytest flowyml bench docs clean
+.PHONY: help install demo demo-images demo-bundles test slow lint format types rego go pytest opa flowyml bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,8 +68,12 @@ go: install ## vet and test the OPA library
 	$(BIN)/python libopa/build.py go test ./...
 
 # On every core; a test is given to the worker that has nothing left to do.
-pytest: install flowyml
+pytest: install flowyml opa
 	$(PYTEST) -m 'not slow' --numprocesses auto --dist worksteal $(PYTEST_ARGS)
+
+# After `go`, which compiles most of it, it takes seconds; Go itself sees whether it is up to date.
+opa: install ## the stock opa of the same version, which the tests compare decisions with
+	@$(BIN)/python -m tests.stock_opa
 
 flowyml: $(FLOWYML_ENV)/installed ## an environment with FlowyML, for the tests that need the real one
 
@@ -80,7 +84,7 @@ $(FLOWYML_ENV)/installed: $(INSTALLED)
 	@$(FLOWYML_ENV)/bin/python -m pip install --quiet 'flowyml==2.2.1' --editable .
 	@touch $@
 
-slow: install flowyml ## what takes minutes: the slow tests, and an install without compilers
+slow: install flowyml opa ## what takes minutes: the slow tests, and an install without compilers
 	$(PYTEST) -m slow $(PYTEST_ARGS)
 	$(BIN)/python scripts/check_install.py
 

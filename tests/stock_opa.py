@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ MODULE: Final = "github.com/open-policy-agent/opa"
 PROGRAM: Final = ROOT / "build" / "opa" / "opa"
 
 
+@cache
 def stock_opa() -> Path:
     """The program. Go builds it where it is missing or old; of several processes one does."""
     PROGRAM.parent.mkdir(parents=True, exist_ok=True)

@@ -48,8 +48,6 @@ ROUNDS: Final = 8
 AT_ONCE: Final = 1000
 SHOWN: Final = 3
 
-STACKS: Final = (ROOT / "stacks", *sorted((ROOT / "tests" / "cli" / "cases").glob("*/files")))
-
 pytestmark = pytest.mark.timeout(900)  # where the stock program has to be built first
 
 
@@ -100,10 +98,12 @@ def judges(policy: str, folder: Path, executed: Sequence[str] = ("stock",)) -> I
             for name, program in programs.items()
         }
         here = {"bundles": {**resources, "flowyml": {"resource": "shipped"}}}
-        made = {"embedded": _asked(stack.enter_context(EmbeddedEvaluator(config=here)))}
+        embedded = stack.enter_context(EmbeddedEvaluator(config=here))
+        made = {"embedded": _asked(embedded)}
         for name, server in servers.items():
-            sidecar = SidecarEvaluator(server.url, start_timeout=30, deadline=20)
-            made[f"server of {name}"] = _asked(stack.enter_context(sidecar))
+            sidecar = stack.enter_context(SidecarEvaluator(server.url, start_timeout=30, deadline=20))
+            assert sidecar.opa_version == embedded.opa_version
+            made[f"server of {name}"] = _asked(sidecar)
         for name in executed:
             made[f"exec of {name}"] = _executed(programs[name], tuple(bundles.values()), folder / f"of-{name}")
         yield made
