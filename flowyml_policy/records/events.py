@@ -195,6 +195,27 @@ class BundleActivated(Event):
         return _text(self, "copied_at")
 
 
+class DecisionLogReceived(Event):
+    """A server took decision logs. The payload has how many rows, their first and last number, and their digest."""
+
+    TYPE = "DecisionLogReceived"
+
+    @property
+    def first(self) -> int | None:
+        """The number of the first row."""
+        return _number(self, "first")
+
+    @property
+    def last(self) -> int | None:
+        """The number of the last row."""
+        return _number(self, "last")
+
+    @property
+    def rows_digest(self) -> str | None:
+        """The digest of the digests of the rows."""
+        return _text(self, "rows_sha256")
+
+
 _TYPES: dict[str, type[Event]] = {
     kind.TYPE: kind
     for kind in (
@@ -207,6 +228,7 @@ _TYPES: dict[str, type[Event]] = {
         StackUnlocked,
         BundleTagForced,
         BundleActivated,
+        DecisionLogReceived,
     )
 }
 
