@@ -1,0 +1,281 @@
+"""Statuses that clients post: who runs which revision since when, with which error, and who stopped reporting.
+
+Rules:
+- A client is its token and the id of its labels; its row is replaced by each report, so that reports take no room.
+- A new revision of a bundle is kept as history, the newest `MOST_CHANGES` of a client.
+- A report is the client's whole state: an error is over with the first report that does not repeat it.
+- Who is silent is not well: a report is due within three of the client's usual intervals, and `LONGEST_SILENCE`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from flowyml_policy.errors.audit import AuditCorrupt, AuditTooNew, AuditUnreadable, AuditUnwritable
+from flowyml_policy.errors.root import FlowymlPolicyError
+from flowyml_policy.records.clients import (
+    BundleReport,
+    BundleStatus,
+    ClientReport,
+    ClientStatus,
+    Health,
+    RevisionChange,
+)
+from flowyml_policy.server.bodies import BAD_REQUEST, NotTaken, not_kept, read_json
+from flowyml_policy.server.clients import client_id, client_name
+from flowyml_policy.server.group_commit import GroupCommit
+from flowyml_policy.server.status_reports import report_of
+from flowyml_policy.storage.database import Database
+from flowyml_policy.storage.migrations import Migration
+from flowyml_policy.storage.schema import Tables
+
+LARGEST: Final = 8 << 20
+"""Bytes of a report; OPA's with the metrics of Prometheus are about 60 kB."""
+MOST_CLIENTS: Final = 20_000
+"""An OPA whose configuration gives it no id is a new client at each start; who was heard longest ago goes first."""
+MOST_CHANGES: Final = 100
+LONGEST_SILENCE: Final = 3600.0
+LEAST_SILENCE: Final = 60.0
+"""Seconds without a report after which a client is silent at the latest, and at the earliest."""
+_MISSED: Final = 3
+_FADING: Final = 0.9
+"""A longer interval counts at once, a shorter one by and by: OPA reports in bursts when something changes."""
+EMBEDDED: Final = "flowyml-policy"
+"""The label `app` of engines in other programs, which report when they decide."""
+
+STATUSES: Final = Tables(
+    what="server's statuses",
+    prefix="status/",
+    corrupt=AuditCorrupt,
+    too_new=AuditTooNew,
+    unreadable=AuditUnreadable,
+    unwritable=AuditUnwritable,
+)
+
+_CLIENTS: Final = """CREATE TABLE clients (
+  number INTEGER PRIMARY KEY,
+  token TEXT NOT NULL,
+  key TEXT NOT NULL,
+  heard_at TEXT NOT NULL,
+  interval REAL,
+  dropped_before INTEGER NOT NULL,
+  dropped INTEGER NOT NULL,
+  report TEXT NOT NULL,
+  UNIQUE (token, key))"""
+
+_CHANGES: Final = """CREATE TABLE client_revisions (
+  number INTEGER PRIMARY KEY,
+  client INTEGER NOT NULL REFERENCES clients (number),
+  bundle TEXT NOT NULL,
+  revision TEXT NOT NULL,
+  at TEXT NOT NULL)"""
+
+MIGRATIONS: Final = (
+    Migration(
+        "clients",
+        (
+            _CLIENTS,
+            "CREATE INDEX clients_by_hearing ON clients (heard_at)",
+            _CHANGES,
+            "CREATE INDEX client_revisions_by_client ON client_revisions (client)",
+        ),
+    ),
+)
+
+_FIND: Final = (
+    "SELECT number, heard_at, interval, dropped_before, dropped, report FROM clients WHERE token = ? AND key = ?"
+)
+_ADD: Final = (
+    "INSERT INTO clients (heard_at, interval, dropped_before, dropped, report, token, key) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+_REPLACE: Final = (
+    "UPDATE clients SET heard_at = ?, interval = ?, dropped_before = ?, dropped = ?, report = ?"
+    " WHERE token = ? AND key = ?"
+)
+_CHANGE: Final = "INSERT INTO client_revisions (client, bundle, revision, at) VALUES (?, ?, ?, ?)"
+_FORGET_CHANGES: Final = """DELETE FROM client_revisions WHERE client = ? AND number NOT IN
+  (SELECT number FROM client_revisions WHERE client = ? ORDER BY number DESC LIMIT ?)"""
+_OLD: Final = "SELECT number FROM clients ORDER BY heard_at DESC LIMIT -1 OFFSET ?"
+_ALL: Final = "SELECT token, heard_at, interval, dropped_before + dropped, report FROM clients ORDER BY token, key"
+
+
+class _Post(NamedTuple):
+    """What one call brings."""
+
+    report: ClientReport
+    token: str
+    at: str
+
+    @property
+    def key(self) -> str:
+        """What tells the clients of one token apart."""
+        return client_id(self.report.labels) or f"name:{client_name(self.report.labels, self.token)}"
+
+
+class Statuses:
+    """Takes statuses into the file `path`, and says of each client how it is. Safe from many threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = Database(path, MIGRATIONS, tables=STATUSES)
+        self._commits = GroupCommit(self._keep)
+
+    def take(
+        self, body: bytes, *, token: str, at: str, partition: str | None = None, content_encoding: str | None = None
+    ) -> None:
+        """Keep a report, an object of JSON: durable when this returns. Raises NotTaken."""
+        del partition  # a client is known by its labels, wherever it posts
+        said = read_json(body, content_encoding, largest=LARGEST)
+        if not isinstance(said, dict):
+            raise NotTaken(BAD_REQUEST, "no_status", "the body is no JSON object with a status")
+        try:
+            post = _Post(report_of(said), token, at)
+        except RecursionError as error:
+            raise NotTaken(BAD_REQUEST, "json_too_deep", "the JSON is nested too deeply") from error
+        try:
+            self._commits.submit(post)
+        except FlowymlPolicyError as error:
+            raise not_kept(error) from error
+
+    def clients(self, at: str, published: Mapping[str, str] | None = None) -> tuple[ClientStatus, ...]:
+        """Every client as it is at the instant `at`; `published` is the revision of each bundle that is to be had here.
+
+        A bundle that is not published here is behind where another client reports a newer one of that name. Raises
+        FlowymlPolicyError.
+        """
+        with self._database.reading() as connection:
+            rows = [] if connection is None else connection.execute(_ALL).fetchall()
+        known = [_Known(row[0], row[1], row[2], row[3], ClientReport.model_validate_json(row[4])) for row in rows]
+        expected = {**_newest(known), **(published or {})}
+        return tuple(_status(one, at, expected) for one in known)
+
+    def changes(self, token: str, name: str) -> tuple[RevisionChange, ...]:
+        """Which revisions the client with this id, or name where it has none, had when; the newest first."""
+        query = (
+            "SELECT bundle, revision, at FROM client_revisions WHERE client IN"
+            " (SELECT number FROM clients WHERE token = ? AND key IN (?, ?)) ORDER BY number DESC"
+        )
+        with self._database.reading() as connection:
+            rows = [] if connection is None else connection.execute(query, (token, name, f"name:{name}")).fetchall()
+        return tuple(RevisionChange(bundle=bundle, revision=revision, at=at) for bundle, revision, at in rows)
+
+    def close(self) -> None:
+        """Release the file. Closing twice is fine."""
+        self._database.close()
+
+    def _keep(self, posts: Sequence[_Post]) -> list[None]:
+        with self._database.writing() as transaction:
+            for post in posts:
+                _replace(transaction.connection, post)
+        return [None] * len(posts)
+
+
+def _replace(connection: sqlite3.Connection, post: _Post) -> None:
+    """Put the report in place of the last one, and what changed into the history."""
+    row = connection.execute(_FIND, (post.token, post.key)).fetchone()
+    number, heard_at, interval, before, dropped, last = row or (None, None, None, 0, 0, None)
+    since = {} if last is None else {one.name: one for one in ClientReport.model_validate_json(last).bundles}
+    bundles = tuple(_since(bundle, since.get(bundle.name), post.at) for bundle in post.report.bundles)
+    report = post.report.model_copy(update={"bundles": bundles})
+    now = dropped if report.dropped is None else report.dropped
+    if now < dropped:  # it counts from 0 again since it was started anew
+        before += dropped
+    cells = (
+        post.at if heard_at is None else max(post.at, heard_at),
+        interval if heard_at is None else _interval(interval, _seconds(heard_at, post.at)),
+        before,
+        now,
+        report.model_dump_json(),
+        post.token,
+        post.key,
+    )
+    if number is None:
+        number = connection.execute(_ADD, cells).lastrowid
+        _forget(connection)
+    else:
+        connection.execute(_REPLACE, cells)
+    changed = [bundle for bundle in bundles if bundle.since == post.at and bundle.active_revision]
+    for bundle in changed:
+        connection.execute(_CHANGE, (number, bundle.name, bundle.active_revision, post.at))
+    if changed:
+        connection.execute(_FORGET_CHANGES, (number, number, MOST_CHANGES))
+
+
+def _forget(connection: sqlite3.Connection) -> None:
+    """Drop the clients that are one too many."""
+    for (number,) in connection.execute(_OLD, (MOST_CLIENTS,)).fetchall():
+        connection.execute("DELETE FROM client_revisions WHERE client = ?", (number,))
+        connection.execute("DELETE FROM clients WHERE number = ?", (number,))
+
+
+def _since(bundle: BundleReport, last: BundleReport | None, at: str) -> BundleReport:
+    same = last is not None and last.active_revision == bundle.active_revision
+    return bundle.model_copy(update={"since": last.since if last is not None and same else at})
+
+
+def _interval(usual: float | None, gap: float) -> float:
+    """How often a client reports, after a report that came `gap` seconds after the one before."""
+    gap = min(gap, LONGEST_SILENCE / _MISSED)
+    return gap if usual is None else max(gap, usual * _FADING)
+
+
+class _Known(NamedTuple):
+    """A row of `clients`."""
+
+    token: str
+    heard_at: str
+    interval: float | None
+    dropped: int
+    report: ClientReport
+
+
+def _newest(known: Iterable[_Known]) -> dict[str, str]:
+    """Of each bundle the revision that appeared last at any client."""
+    appeared: dict[str, dict[str, str]] = {}
+    for one in known:
+        for bundle in one.report.bundles:
+            if bundle.active_revision and bundle.since:
+                first = appeared.setdefault(bundle.name, {})
+                first[bundle.active_revision] = min(first.get(bundle.active_revision, bundle.since), bundle.since)
+    return {name: max(first, key=lambda revision: first[revision]) for name, first in appeared.items()}
+
+
+def _status(known: _Known, at: str, expected: Mapping[str, str]) -> ClientStatus:
+    report, labels = known.report, known.report.labels
+    age = _seconds(known.heard_at, at)
+    bundles = (BundleStatus(**dict(bundle), expected=expected.get(bundle.name)) for bundle in report.bundles)
+    return ClientStatus(
+        token=known.token,
+        id=client_id(labels),
+        name=client_name(labels, known.token),
+        health=_health(known, age),
+        heard_at=known.heard_at,
+        age=age,
+        interval=known.interval,
+        labels=labels,
+        bundles=tuple(bundles),
+        discovery=report.discovery,
+        decision_logs=report.decision_logs,
+        plugins=report.plugins,
+        dropped=known.dropped,
+        troubles=report.troubles,
+    )
+
+
+def _health(known: _Known, age: float) -> Health:
+    due = LONGEST_SILENCE if known.interval is None else max(known.interval * _MISSED, LEAST_SILENCE)
+    if age > min(due, LONGEST_SILENCE):
+        return "idle" if known.report.labels.get("app") == EMBEDDED else "silent"
+    return "error" if known.report.troubles else "well"
+
+
+def _seconds(start: str, end: str) -> float:
+    """Seconds between two instants of this server; none where its clock went back."""
+    return max((_moment(end) - _moment(start)).total_seconds(), 0.0)
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
