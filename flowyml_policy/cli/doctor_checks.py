@@ -38,6 +38,7 @@ LARGEST_QUICK_AUDIT: Final = 64 * 2**20
 """Bytes of an audit that is verified here; a larger one takes longer than anybody waits for a doctor."""
 SIZE_OF_NEW_AUDIT: Final = 2**17
 """Bytes of an audit with one decision, and of what SQLite keeps beside it."""
+_ANSWER_SECONDS: Final = 5.0
 
 BRIDGES: Final = "flowyml.bridges"
 """FlowyML's entry-point group, through which `flowyml enterprise` is joined."""
@@ -75,6 +76,7 @@ def examine(project: str | None) -> Iterator[Check]:
         yield from _images(settings)
         yield from _registry(settings)
         yield _audit(settings)
+        yield from _reports(settings)
         yield from exposure(settings.audit_path, os.geteuid())
         yield from folders()
     yield _flowyml()
@@ -262,6 +264,29 @@ def _audit(settings: Settings) -> Check:
     if verification.problem is not None:
         return _failed("audit", AuditCorrupt(f"{path}: {verification.problem}"))
     return Check("audit", f"{path}, writable; {plural(verification.events, 'event')}, the chain is whole")
+
+
+def _reports(settings: Settings) -> Iterator[Check]:
+    """The server that decisions are reported to: whether it answers, and how many wait for it."""
+    from flowyml_policy.audit.reporting import NotReported, open_reporter
+    from flowyml_policy.network.deadline import Deadline
+
+    if settings.policy.audit.report_to is None:
+        return
+    url = settings.policy.audit.report_to.url
+    try:
+        reporter = open_reporter(settings)
+        if reporter is None:
+            yield Check("reports", f"{url}, not asked: FLOWYML_POLICY_OFFLINE is set")
+            return
+        with closing(reporter):
+            waiting = reporter.try_out(Deadline(_ANSWER_SECONDS))
+    except NotReported as error:
+        yield Check("reports", f"{url}: {error}", "start the server, or correct policy.audit.report_to")
+    except FlowymlPolicyError as error:
+        yield _failed("reports", error)
+    else:
+        yield Check("reports", f"{url} answers" + (f"; {plural(waiting, 'decision')} not sent yet" if waiting else ""))
 
 
 def exposure(path: Path, user: int) -> Iterator[Check]:

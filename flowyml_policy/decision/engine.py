@@ -143,7 +143,7 @@ class PolicyEngine:
             settings,
             inspection=Inspection.of(settings, refresh=refresh, environ=environ),
             evaluator=_start(settings, [Path(folder) for folder in rules], environ),
-            recorder=AuditRecorder(settings.audit_path),
+            recorder=_open_recorder(settings, environ),
             actor=current_actor(environ),
             environ=environ,
         )
@@ -474,6 +474,17 @@ def _require_loadable(settings: Settings) -> None:
     for missing in unsupported(settings, "validate"):
         if missing.path[:1] != ("environments",):
             raise missing.error()
+
+
+def _open_recorder(settings: Settings, environ: Mapping[str, str] | None) -> Recorder:
+    """The audit; where the settings name a server for it, one that reports there too."""
+    recorder = AuditRecorder(settings.audit_path)
+    if settings.policy.audit.report_to is None:
+        return recorder
+    from flowyml_policy.audit.reporting import ReportingRecorder, open_reporter
+
+    reporter = open_reporter(settings, environ=environ)
+    return recorder if reporter is None else ReportingRecorder(recorder, reporter)
 
 
 def _start(settings: Settings, rules: Sequence[Path], environ: Mapping[str, str] | None) -> Evaluator:

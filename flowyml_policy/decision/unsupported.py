@@ -76,13 +76,6 @@ _FEATURES: Final = (
         "waivers ({settings.waivers_path})",
         "take the waivers file away and the key out; until then a denial cannot be excused",
     ),
-    _Feature(
-        ("policy", "audit", "report_to"),
-        lambda settings: settings.policy.audit.report_to is not None,
-        JUDGE,
-        "decision logs sent to a server",
-        "set it to null, or take it out",
-    ),
 )
 
 _ENVIRONMENT_FEATURES: Final = (

@@ -45,10 +45,14 @@ def set_leaves(section: Section, under: KeyPath = ()) -> Iterator[KeyPath]:
     """The path of every leaf that a file sets in `section`, which stands at `under`."""
     for name in sorted(section.model_fields_set):
         value = getattr(section, name)
-        if isinstance(value, Section):
+        if _has_leaves(value):
             yield from set_leaves(value, (*under, name))
         else:
             yield (*under, name)
+
+
+def _has_leaves(value: Any) -> bool:
+    return isinstance(value, Section) and not value.IS_ONE_VALUE
 
 
 def conflicts(
@@ -87,7 +91,7 @@ def merged(platform: _Section, project: _Section, under: KeyPath = ("policy",)) 
         path = (*under, name)
         if path in TIGHTENED and name in project.model_fields_set:
             continue
-        update[name] = merged(ours, theirs, path) if isinstance(ours, Section) else ours
+        update[name] = merged(ours, theirs, path) if _has_leaves(ours) else ours
     return project.model_copy(update=update)
 
 

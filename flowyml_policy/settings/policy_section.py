@@ -18,6 +18,7 @@ from flowyml_policy.settings.types import (
     Listing,
     Memory,
     NamedHost,
+    OrUrl,
     Section,
     ServerUrl,
     Size,
@@ -187,13 +188,25 @@ class SourcesSettings(Section):
     )
 
 
+class ReportSettings(Section):
+    """The server that is sent every decision, and what it is sent with. A bare address means no token."""
+
+    IS_ONE_VALUE = True
+
+    url: Url = Field(description="Its address, before `/logs` and `/status`; https, or http on this machine.")
+    token_env: VariableName | None = Field(default=None, description="Environment variable that holds its token.")
+    ca: FilePath | None = Field(default=None, description="CA certificates, a PEM file.")
+
+
 class AuditSettings(Section):
     """Where decisions are recorded."""
 
     path: AuditFile = Field(
         default=DEFAULT_AUDIT_FILE, description="The audit file, relative to the folder of the file that names it."
     )
-    report_to: Url | None = Field(default=None, description="A server that takes decision logs.")
+    report_to: Annotated[ReportSettings | None, OrUrl] = Field(
+        default=None, description="A server that is sent every decision, as OPA sends its decision log."
+    )
 
 
 class PolicySection(Section):

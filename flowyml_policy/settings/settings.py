@@ -80,6 +80,14 @@ class Settings(Section):
         ca = self.policy.registry.ca
         return None if ca is None else self.resolved(("policy", "registry", "ca"), ca)
 
+    @property
+    def report_ca(self) -> Path | None:
+        """The file of certificates that the server of `report_to` is trusted by; None for the system's."""
+        report_to = self.policy.audit.report_to
+        if report_to is None or report_to.ca is None:
+            return None
+        return self.resolved(("policy", "audit", "report_to", "ca"), report_to.ca)
+
     def location(self, path: KeyPath) -> Location | None:
         """Where the value at `path` (`("policy", "opa", "mode")`) is written; null where no file sets it."""
         documents = (self._origins.platform, self._origins.project)

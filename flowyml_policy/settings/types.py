@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Final, TypeAlias, TypeVar
+from typing import Annotated, Any, ClassVar, Final, TypeAlias, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -175,6 +175,25 @@ def _not_null(value: Any) -> Any:
 
 WhenSet: Final = _WhenSet()
 
+
+class _OrUrl:
+    """Marks a section that may be written as its `url` alone."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(_as_section, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        written = handler(schema)
+        return {**written, "anyOf": [{"type": "string", "pattern": _URL}, *written["anyOf"]]}
+
+
+def _as_section(value: Any) -> Any:
+    return {"url": url(value)} if isinstance(value, str) else value
+
+
+OrUrl: Final = _OrUrl()
+_URL: Final = r"^https?://[^\s@#]+$"
+
 _Item = TypeVar("_Item")
 Listing: TypeAlias = Annotated[tuple[_Item, ...], Strict(strict=False)]
 """A YAML list, kept as a tuple."""
@@ -232,7 +251,7 @@ AllowedRegistry: TypeAlias = Annotated[
 ]
 Host: TypeAlias = Annotated[str, AfterValidator(host), _written(f"^{HOST_PATTERN}$")]
 NamedHost: TypeAlias = Annotated[str, AfterValidator(named_host), _written(f"^{HOST_PATTERN}$")]
-Url: TypeAlias = Annotated[str, AfterValidator(url), _written(r"^https?://[^\s@#]+$")]
+Url: TypeAlias = Annotated[str, AfterValidator(url), _written(_URL)]
 ServerUrl: TypeAlias = Annotated[str, AfterValidator(server), _written(r"^https?://[^\s@#?/]+/*$")]
 WebAddress: TypeAlias = Annotated[str, AfterValidator(web_address), _written(r"^https?://[^\s@#]+$")]
 VariableName: TypeAlias = Annotated[str, AfterValidator(variable_name), _written(f"^{_VARIABLE.pattern}$")]
@@ -274,6 +293,9 @@ class Section(BaseModel):
 
     Validators are built when first needed, as part of the file that holds the section: most never are by themselves.
     """
+
+    IS_ONE_VALUE: ClassVar[bool] = False
+    """Whether it has one owner, who says all of it."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, defer_build=True, ignored_types=(computed_once,)

@@ -65,12 +65,18 @@ LAZY = {
     "tempfile": ("opa/loading.py", "opa/shipped.py"),  # as gzip; a policy of the project's own is staged
     "subprocess": ("network/credential_helpers.py",),  # a credential helper is asked
     "sqlite_utils": ("storage/migrations.py",),  # 150 ms, and only a file without its tables needs them made
+    f"{PACKAGE}.audit.reporting": ("decision/engine.py",),  # decisions are reported to a server
     f"{PACKAGE}.definitions.schema_b_model": ("definitions/stack.py",),  # a definition in FlowyML's own schema
     f"{PACKAGE}.documents.mistakes": ("documents/reader.py",),  # a document that is no YAML
     f"{PACKAGE}.images.daemon": ("images/opening.py",),  # the docker SDK, 200 ms: a daemon is asked
     f"{PACKAGE}.images.scans": ("decision/engine.py",),  # a call names scan reports
     f"{PACKAGE}.images.signing": ("images/inspection.py",),  # cryptography: keys are named that must have signed
-    f"{PACKAGE}.network.http": ("network/oci_registry.py", "registry/remote.py", "sources/http.py"),  # urllib3, 100 ms
+    f"{PACKAGE}.network.http": (  # urllib3, 100 ms
+        "audit/reporting.py",
+        "network/oci_registry.py",
+        "registry/remote.py",
+        "sources/http.py",
+    ),
     f"{PACKAGE}.opa.client": ("opa/__init__.py",),  # `from flowyml_policy.opa import Opa`
     f"{PACKAGE}.opa.process": ("decision/policy.py", "opa/embedded.py"),  # policy is judged apart
     f"{PACKAGE}.opa.sidecar": ("decision/policy.py",),  # a server judges

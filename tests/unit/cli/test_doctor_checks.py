@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import trustme
@@ -16,6 +18,7 @@ from flowyml_policy.storage.opening import open_for_writing
 
 ME = os.geteuid()
 SOMEBODY_ELSE = ME + 1
+NOT_THERE = "start the server, or correct policy.audit.report_to"
 
 
 @pytest.mark.parametrize("go", [SAFE_GO, "go1.27.10", "go1.28rc1", "go1.30.0 X:jsonv2", "devel go1.28-abcdef"])
@@ -96,6 +99,26 @@ def test_registry_of_the_company_is_named_and_not_asked(project: Path) -> None:
 
 def test_registry_of_the_project_itself_is_no_line(project: Path) -> None:
     assert registry_checks(project, "{}") == []
+
+
+def report_checks(project: Path, url: str) -> list[Check]:
+    (project / "flowyml.yaml").write_text(f"policy: {{audit: {{path: a.db, report_to: '{url}'}}}}\n")
+    return [check for check in examine(str(project)) if check.name == "reports"]
+
+
+def test_server_of_reports_is_asked_whether_it_answers(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        answers = report_checks(project, url)
+        server.shutdown()
+        thread.join()
+    assert answers == [Check("reports", f"{url} answers")]
+    refused = Check("reports", f"{url}: the server cannot be reached (Connection refused)", NOT_THERE)
+    assert report_checks(project, url) == [refused]
+    monkeypatch.setenv("FLOWYML_POLICY_OFFLINE", "1")
+    assert report_checks(project, url) == [Check("reports", f"{url}, not asked: FLOWYML_POLICY_OFFLINE is set")]
 
 
 def audit_check(project: Path) -> Check:

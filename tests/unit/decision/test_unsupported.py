@@ -16,12 +16,6 @@ Load = Callable[..., Settings]
 ROWS = [
     ("policy: {waivers: w.yaml}", "policy.waivers", "flowyml.yaml:1:19", {"validate", "apply", "run"}),
     (
-        "policy: {audit: {report_to: https://x.io}}",
-        "policy.audit.report_to",
-        "flowyml.yaml:1:29",
-        {"validate", "apply", "run"},
-    ),
-    (
         "environments: {p: {stack: a, packs: [b]}}",
         "environments.p.packs",
         "flowyml.yaml:1:30",
@@ -47,12 +41,12 @@ def test_feature_that_comes_later_fails_closed(
     require_supported(settings, "audit")
 
 
-def test_message_of_a_missing_feature_says_what_where_and_what_to_do(load: Load) -> None:
+def test_message_of_a_missing_feature_says_what_where_and_what_to_do(load: Load, folder: Path) -> None:
     with pytest.raises(FeatureUnavailable) as caught:
-        require_supported(load("policy:\n  audit: {report_to: https://x.io}\n"), "validate")
+        require_supported(load("policy:\n  waivers: w.yaml\n"), "validate")
     assert str(caught.value) == (
-        "`policy.audit.report_to` asks for decision logs sent to a server, which this version cannot do yet: "
-        "flowyml.yaml:2:22; set it to null, or take it out"
+        f"`policy.waivers` asks for waivers ({folder / 'w.yaml'}), which this version cannot do yet: "
+        "flowyml.yaml:2:12; take the waivers file away and the key out; until then a denial cannot be excused"
     )
 
 

@@ -12,7 +12,7 @@ from flowyml_policy.errors.root import FlowymlPolicyError, UsageError
 from flowyml_policy.errors.settings import EnvironmentUnknown, SettingsInvalid
 from flowyml_policy.records.record import Location
 from flowyml_policy.settings.loading import load_settings
-from flowyml_policy.settings.policy_section import PolicySection, SigningKeys
+from flowyml_policy.settings.policy_section import PolicySection, ReportSettings, SigningKeys
 from flowyml_policy.settings.project_file import EnvironmentSettings, PoliciesSection, ProjectIdentity
 from flowyml_policy.settings.settings import Settings
 
@@ -103,7 +103,7 @@ def test_load_every_key_of_the_contract(load: Load, folder: Path) -> None:
     assert (policy.images.per_registry, policy.images.timeout, policy.images.max_cache) == (2, 10.0, 2**30)
     assert policy.images.mirrors == {"docker.io": ("mirror.company.com/hub",)}
     assert policy.registry.url == "https://stacks.company.com"
-    assert policy.audit.report_to == "http://127.0.0.1:8181/logs"
+    assert policy.audit.report_to == ReportSettings(url="http://127.0.0.1:8181/logs")
     assert settings.audit_path == folder / "../audit.db"
 
 

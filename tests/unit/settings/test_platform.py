@@ -10,7 +10,7 @@ import pytest
 from flowyml_policy.errors.settings import SettingsInvalid
 from flowyml_policy.records.record import Location
 from flowyml_policy.settings.loading import load_settings
-from flowyml_policy.settings.policy_section import PolicySection
+from flowyml_policy.settings.policy_section import PolicySection, ReportSettings
 from flowyml_policy.settings.settings import Settings
 from flowyml_policy.settings.types import Section
 from flowyml_policy.system.directories import state_directory, user_audit_file
@@ -276,3 +276,29 @@ def test_state_directory_without_a_home_variable_is_that_of_the_account(monkeypa
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     assert state_directory().is_absolute()
+
+
+def test_server_of_reports_has_one_owner_who_says_all_of_it(load: Load, folder: Path) -> None:
+    written = "policy: {audit: {report_to: {url: 'https://logs.io', token_env: LOGS, ca: ca.pem}}}\n"
+    settings = load("project: {name: fraud}\n", platform=written)
+    assert settings.policy.audit.report_to == ReportSettings(url="https://logs.io", token_env="LOGS", ca="ca.pem")
+    assert settings.report_ca == folder.parent / "etc" / "ca.pem"
+    for own in ("https://own.io", "{url: 'https://logs.io', token_env: OWN}"):
+        for platform in (written, "policy: {audit: {report_to: https://logs.io}}\n"):
+            with pytest.raises(SettingsInvalid, match=r"`policy\.audit\.report_to` is set by the platform"):
+                load(f"policy: {{audit: {{report_to: {own}}}}}\n", platform=platform)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("ftp://x.io", "`policy.audit.report_to` "),
+        ("{token_env: LOGS}", "`policy.audit.report_to.url` is missing"),
+        ("{url: 'https://x.io', token: a}", "unknown key `policy.audit.report_to.token`"),
+        ("7", "`policy.audit.report_to` must be a mapping"),
+    ],
+)
+def test_server_of_reports_that_is_none_is_refused_by_its_key(load: Load, written: str, said: str) -> None:
+    with pytest.raises(SettingsInvalid) as caught:
+        load(f"policy: {{audit: {{report_to: {written}}}}}\n")
+    assert said in str(caught.value)
