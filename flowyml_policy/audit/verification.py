@@ -56,6 +56,11 @@ class Verification(Record):
         return EXIT_ALLOWED if self.ok else EXIT_DENIED
 
     @property
+    def counts(self) -> tuple[tuple[int, str], ...]:
+        """What was in order: how many of what, the noun being singular."""
+        return ((self.events, "event"), (self.decisions, "decision"), (self.findings, "finding"))
+
+    @property
     def limits(self) -> str:
         """What this check cannot prove, in a sentence for people."""
         return (

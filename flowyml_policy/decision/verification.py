@@ -57,6 +57,11 @@ class ProjectVerification(Verification):
     unfinished: tuple[str, ...] = ()
 
     @property
+    def counts(self) -> tuple[tuple[int, str], ...]:
+        registered = ((self.stacks, "registered version"),) if self.stacks else ()
+        return (*super().counts, *registered)
+
+    @property
     def limits(self) -> str:
         if self.registry == "checked":
             return super().limits

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import math
-import sqlite3
 import zlib
+from http import HTTPStatus
 from typing import Final
 
-from flowyml_policy.errors.root import FlowymlPolicyError
 from flowyml_policy.records.record import Json
+from flowyml_policy.server.exchange import Refused
 
 _GZIP_OR_ZLIB: Final = zlib.MAX_WBITS | 32
 _GZIP_MAGIC: Final = b"\x1f\x8b"
@@ -23,25 +23,9 @@ _GZIP: Final = frozenset({"gzip", "x-gzip"})
 _LONGEST_INTEGER: Final = 400
 """Digits. Python refuses more than 4300, and none of these counts anything."""
 
-BAD_REQUEST: Final = 400
-TOO_LARGE: Final = 413
-UNKNOWN_ENCODING: Final = 415
-UNAVAILABLE: Final = 503
-NO_ROOM: Final = 507
-
-
-class NotTaken(Exception):
-    """A body that is not kept: `status` and `code` are for programs, `message` is for people."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        self.status = status
-        self.code = code
-        self.message = message
-        super().__init__(message)
-
 
 def read_json(body: bytes, content_encoding: str | None, *, largest: int) -> Json:
-    """The JSON of a body, packed or not, of at most `largest` bytes unpacked. Raises NotTaken."""
+    """The JSON of a body, packed or not, of at most `largest` bytes unpacked. Raises Refused."""
     try:
         return json.loads(
             _unpacked(body, content_encoding, largest),
@@ -50,27 +34,23 @@ def read_json(body: bytes, content_encoding: str | None, *, largest: int) -> Jso
             parse_constant=_no_number,
         )
     except RecursionError as error:
-        raise NotTaken(BAD_REQUEST, "json_too_deep", "the JSON is nested too deeply") from error
+        raise Refused(HTTPStatus.BAD_REQUEST, "json_too_deep", "the JSON is nested too deeply") from error
     except ValueError as error:
-        raise NotTaken(BAD_REQUEST, "json_invalid", "the body is no JSON in UTF-8") from error
-
-
-def not_kept(error: FlowymlPolicyError) -> NotTaken:
-    """What a client is told of a body that could not be kept, so that it sends it again."""
-    cause = error.__cause__
-    if isinstance(cause, sqlite3.Error) and any(sign in str(cause) for sign in ("full", "disk I/O")):
-        return NotTaken(NO_ROOM, "no_room", "this cannot be kept: the server's disk is full")
-    return NotTaken(UNAVAILABLE, "not_kept", "this cannot be kept now")
+        raise Refused(HTTPStatus.BAD_REQUEST, "json_invalid", "the body is no JSON in UTF-8") from error
 
 
 def _unpacked(body: bytes, content_encoding: str | None, largest: int) -> bytes:
     encoding = (content_encoding or "").strip().lower()
     if encoding not in _PLAIN | _GZIP:
-        raise NotTaken(UNKNOWN_ENCODING, "encoding_unknown", "the content encoding must be gzip or none")
+        raise Refused(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "encoding_unknown", "the content encoding must be gzip or none"
+        )
     packed = encoding in _GZIP or body.startswith(_GZIP_MAGIC)
     found = _gunzipped(body, largest) if packed else body
     if len(found) > largest:
-        raise NotTaken(TOO_LARGE, "body_too_large", f"the body is larger than {largest:,} bytes unpacked")
+        raise Refused(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", f"the body is larger than {largest:,} bytes unpacked"
+        )
     return found
 
 
@@ -82,10 +62,10 @@ def _gunzipped(body: bytes, largest: int) -> bytes:
             member = zlib.decompressobj(_GZIP_OR_ZLIB)
             found += member.decompress(body, largest + 1 - len(found))
             if not member.eof and len(found) <= largest:
-                raise NotTaken(BAD_REQUEST, "gzip_invalid", "the gzip body ends too early")
+                raise Refused(HTTPStatus.BAD_REQUEST, "gzip_invalid", "the gzip body ends too early")
             body = member.unused_data
     except zlib.error as error:
-        raise NotTaken(BAD_REQUEST, "gzip_invalid", "the body is no gzip") from error
+        raise Refused(HTTPStatus.BAD_REQUEST, "gzip_invalid", "the body is no gzip") from error
     return bytes(found)
 
 

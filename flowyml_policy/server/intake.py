@@ -10,15 +10,16 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from flowyml_policy.audit.chain import Cell, rows_digest
 from flowyml_policy.audit.recorder import AuditRecorder
-from flowyml_policy.errors.root import FlowymlPolicyError
 from flowyml_policy.mask.events import new_event
 from flowyml_policy.records.events import DecisionLogReceived
-from flowyml_policy.server.bodies import BAD_REQUEST, NotTaken, not_kept, read_json
+from flowyml_policy.server.bodies import read_json
+from flowyml_policy.server.exchange import Refused
 from flowyml_policy.server.group_commit import GroupCommit
 from flowyml_policy.server.intake_schema import COLUMNS, MIGRATIONS, RECEIVED
 from flowyml_policy.server.log_events import LogRow, row_of
@@ -62,21 +63,17 @@ class Intake:
     ) -> Taken:
         """Keep the events of `body`, a JSON array, of at most `largest` bytes unpacked: durable when this returns.
 
-        `token` is the name of the token that was shown, `at` this instant. Raises NotTaken; then nothing is kept.
+        `token` is the name of the token that was shown, `at` this instant. Raises Refused for what is no such body, and
+        ServerError or AuditError where it cannot be kept; then nothing of it is.
         """
         items = read_json(body, content_encoding, largest=largest)
         if not isinstance(items, list):
-            raise NotTaken(BAD_REQUEST, "no_events", "the body is no JSON array of decision-log events")
+            raise Refused(HTTPStatus.BAD_REQUEST, "no_events", "the body is no JSON array of decision-log events")
         try:
             rows = [row_of(item, token) for item in items]
         except RecursionError as error:
-            raise NotTaken(BAD_REQUEST, "json_too_deep", "the JSON is nested too deeply") from error
-        if not rows:
-            return Taken()
-        try:
-            return self._commits.submit(_Chunk(rows, token, partition, at))
-        except FlowymlPolicyError as error:
-            raise not_kept(error) from error
+            raise Refused(HTTPStatus.BAD_REQUEST, "json_too_deep", "the JSON is nested too deeply") from error
+        return self._commits.submit(_Chunk(rows, token, partition, at)) if rows else Taken()
 
     def close(self) -> None:
         """Release the file. Closing twice is fine."""

@@ -11,18 +11,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from flowyml_policy.errors.audit import AuditCorrupt, AuditTooNew, AuditUnreadable, AuditUnwritable
+from flowyml_policy.server.store import SERVER
 from flowyml_policy.storage.migrations import Migration, refusals
-from flowyml_policy.storage.schema import Tables
 
-RECEIVED: Final = Tables(
-    what="server's decision log",
-    prefix="intake/",
-    corrupt=AuditCorrupt,
-    too_new=AuditTooNew,
-    unreadable=AuditUnreadable,
-    unwritable=AuditUnwritable,
-)
+RECEIVED: Final = SERVER._replace(what="server's decision log", prefix="intake/")
 
 COLUMNS: Final = (
     "token",

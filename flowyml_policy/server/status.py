@@ -12,11 +12,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from flowyml_policy.errors.audit import AuditCorrupt, AuditTooNew, AuditUnreadable, AuditUnwritable
-from flowyml_policy.errors.root import FlowymlPolicyError
 from flowyml_policy.records.clients import (
     BundleReport,
     BundleStatus,
@@ -25,13 +24,14 @@ from flowyml_policy.records.clients import (
     Health,
     RevisionChange,
 )
-from flowyml_policy.server.bodies import BAD_REQUEST, NotTaken, not_kept, read_json
+from flowyml_policy.server.bodies import read_json
 from flowyml_policy.server.clients import client_id, client_name
+from flowyml_policy.server.exchange import Refused
 from flowyml_policy.server.group_commit import GroupCommit
 from flowyml_policy.server.status_reports import report_of
+from flowyml_policy.server.store import SERVER
 from flowyml_policy.storage.database import Database
 from flowyml_policy.storage.migrations import Migration
-from flowyml_policy.storage.schema import Tables
 
 LARGEST: Final = 8 << 20
 """Bytes of a report; OPA's with the metrics of Prometheus are about 60 kB."""
@@ -47,14 +47,7 @@ _FADING: Final = 0.9
 EMBEDDED: Final = "flowyml-policy"
 """The label `app` of engines in other programs, which report when they decide."""
 
-STATUSES: Final = Tables(
-    what="server's statuses",
-    prefix="status/",
-    corrupt=AuditCorrupt,
-    too_new=AuditTooNew,
-    unreadable=AuditUnreadable,
-    unwritable=AuditUnwritable,
-)
+STATUSES: Final = SERVER._replace(what="server's statuses", prefix="status/")
 
 _CLIENTS: Final = """CREATE TABLE clients (
   number INTEGER PRIMARY KEY,
@@ -126,25 +119,22 @@ class Statuses:
     def take(
         self, body: bytes, *, token: str, at: str, partition: str | None = None, content_encoding: str | None = None
     ) -> None:
-        """Keep a report, an object of JSON: durable when this returns. Raises NotTaken."""
+        """Keep a report, an object of JSON: durable when this returns. Raises Refused, ServerError."""
         del partition  # a client is known by its labels, wherever it posts
         said = read_json(body, content_encoding, largest=LARGEST)
         if not isinstance(said, dict):
-            raise NotTaken(BAD_REQUEST, "no_status", "the body is no JSON object with a status")
+            raise Refused(HTTPStatus.BAD_REQUEST, "no_status", "the body is no JSON object with a status")
         try:
             post = _Post(report_of(said), token, at)
         except RecursionError as error:
-            raise NotTaken(BAD_REQUEST, "json_too_deep", "the JSON is nested too deeply") from error
-        try:
-            self._commits.submit(post)
-        except FlowymlPolicyError as error:
-            raise not_kept(error) from error
+            raise Refused(HTTPStatus.BAD_REQUEST, "json_too_deep", "the JSON is nested too deeply") from error
+        self._commits.submit(post)
 
     def clients(self, at: str, published: Mapping[str, str] | None = None) -> tuple[ClientStatus, ...]:
         """Every client as it is at the instant `at`; `published` is the revision of each bundle that is to be had here.
 
         A bundle that is not published here is behind where another client reports a newer one of that name. Raises
-        FlowymlPolicyError.
+        ServerError.
         """
         with self._database.reading() as connection:
             rows = [] if connection is None else connection.execute(_ALL).fetchall()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flowyml_policy.records.events import Event
 
 OUTCOMES: Final = {"allow": "allowed", "deny": "DENIED", "error": "UNDECIDED"}
-_LONG: Final = {"input", "decision"}
+LONG: Final = {"input", "decision"}
 """What only `audit show` prints."""
 
 
@@ -47,7 +47,7 @@ def _list_table(screen: Screen, decisions: Sequence[StoredDecision], *, more: bo
 
 
 def _list_json(screen: Screen, decisions: Sequence[StoredDecision], *, more: bool) -> None:
-    rows = [decision.model_dump(mode="json", exclude=_LONG) for decision in decisions]
+    rows = [decision.model_dump(mode="json", exclude=LONG) for decision in decisions]
     print_json(screen, {"decisions": rows, "more": more})
 
 
@@ -96,14 +96,7 @@ def _show_json(screen: Screen, decision: StoredDecision, events: Sequence[Event]
 
 
 def _verify_table(screen: Screen, verification: ProjectVerification, file: Path) -> None:
-    counted = [
-        (verification.events, "event"),
-        (verification.decisions, "decision"),
-        (verification.findings, "finding"),
-    ]
-    if verification.stacks:
-        counted.append((verification.stacks, "registered version"))
-    counts = ", ".join(plural(count, noun) for count, noun in counted)
+    counts = ", ".join(plural(count, noun) for count, noun in verification.counts)
     if verification.problem is None:
         screen.line(f"{word(screen, 'ok')}  {printable(str(file))}: {counts}")
         for unfinished in verification.unfinished:

@@ -17,7 +17,7 @@ import pytest
 from flowyml_policy.records.clients import BundleStatus, LogsReport
 from flowyml_policy.records.instant import instant
 from flowyml_policy.server import status
-from flowyml_policy.server.bodies import NotTaken
+from flowyml_policy.server.exchange import Refused
 from flowyml_policy.server.status import Statuses
 
 START = datetime(2026, 11, 20, 10, tzinfo=timezone.utc)
@@ -232,7 +232,7 @@ def test_take_packed_report_and_bodies_that_are_none(statuses: Statuses) -> None
     packed = gzip.compress(json.dumps(report()).encode())
     statuses.take(packed, content_encoding="gzip", partition="eu", token="fleet", at=after(0))
     for body, code in ((b"[]", "no_status"), (b"{", "json_invalid"), (b"[" * 100_000, "json_too_deep")):
-        with pytest.raises(NotTaken) as refused:
+        with pytest.raises(Refused) as refused:
             statuses.take(body, partition=None, token="fleet", at=after(0))
         assert (refused.value.status, refused.value.code) == (400, code)
     assert len(statuses.clients(after(0))) == 1
