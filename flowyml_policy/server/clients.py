@@ -13,7 +13,7 @@ LONGEST: Final = 200
 
 
 def client_id(labels: Json) -> str | None:
-    """The id that a client gives itself: OPA makes a new one at each start unless its configuration says one."""
+    """The id that a client gives itself. OPA makes a new one at each start, whatever its configuration says."""
     return _text(labels, ("id",))
 
 
@@ -21,6 +21,11 @@ def client_name(labels: Json, otherwise: str) -> str:
     """A name for people: `app@host`, as far as the labels say; else `otherwise`, the name of the token."""
     found = [text for text in (_text(labels, _APPLICATIONS), _text(labels, _HOSTS)) if text]
     return "@".join(found) or otherwise
+
+
+def is_placed(labels: Json) -> bool:
+    """Whether the labels say which program on which machine this is, so that it is known when it is started anew."""
+    return _text(labels, _APPLICATIONS) is not None and _text(labels, _HOSTS) is not None
 
 
 def _text(labels: Json, keys: tuple[str, ...]) -> str | None:

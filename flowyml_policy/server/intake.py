@@ -58,6 +58,11 @@ class Intake:
         self._journal = AuditRecorder(path)
         self._commits = GroupCommit(self._keep)
 
+    def open(self) -> None:
+        """Make the tables that are missing, so that the first request does not wait. Raises ServerError."""
+        with self._database.writing():
+            pass
+
     def take(
         self, body: bytes, *, content_encoding: str | None, partition: str | None, token: str, at: str, largest: int
     ) -> Taken:

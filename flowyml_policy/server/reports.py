@@ -29,6 +29,11 @@ class Reports:
         self.intake = Intake(configuration.database)
         self.statuses = Statuses(configuration.database)
 
+    def open(self) -> None:
+        """Open the file. Raises ServerError."""
+        self.intake.open()
+        self.statuses.open()
+
     def operations(self) -> Sequence[Operation]:
         """What can be asked of it."""
         return [

@@ -18,6 +18,7 @@ from flowyml_policy.server.access import Access
 from flowyml_policy.server.configuration import Configuration
 from flowyml_policy.server.exchange import Answer, Call, Operation, Poll
 from flowyml_policy.server.metrics import Metrics
+from flowyml_policy.server.reports import Reports
 from flowyml_policy.server.scopes import OPERATOR
 from flowyml_policy.server.tokens import RELOAD_SECONDS, Tokens, TokensStale
 
@@ -45,6 +46,7 @@ class Service:
         self.configuration = configuration
         self.metrics = Metrics()
         self.tokens = Tokens(configuration.database)
+        self.reports = Reports(configuration)
         self.access = Access(
             self.tokens, anonymous=values.anonymous, failures_per_minute=values.limits.failures_per_minute
         )
@@ -57,9 +59,11 @@ class Service:
     def start(self) -> None:
         """Read what is kept. Raises ServerError where that cannot be."""
         self.tokens.reload()
+        self.reports.open()
 
     def close(self) -> None:
         """Release everything."""
+        self.reports.close()
         self.tokens.close()
 
     def stop(self) -> None:
@@ -71,6 +75,7 @@ class Service:
         return [
             Operation("GET", "/health", "", self._health),
             Operation("GET", "/metrics", OPERATOR, self._metrics),
+            *self.reports.operations(),
         ]
 
     def add_task(self, name: str, seconds: float, work: Callable[[], None], *, is_vital: bool = True) -> None:

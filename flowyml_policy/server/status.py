@@ -5,11 +5,14 @@ Rules:
 - A new revision of a bundle is kept as history, the newest `MOST_CHANGES` of a client.
 - A report is the client's whole state: an error is over with the first report that does not repeat it.
 - Who is silent is not well: a report is due within three of the client's usual intervals, and `LONGEST_SILENCE`.
+- OPA gives itself a new id at each start, whatever its configuration says: a silent client is passed over where another
+  one of the same token, `app` and `host` was heard after it, and its lost events count as that one's.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
@@ -25,7 +28,7 @@ from flowyml_policy.records.clients import (
     RevisionChange,
 )
 from flowyml_policy.server.bodies import read_json
-from flowyml_policy.server.clients import client_id, client_name
+from flowyml_policy.server.clients import client_id, client_name, is_placed
 from flowyml_policy.server.exchange import Refused
 from flowyml_policy.server.group_commit import GroupCommit
 from flowyml_policy.server.status_reports import report_of
@@ -36,7 +39,7 @@ from flowyml_policy.storage.migrations import Migration
 LARGEST: Final = 8 << 20
 """Bytes of a report; OPA's with the metrics of Prometheus are about 60 kB."""
 MOST_CLIENTS: Final = 20_000
-"""An OPA whose configuration gives it no id is a new client at each start; who was heard longest ago goes first."""
+"""Each start of an OPA makes a client; who was heard longest ago goes first."""
 MOST_CHANGES: Final = 100
 LONGEST_SILENCE: Final = 3600.0
 LEAST_SILENCE: Final = 60.0
@@ -116,6 +119,11 @@ class Statuses:
         self._database = Database(path, MIGRATIONS, tables=STATUSES)
         self._commits = GroupCommit(self._keep)
 
+    def open(self) -> None:
+        """Make the tables that are missing, so that the first request does not wait. Raises ServerError."""
+        with self._database.writing():
+            pass
+
     def take(
         self, body: bytes, *, token: str, at: str, partition: str | None = None, content_encoding: str | None = None
     ) -> None:
@@ -140,7 +148,7 @@ class Statuses:
             rows = [] if connection is None else connection.execute(_ALL).fetchall()
         known = [_Known(row[0], row[1], row[2], row[3], ClientReport.model_validate_json(row[4])) for row in rows]
         expected = {**_newest(known), **(published or {})}
-        return tuple(_status(one, at, expected) for one in known)
+        return _without_predecessors([_status(one, at, expected) for one in known])
 
     def changes(self, token: str, name: str) -> tuple[RevisionChange, ...]:
         """Which revisions the client with this id, or name where it has none, had when; the newest first."""
@@ -231,6 +239,26 @@ def _newest(known: Iterable[_Known]) -> dict[str, str]:
                 first = appeared.setdefault(bundle.name, {})
                 first[bundle.active_revision] = min(first.get(bundle.active_revision, bundle.since), bundle.since)
     return {name: max(first, key=lambda revision: first[revision]) for name, first in appeared.items()}
+
+
+def _without_predecessors(clients: Sequence[ClientStatus]) -> tuple[ClientStatus, ...]:
+    """`clients` without those that were started anew under another id."""
+    last: dict[tuple[str, str], ClientStatus] = {}
+    for client in sorted(clients, key=lambda one: one.heard_at):
+        last[client.token, client.name] = client
+    found, lost = [], Counter[tuple[str, str]]()
+    for client in clients:
+        place = client.token, client.name
+        if client.health == "silent" and is_placed(client.labels) and client is not last[place]:
+            lost[place] += client.dropped
+        else:
+            found.append(client)
+    return tuple(
+        one.model_copy(update={"dropped": one.dropped + lost[one.token, one.name]})
+        if one is last[one.token, one.name]
+        else one
+        for one in found
+    )
 
 
 def _status(known: _Known, at: str, expected: Mapping[str, str]) -> ClientStatus:

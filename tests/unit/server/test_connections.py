@@ -57,8 +57,8 @@ def received(connection: socket.socket) -> bytes:
 
 
 @contextmanager
-def started(folder: Path, settings: str) -> Iterator[Started]:
-    (folder / "server.yaml").write_text("listen: 127.0.0.1:0\n" + settings)
+def started(folder: Path, settings: str, *, port: int = 0) -> Iterator[Started]:
+    (folder / "server.yaml").write_text(f"listen: 127.0.0.1:{port}\n" + settings)
     command = [sys.executable, "-m", "flowyml_policy", "server", "run"]
     with (folder / "log").open("w") as log, subprocess.Popen(command, cwd=folder, stderr=log, text=True) as process:
         try:

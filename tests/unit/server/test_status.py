@@ -160,20 +160,36 @@ def test_take_older_form_with_one_bundle(statuses: Statuses) -> None:
 
 def test_clients_silence_is_told_from_being_well(statuses: Statuses) -> None:
     for seconds in (0, 100, 200, 200.1, 200.2, 300):
-        post(statuses, report("often"), seconds)
-    post(statuses, report("once"), 300)
+        post(statuses, report(labels={"id": "often", "app": "a"}), seconds)
+    post(statuses, report(labels={"id": "once", "app": "b"}), 300)
     post(statuses, report("engine", labels={"id": "engine", "app": "flowyml-policy"}), 300)
     post(statuses, report("engine", labels={"id": "engine", "app": "flowyml-policy"}), 310)
     assert health(statuses, 320) == {"often": "well", "once": "well", "engine": "well"}
     assert health(statuses, 300 + 295) == {"often": "well", "once": "well", "engine": "idle"}
     assert health(statuses, 300 + 305) == {"often": "silent", "once": "well", "engine": "idle"}
     assert health(statuses, 300 + 3601) == {"often": "silent", "once": "silent", "engine": "idle"}
-    post(statuses, report("often"), 300 + 4000)
+    post(statuses, report(labels={"id": "often", "app": "a"}), 300 + 4000)
     assert health(statuses, 300 + 4001)["often"] == "well"
 
 
 def health(statuses: Statuses, seconds: float) -> dict[str | None, str]:
     return {client.id: client.health for client in statuses.clients(after(seconds))}
+
+
+def test_client_that_was_started_anew_is_one(statuses: Statuses) -> None:
+    """OPA has another id after each start; two that report are two."""
+    lost = {"decision_logs": {"metrics": {"counter_decision_logs_encoding_failure": 2}}}
+    for start, name in enumerate(("first", "second", "third")):
+        for seconds in (0, 30):
+            post(statuses, report(name) | lost, start * 1000 + seconds)
+    post(statuses, report("elsewhere", labels={"id": "elsewhere", "app": "fraud", "host": "node-2"}), 0)
+    post(statuses, report("bare", labels={"id": "bare"}), 0)
+    found = {one.id: (one.health, one.dropped) for one in statuses.clients(after(5000))}
+    assert found == {"bare": ("silent", 0), "elsewhere": ("silent", 0), "third": ("silent", 6)}
+    post(statuses, report("second") | lost, 5000)
+    post(statuses, report("third") | lost, 5001)
+    found = {one.id: (one.health, one.dropped) for one in statuses.clients(after(5002))}
+    assert found == {"bare": ("silent", 0), "elsewhere": ("silent", 0), "second": ("well", 2), "third": ("well", 4)}
 
 
 def test_clients_lag_behind_others_where_nothing_is_published(statuses: Statuses) -> None:
