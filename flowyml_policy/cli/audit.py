@@ -36,6 +36,7 @@ def audit() -> None:
 
 @audit.command(
     "list",
+    short_help="List the latest decisions, newest first.",
     examples=[
         "{prog} audit list",
         "{prog} audit list --stack prod-gpu-large --limit 5",

@@ -5,6 +5,7 @@ Each server has a registry of its own, and nothing of the process is in it but w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -32,6 +33,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
+        self.log_events = Counter(
+            "flowyml_policy_log_events",
+            "Decision-log events that were taken: new, repeated, or in conflict with one of the same id.",
+            ("what",),
+            registry=self._registry,
+        )
         self.polls = Gauge("flowyml_policy_polls", "Long polls that wait.", registry=self._registry)
 
     @property
@@ -43,6 +50,11 @@ class Metrics:
         """Count a request that was answered."""
         self.requests.labels(method, path, status).inc()
         self.seconds.labels(method, path).observe(seconds)
+
+    def count_events(self, counts: Mapping[str, int]) -> None:
+        """Count decision-log events by what became of them."""
+        for what, count in counts.items():
+            self.log_events.labels(what).inc(count)
 
     def text(self) -> bytes:
         """All of them."""

@@ -14,6 +14,7 @@ from flowyml_policy.records.instant import utc_now
 from flowyml_policy.server.configuration import Configuration
 from flowyml_policy.server.exchange import Answer, Call, Operation
 from flowyml_policy.server.intake import Intake
+from flowyml_policy.server.metrics import Metrics
 from flowyml_policy.server.scopes import LOGS_WRITE, STATUS_WRITE
 from flowyml_policy.server.status import Statuses
 
@@ -24,7 +25,8 @@ _STATUS: Final = ("/status", "/status/{partition:path}")
 class Reports:
     """The part of the server that takes decision logs and statuses. Safe from many threads."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._largest = configuration.values.limits.body
         self.intake = Intake(configuration.database)
         self.statuses = Statuses(configuration.database)
@@ -55,6 +57,7 @@ class Reports:
             at=utc_now(),
             largest=self._largest,
         )
+        self._metrics.count_events(taken._asdict())
         return Answer.of_json(taken._asdict())
 
     def _status(self, call: Call) -> Answer:

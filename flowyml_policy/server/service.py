@@ -46,7 +46,7 @@ class Service:
         self.configuration = configuration
         self.metrics = Metrics()
         self.tokens = Tokens(configuration.database)
-        self.reports = Reports(configuration)
+        self.reports = Reports(configuration, self.metrics)
         self.access = Access(
             self.tokens, anonymous=values.anonymous, failures_per_minute=values.limits.failures_per_minute
         )

@@ -240,6 +240,10 @@ def test_posts_are_answered_by_scope_size_and_form(server: Started) -> None:
         code for *_, code in asked
     ]
     assert rows(server, "partition, conflict", "only-logs") == [(None, 0), ("eu/west", 0)]
+    operator = new_token(server, "ops", "operator")
+    get = f"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {operator}\r\n\r\n"
+    metrics = server.ask(get.encode())
+    assert b'flowyml_policy_log_events_total{what="repeated"} 1.0' in metrics
 
 
 def test_configuration_of_opa_in_the_docs_is_the_one_that_is_tested() -> None:
