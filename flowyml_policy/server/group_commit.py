@@ -60,6 +60,10 @@ class GroupCommit(Generic[_Item, _Answer]):
                 return
             for one in together:
                 self._run([one])
+        except BaseException:  # nobody who waits may wait for ever
+            for one in together:
+                one.end(error=InterruptedError("the work was interrupted"))
+            raise
         else:
             for one, answer in zip(together, answers, strict=True):
                 one.end([answer])
