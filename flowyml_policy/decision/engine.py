@@ -251,13 +251,14 @@ class PolicyEngine:
         failure: FlowymlPolicyError | None = None,
         scans: ScanReports | None = None,
         told: Told | None = None,
+        actor: Actor | None = None,
     ) -> Result:
         """The recorded result of one candidate, whatever it is; never raises for what is wrong with it.
 
         `failure` is why it could not be judged at all: it is then undecided. `scans` and `told` are as in `validate`.
-        Raises EnvironmentUnknown.
+        `actor` is who asks, where that is not this process's user. Raises EnvironmentUnknown.
         """
-        call = self._call(operation, environment, scans)._replace(told=told)
+        call = self._call(operation, environment, scans)._replace(told=told, actor=actor or self.actor)
         content = candidate.content
         if failure is None:
             batch = self._decide_batch(call, [candidate])
@@ -377,6 +378,7 @@ class PolicyEngine:
                 operation=call.operation,
                 evaluated_at=call.evaluated_at,
                 environment=call.environment,
+                actor=call.actor,
                 pinned_as=self._pins.references_to(name=content.metadata.name, definition=content.digest),
                 lock=self._pins.facts(
                     reference=candidate.reference,

@@ -52,9 +52,11 @@ class Normaliser:
         pinned_as: Collection[str] = (),
         lock: LockFacts | None = None,
         run: RunFacts | None = None,
+        actor: Actor | None = None,
     ) -> PolicyInput:
         """The document for `definition`; `environment` is the one asked for, known to exist.
 
+        `actor` is who asks, where that is not the one for whom this was made.
         `pinned_as` are the references that flowyml.lock pins to what `definition` is.
         """
         stack = masked_stack(definition.set_values(), definition.document, digest=definition.digest)
@@ -63,7 +65,7 @@ class Normaliser:
             evaluated_at=evaluated_at,
             authority=self._settings.authority,
             environments=self.environments(definition, environment, pinned_as),
-            actor=self._actor,
+            actor=actor or self._actor,
             project=self._project,
             stack=stack,
             source=masked_source(definition.source),

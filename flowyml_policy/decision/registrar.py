@@ -6,13 +6,15 @@ Rules:
   registration by its decision_id, which is in this audit; of a retirement by the id of its StackRetiring event, which
   is on disk before the registry is asked and goes with the request as its idempotency key.
 - A recovered event names who the registry says did it, and is recorded once.
+- Of a request that a server took, the event has the idempotency key and what the client claimed beside what holds.
 - No clock is read: the caller says when.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TypeVar
+from collections.abc import Mapping
+from typing import NamedTuple, TypeVar
 from uuid import uuid4
 
 from flowyml_policy.audit.store import AuditStore
@@ -21,7 +23,7 @@ from flowyml_policy.mask.registry import retirement
 from flowyml_policy.mask.text import mask
 from flowyml_policy.records.events import NewEvent, RegistryEvent, StackApplied, StackRetired, StackRetiring
 from flowyml_policy.records.protocols import StackRegistry
-from flowyml_policy.records.record import Record
+from flowyml_policy.records.record import Json, Record
 from flowyml_policy.records.registry import NewStack, Registered, RegisteredStack
 from flowyml_policy.registry.local import LocalRegistry
 from flowyml_policy.storage.database import Transaction, is_same_file
@@ -40,18 +42,32 @@ class Recorded(Record):
     made_good: bool = False
 
 
+class Received(NamedTuple):
+    """The request of a client, as a server records it: its idempotency key, and what it claims.
+
+    `decision_id` is that of the server's own decision; the registered stack has that of the client.
+    """
+
+    request: str | None
+    claimed: Mapping[str, str]
+    decision_id: str | None = None
+
+
 class RecordedRegistry(ABC):
     """Registers and retires, and records both; made by `recorded_registry`.
 
-    Every call raises only RegistryError and AuditError.
+    `received` is the request of a client, where a server makes the change for one. Every call raises only RegistryError
+    and AuditError.
     """
 
     @abstractmethod
-    def put(self, stack: NewStack) -> Recorded:
+    def put(self, stack: NewStack, *, received: Received | None = None) -> Recorded:
         """Register a version; see StackRegistry."""
 
     @abstractmethod
-    def retire(self, name: str, version: str, *, by: str, at: str, reason: str) -> Recorded:
+    def retire(
+        self, name: str, version: str, *, by: str, at: str, reason: str, received: Received | None = None
+    ) -> Recorded:
         """Take a version out of use; see StackRegistry."""
 
 
@@ -69,18 +85,20 @@ class _InOneFile(RecordedRegistry):
         self._registry = registry
         self._audit = audit
 
-    def put(self, stack: NewStack) -> Recorded:
-        event = _applied(stack, self._registry.uri, at=stack.applied_at, by=stack.applied_by)
+    def put(self, stack: NewStack, *, received: Received | None = None) -> Recorded:
+        event = _applied(stack, self._registry.uri, at=stack.applied_at, by=stack.applied_by, received=received)
         registration = self._registry.put(
             stack, along_with=lambda transaction: self._audit.append_events([event], within=transaction)
         )
         return Recorded(stack=registration.stack, changed=isinstance(registration, Registered))
 
-    def retire(self, name: str, version: str, *, by: str, at: str, reason: str) -> Recorded:
+    def retire(
+        self, name: str, version: str, *, by: str, at: str, reason: str, received: Received | None = None
+    ) -> Recorded:
         before = self._registry.get(name, version, retired=True)
         if before.is_retired:
             return Recorded(stack=before, changed=False)
-        event = _retired(before, self._registry.uri, at=at, by=by, reason=reason)
+        event = _retired(before, self._registry.uri, at=at, by=by, reason=reason, received=received)
         told: list[Transaction] = []
 
         def tell(transaction: Transaction) -> None:
@@ -98,12 +116,12 @@ class _InTwoPlaces(RecordedRegistry):
         self._registry = registry
         self._audit = audit
 
-    def put(self, stack: NewStack) -> Recorded:
+    def put(self, stack: NewStack, *, received: Received | None = None) -> Recorded:
         registration = self._registry.put(stack)
         if not isinstance(registration, Registered):
             made_good = self._recover_registration(registration.stack, at=stack.applied_at)
             return Recorded(stack=registration.stack, changed=False, made_good=made_good)
-        event = _applied(stack, self._registry.uri, at=stack.applied_at, by=stack.applied_by)
+        event = _applied(stack, self._registry.uri, at=stack.applied_at, by=stack.applied_by, received=received)
         self._audit.append_events([event])
         return Recorded(stack=registration.stack, changed=True)
 
@@ -121,12 +139,14 @@ class _InTwoPlaces(RecordedRegistry):
         self._audit.append_events([_applied(there, self._registry.uri, at=at, by=allow.actor)])
         return True
 
-    def retire(self, name: str, version: str, *, by: str, at: str, reason: str) -> Recorded:
+    def retire(
+        self, name: str, version: str, *, by: str, at: str, reason: str, received: Received | None = None
+    ) -> Recorded:
         before = self._registry.get(name, version, retired=True)
         if before.is_retired:
             return self._recover_retirement(before, at=at)
         key = str(uuid4())
-        event = _retired(before, self._registry.uri, at=at, by=by, reason=reason)
+        event = _retired(before, self._registry.uri, at=at, by=by, reason=reason, received=received)
         self._audit.append_events([event.model_copy(update={"id": key, "type": StackRetiring.TYPE})])
         stack, is_own = self._registry.retire_once(name, before.version, by=by, at=at, reason=reason, key=key)
         if is_own is None and stack.retired is not None:
@@ -135,7 +155,8 @@ class _InTwoPlaces(RecordedRegistry):
             is_own = kept.reason == asked.reason and (kept.by == asked.by or kept.at >= at)
         changed = bool(is_own)
         if changed and stack.retired is not None:
-            event = _retired(before, self._registry.uri, at=at, by=stack.retired.by, reason=reason)
+            by = stack.retired.by
+            event = _retired(before, self._registry.uri, at=at, by=by, reason=reason, received=received)
             self._audit.append_events([event])
         return Recorded(stack=stack, changed=changed)
 
@@ -165,16 +186,23 @@ class _InTwoPlaces(RecordedRegistry):
         return [one for one in events if isinstance(one, kind) and (one.version, one.registry) == wanted]
 
 
-def _applied(stack: NewStack, registry: str, *, at: str, by: str) -> NewEvent:
-    return _event(StackApplied.TYPE, stack, registry, at=at, by=by, decision_id=stack.decision_id)
+def _applied(stack: NewStack, registry: str, *, at: str, by: str, received: Received | None = None) -> NewEvent:
+    decision_id = stack.decision_id if received is None else received.decision_id
+    return _event(StackApplied.TYPE, stack, registry, at=at, by=by, decision_id=decision_id, **_of_request(received))
 
 
-def _retired(stack: NewStack, registry: str, *, at: str, by: str, reason: str) -> NewEvent:
-    return _event(StackRetired.TYPE, stack, registry, at=at, by=by, reason=reason)
+def _retired(
+    stack: NewStack, registry: str, *, at: str, by: str, reason: str, received: Received | None = None
+) -> NewEvent:
+    return _event(StackRetired.TYPE, stack, registry, at=at, by=by, reason=reason, **_of_request(received))
+
+
+def _of_request(received: Received | None) -> dict[str, Json]:
+    return {} if received is None else {"request": received.request, "claimed": dict(received.claimed)}
 
 
 def _event(
-    kind: str, stack: NewStack, registry: str, *, at: str, by: str, decision_id: str | None = None, **more: str
+    kind: str, stack: NewStack, registry: str, *, at: str, by: str, decision_id: str | None = None, **more: Json
 ) -> NewEvent:
     return new_event(
         kind,

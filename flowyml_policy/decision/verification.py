@@ -6,6 +6,7 @@ Rules:
   the registry was elsewhere, is told and is no fault: a row by an allow that this audit holds, a retirement that was
   begun.
 - In two places only the journal is judged, and the answer says so.
+- On a server a row has the decision that its client made, and the event the server's own, with the client's beside it.
 """
 
 from __future__ import annotations
@@ -166,7 +167,8 @@ class _Registry:
         event = self._events.pop((StackApplied.TYPE, mask(name), version), None)
         if event is not None:
             written = (digest, mask(json.loads(source)["uri"]), decision_id, mask(by), at)
-            promised = (*map(event.payload.get, ("definition_digest", "source")), event.decision_id)
+            decided = event.payload.get("request", event.decision_id)
+            promised = (*map(event.payload.get, ("definition_digest", "source")), decided)
             if written != (*promised, event.actor, event.at):
                 raise _Broken(event.seq, f"the registry's row of {what} was changed after it was written")
         elif self._connection.execute(_ALLOWED, (decision_id, digest)).fetchone():

@@ -68,6 +68,13 @@ class ImageTooLarge(ImageError):
     default_advice = "name an image with smaller metadata"
 
 
+class ImageNotAsked(ImageError):
+    """The server that judges may not ask the image's registry."""
+
+    code = "image_not_asked"
+    default_advice = "name the registry in `inspect_hosts` of the server's settings"
+
+
 class ImageOffline(ImageError):
     """FLOWYML_POLICY_OFFLINE asks no server, and what is remembered does not suffice."""
 

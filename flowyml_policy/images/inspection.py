@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -83,16 +83,18 @@ class Inspection:
         refresh: bool = False,
         cache: ContentStore | None = None,
         signing: Signing | None = None,
+        hosts: Collection[str] | None = None,
     ) -> Inspection:
         """What examines images as `settings` say; nothing is asked yet.
 
         `refresh` asks what each tag names, whatever is remembered; `cache` stands in for the user's cache folder,
-        `signing` for what `policy.images.cosign_keys` demands. Raises UsageError where FLOWYML_POLICY_OFFLINE is
-        neither 1 nor 0; SigningKeyUnusable and SettingsInvalid for keys that cannot be used.
+        `signing` for what `policy.images.cosign_keys` demands; `hosts` are the only registries that are asked. Raises
+        UsageError where FLOWYML_POLICY_OFFLINE is neither 1 nor 0; SigningKeyUnusable and SettingsInvalid for keys that
+        cannot be used.
         """
         environ = os.environ if environ is None else environ
         cache = cache or open_memory(settings, environ)
-        images = open_images(settings, environ, cache, refresh=refresh)
+        images = open_images(settings, environ, cache, refresh=refresh, hosts=hosts)
         if signing is not None or not settings.policy.images.cosign_keys:
             return cls(settings, images, signing=signing)
         from flowyml_policy.images.signing import ImageSigning

@@ -8,20 +8,22 @@ Rules:
   the daemon is asked. Where it named the digest of a single manifest, and only the rest cannot be had, a daemon's image
   of that digest stands in.
 - Offline no daemon is asked either: it may be anywhere.
+- Where hosts are named, an image of any other is asked for nowhere, and nothing that is remembered of it counts.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, suppress
 from functools import cached_property
 from typing import Final, Literal, Protocol, TypeAlias
 
-from flowyml_policy.errors.images import ImageError, ImageMissing, ImageOffline, ImageUnreachable
+from flowyml_policy.errors.images import ImageError, ImageMissing, ImageNotAsked, ImageOffline, ImageUnreachable
 from flowyml_policy.images.manifests import ImageManifest, read_document
 from flowyml_policy.images.registry import RegistryInspector
 from flowyml_policy.network.deadline import Deadline
+from flowyml_policy.network.docker_config import login_host
 from flowyml_policy.records.policy_input import ImageFacts
 from flowyml_policy.references.glob import glob_regex
 from flowyml_policy.references.image import DOCKER_HUB, ImageReference
@@ -43,7 +45,10 @@ class Daemon(Protocol):
 
 
 class ImageInspection:
-    """Asks those whom `mode` names. `daemon` makes what asks the daemon, for at most so many seconds."""
+    """Asks those whom `mode` names. `daemon` makes what asks the daemon, for at most so many seconds.
+
+    `hosts` are the only ones whose images are asked for, as references write them, with their port; None for all.
+    """
 
     def __init__(
         self,
@@ -53,8 +58,10 @@ class ImageInspection:
         mode: Mode = "auto",
         allow_local: Sequence[str] = (),
         offline: bool = False,
+        hosts: Collection[str] | None = None,
     ) -> None:
         self.registry: Final = registry
+        self._hosts = None if hosts is None else {login_host(host.lower()) for host in hosts}
         self._daemon = daemon
         self._mode = mode
         self._allow_local = tuple(allow_local)
@@ -62,6 +69,8 @@ class ImageInspection:
 
     def inspect_within(self, deadline: Deadline, reference: ImageReference, platform: str | None = None) -> ImageFacts:
         """What the image is. Raises ImageError, and SourceRefused where the cache's folder is not this user's."""
+        if self._hosts is not None and login_host(reference.registry.lower()) not in self._hosts:
+            raise ImageNotAsked(f"images of {reference.registry} are not asked for here")
         if self._mode == "daemon":
             return self._by_daemon(deadline, reference, platform)
         may_ask = self._mode == "auto" and not self._offline

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -32,9 +32,16 @@ def open_memory(settings: Settings, environ: Mapping[str, str]) -> ContentStore:
 
 
 def open_images(
-    settings: Settings, environ: Mapping[str, str], cache: ContentStore, *, refresh: bool = False
+    settings: Settings,
+    environ: Mapping[str, str],
+    cache: ContentStore,
+    *,
+    refresh: bool = False,
+    hosts: Collection[str] | None = None,
 ) -> ImageInspection:
     """What asks as `settings` say; where inspection is off, as by default. Nothing is asked, and no file is read.
+
+    `hosts` are the only ones whose images are asked for, None for all.
 
     Raises UsageError where the environment does not say well whether to be offline.
     """
@@ -57,7 +64,7 @@ def open_images(
         return DaemonInspector(environ=environ, timeout=seconds)
 
     mode = "auto" if images.inspect == "off" else images.inspect
-    return ImageInspection(inspector, daemon, mode=mode, allow_local=images.allow_local, offline=offline)
+    return ImageInspection(inspector, daemon, mode=mode, allow_local=images.allow_local, offline=offline, hosts=hosts)
 
 
 def _no_secret() -> None:

@@ -84,6 +84,11 @@ class RegistryEvent(Event):
         """Which registry: its address, or the path of its file."""
         return _text(self, "registry")
 
+    @property
+    def request(self) -> str | None:
+        """The idempotency key of the request, where a server made the change for a client."""
+        return _text(self, "request")
+
 
 class StackApplied(RegistryEvent):
     """A stack was registered after an allow."""

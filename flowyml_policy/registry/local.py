@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -19,7 +20,6 @@ from flowyml_policy.records.policy_input import Source
 from flowyml_policy.records.protocols import LastDecisions
 from flowyml_policy.records.registry import (
     AlreadyThere,
-    LastDecision,
     ListedStack,
     NewStack,
     Registered,
@@ -28,6 +28,7 @@ from flowyml_policy.records.registry import (
     Retirement,
 )
 from flowyml_policy.references.version import parse_version
+from flowyml_policy.references.version import precedence as order_of
 from flowyml_policy.registry.registrable import check_registrable, is_whole
 from flowyml_policy.registry.schema import MIGRATIONS, REGISTRY, STACK_COLUMNS
 from flowyml_policy.registry.versions import (
@@ -55,6 +56,7 @@ _LISTED: Final = (
 )
 _ONE: Final = f"{_LISTED} WHERE name = ? AND precedence = ?".replace(" FROM", ", document FROM", 1)
 _OF_NAME: Final = " WHERE name = ?"
+_IN_ORDER: Final = f"{_LISTED} WHERE name >= ? ORDER BY name"
 
 
 _Row: TypeAlias = Sequence[Any]
@@ -103,18 +105,31 @@ class LocalRegistry:
 
     def versions(self, name: str) -> tuple[ListedStack, ...]:
         """Every version of `name`, retired ones too, the highest first. Raises StackUnknown."""
-        with self._reading() as connection:
+        with self._reading() as connection, self._as_registered("a stack"):
             rows = self._rows_of(connection, name)
-        return self._listed(rows, None, all_versions=True)
+            return self._with_decisions([*_chosen(rows, all_versions=True)])
 
     def list(
-        self, *, name: str | None = None, labels: Mapping[str, str] | None = None, all_versions: bool = False
+        self,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        all_versions: bool = False,
+        after: tuple[str, str] | None = None,
+        most: int | None = None,
     ) -> tuple[ListedStack, ...]:
-        """What is registered, by name, the highest version first; see StackRegistry."""
-        with self._reading() as connection:
-            rows = [] if connection is None else connection.execute(_LISTED).fetchall()
-        asked = [row for row in rows if name is None or matches(row[0], name)]
-        return self._listed(asked, labels, all_versions=all_versions)
+        """What is registered, by name, the highest version first; see StackRegistry.
+
+        A part of it begins `after` a name and version, and has `most` of them: the file is read no further.
+        """
+        with self._reading() as connection, self._as_registered("a stack"):
+            if connection is None:
+                return ()
+            rows = connection.execute(_IN_ORDER, ("" if after is None else after[0],))
+            asked = (row for row in rows if name is None or matches(row[0], name))
+            chosen = _chosen(asked, all_versions=all_versions)
+            rest = (one for one in chosen if after is None or _is_after(one, *after))
+            return self._with_decisions([*islice((one for one in rest if has_labels(one.labels, labels)), most)])
 
     def put(self, stack: NewStack, *, along_with: AlongWith | None = None) -> Registration:
         """Register a version; see StackRegistry. `along_with` is called only where it was not there."""
@@ -183,20 +198,11 @@ class LocalRegistry:
                 return found
         raise RegistryCorrupt(f"{name}@{version} is not what its digest says: {self.path}")
 
-    def _listed(
-        self, rows: Sequence[_Row], labels: Mapping[str, str] | None, *, all_versions: bool
-    ) -> tuple[ListedStack, ...]:
-        with self._as_registered("a stack"):
-            by_version = {(row[0], row[1]): row for row in rows}
-            ordered = by_precedence([_candidate(row) for row in rows])
-            chosen = ordered if all_versions else newest_of_each(ordered)
-            fields = [_fields(by_version[one.name, one.version]) for one in chosen]
-            kept = [one for one in fields if has_labels(one["labels"], labels)]
-        last: Mapping[str, LastDecision] = {}
-        if self._decisions is not None and kept:
-            last = self._decisions.last_decisions([one["digest"] for one in kept])
-        with self._as_registered("a stack"):
-            return tuple(ListedStack(**one, last_decision=last.get(one["digest"])) for one in kept)
+    def _with_decisions(self, listed: Sequence[ListedStack]) -> tuple[ListedStack, ...]:
+        if self._decisions is None or not listed:
+            return tuple(listed)
+        last = self._decisions.last_decisions([one.digest for one in listed])
+        return tuple(one.model_copy(update={"last_decision": last.get(one.digest)}) for one in listed)
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection | None]:
@@ -264,6 +270,21 @@ def _fields(row: _Row) -> dict[str, Any]:
         "decision_id": decision_id,
         "retired": _candidate(row).retired,
     }
+
+
+def _chosen(rows: Iterable[_Row], *, all_versions: bool) -> Iterator[ListedStack]:
+    """Of rows in the order of names, all versions, or the newest of each, as `newest_of_each` says."""
+    for _, group in groupby(rows, key=lambda row: row[0]):
+        by_version = {row[1]: row for row in group}
+        ordered = by_precedence([_candidate(row) for row in by_version.values()])
+        for one in ordered if all_versions else newest_of_each(ordered):
+            yield ListedStack(**_fields(by_version[one.version]))
+
+
+def _is_after(one: ListedStack, name: str, version: str) -> bool:
+    if one.name != name:
+        return one.name > name
+    return order_of(parse_version(one.version)) < order_of(parse_version(version))
 
 
 def _candidate(row: _Row) -> VersionChoice:

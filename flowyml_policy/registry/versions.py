@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from itertools import groupby
 from typing import Final, NamedTuple
 
@@ -53,8 +53,7 @@ def unknown_stack(name: str, names: Iterable[str], where: str) -> StackUnknown:
 
 def matches(name: str, pattern: str) -> bool:
     """Whether `name` is `pattern`, in which `*` stands for any text and `?` for any character."""
-    parts = (".*" if one == "*" else "." if one == "?" else re.escape(one) for one in re.sub(r"\*+", "*", pattern))
-    return re.fullmatch("".join(parts), name, re.DOTALL) is not None
+    return fnmatchcase(name, pattern.replace("[", "[[]"))
 
 
 def by_precedence(candidates: Iterable[VersionChoice]) -> list[VersionChoice]:

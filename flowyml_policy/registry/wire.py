@@ -99,7 +99,10 @@ def refused(answer: Response, url: str, token_env: str | None) -> RegistryError:
             f"the version was retired{f' ({message})' if message else ''}: {url}",
             advice="register it under a new metadata.version",
         ),
-        (422, "stack_unregistrable"): StackUnregistrable(f"the registry does not take it ({message}): {url}"),
+        (422, "stack_unregistrable"): StackUnregistrable(
+            f"the registry does not take it ({message}): {url}",
+            advice="correct what the server names, or ask its owner",
+        ),
     }
     said = f"{status} ({_printable(reason.code)})"
     return meant.get((status, reason.code)) or RegistryAnswerInvalid(f"the server answered {said}: {url}")

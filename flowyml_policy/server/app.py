@@ -123,12 +123,13 @@ class _Application:
             query=tuple(request.query_params.multi_items()),
             token=token,
             client="" if request.client is None else request.client.host,
+            began=time.monotonic(),
         )
         if isinstance(operation, Poll):
             return await self._waited(operation.answer(call), request)
         if operation.body:
             return await self._with_body(operation, request, call)
-        return await asyncio.to_thread(operation.handle, call)
+        return await _handled(operation, call)
 
     async def _with_body(self, operation: Operation, request: Request, call: Call) -> Answer:
         """The answer to a request with a body, which is counted while it is in memory."""
@@ -157,7 +158,7 @@ class _Application:
             )
         try:
             await asyncio.wait_for(read(), self._limits.body_timeout)
-            return await asyncio.to_thread(operation.handle, call._replace(body=bytes(body)))
+            return await _handled(operation, call._replace(body=bytes(body)))
         except asyncio.TimeoutError as error:
             raise Refused(HTTPStatus.REQUEST_TIMEOUT, "too_slow", "the body did not come in time") from error
         finally:
@@ -284,8 +285,8 @@ def run(configuration: Configuration, tell: Tell) -> None:
     Raises ServerError where it cannot start.
     """
     service = Service(configuration, tell)
-    service.start()
     try:
+        service.start()
         application = _Application(service, tell)
         config = _uvicorn_config(configuration, application.starlette)
         server = _Server(config, service, lambda port: tell(_started(configuration, port)))
@@ -385,6 +386,10 @@ class _CertificateFile:
 def _state(path: Path) -> tuple[int, int, int]:
     found = path.stat()
     return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+async def _handled(operation: Operation, call: Call) -> Answer:
+    return await asyncio.get_running_loop().run_in_executor(operation.executor, operation.handle, call)
 
 
 async def _disconnected(request: Request) -> None:

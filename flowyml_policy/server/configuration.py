@@ -195,6 +195,8 @@ def _problems(values: ServerFile, document: Document, folder: Path) -> Iterator[
     if values.bundles.require_signed and not values.bundles.keys:
         fix = "add `bundles: {keys: {NAME: {key_file: ...}}}`, or `require_signed: false`"
         yield problem(("bundles", "keys"), "names no key, and bundles must be signed", fix)
+    for path, what, fix in _not_for_a_server(values.policy):
+        yield problem(path, what, fix)
     for path, named in _files(values):
         if is_missing(folder / named):
             yield problem(path, f"names nothing that exists: {shown(named)}", "correct the path; it starts here")
@@ -211,6 +213,21 @@ def _files(values: ServerFile) -> Iterator[tuple[KeyPath, str]]:
         yield ("bundles", "keys", name, "key_file"), public.key_file
     if values.bundles.watch is not None:
         yield ("bundles", "watch"), values.bundles.watch
+    for number, folder in enumerate(values.policy.rules):
+        yield ("policy", "rules", number), folder
+
+
+def _not_for_a_server(policy: PolicySection) -> Iterator[tuple[KeyPath, str, str]]:
+    """What the section `policy` may say in a project, and not where stacks of others are judged."""
+    own = "take it out: the server registers and records in its own file"
+    for section, keys in (("registry", policy.registry.model_fields_set), ("audit", policy.audit.model_fields_set)):
+        for key in sorted(keys):
+            yield ("policy", section, key), "is not the server's to set", own
+    if policy.opa.mode == "sidecar":
+        yield ("policy", "opa", "mode"), "is not for the server, which judges itself", "take it out, or write embedded"
+    if policy.images.inspect == "daemon":
+        what = "is not for the server, where no daemon has what others build"
+        yield ("policy", "images", "inspect"), what, "write registry, and name registries in `inspect_hosts`"
 
 
 def _problem(document: Document, path: KeyPath, what: str, fix: str) -> SettingsProblem:

@@ -9,7 +9,8 @@ Rules:
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from http import HTTPStatus
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -27,7 +28,7 @@ class Call(NamedTuple):
 
     `names` are the parts of the path that the operation leaves open, decoded. The keys of `headers` are in small
     letters. `query` keeps order and repetitions. `token` is None where the operation is open to everybody. `client` is
-    the address of who asks.
+    the address of who asks. `began` is when it was let in, by the monotonic clock; 0 is now.
     """
 
     names: Mapping[str, str] = {}
@@ -36,6 +37,7 @@ class Call(NamedTuple):
     body: bytes = b""
     token: Token | None = None
     client: str = ""
+    began: float = 0.0
 
     @property
     def actor(self) -> str:
@@ -61,7 +63,7 @@ class Answer(NamedTuple):
 class Refused(Exception):
     """A request that is refused: `status` and `code` are for programs, `message` is for people.
 
-    `more` stands beside `error` in the body; `headers` are sent along.
+    `near` are names spelled like one that is not there. `more` stands beside `error` in the body; `headers` are sent.
     """
 
     def __init__(
@@ -70,12 +72,14 @@ class Refused(Exception):
         code: str,
         message: str,
         *,
+        near: Sequence[str] = (),
         more: Mapping[str, Json] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.status = status
         self.code = code
         self.message = message
+        self.near = tuple(near)
         self.more = dict(more or {})
         self.headers = dict(headers or {})
         super().__init__(message)
@@ -83,8 +87,10 @@ class Refused(Exception):
     @property
     def answer(self) -> Answer:
         """What is sent."""
-        body: Json = {"error": {"code": self.code, "message": self.message}, **self.more}
-        return Answer.of_json(body, self.status, self.headers)
+        error: dict[str, Json] = {"code": self.code, "message": self.message}
+        if self.near:
+            error["near"] = list(self.near)
+        return Answer.of_json({"error": error, **self.more}, self.status, self.headers)
 
 
 class Operation(NamedTuple):
@@ -92,7 +98,7 @@ class Operation(NamedTuple):
 
     `path` is a template, `/bundles/{name}`. `scope` is what a token needs, "" for what everybody may ask; where it is
     `is_named`, a scope for the `name` of the path alone is enough. `handle` is run on a thread. `body` says whether a
-    request has one.
+    request has one. `executor` runs it where it may take long, so that none of the threads that all share waits for it.
     """
 
     method: Method
@@ -101,6 +107,7 @@ class Operation(NamedTuple):
     handle: Callable[[Call], Answer]
     is_named: bool = False
     body: bool = False
+    executor: Executor | None = None
 
 
 class Poll(NamedTuple):

@@ -20,6 +20,7 @@ from flowyml_policy.server.exchange import Answer, Call, Operation, Poll
 from flowyml_policy.server.metrics import Metrics
 from flowyml_policy.server.reports import Reports
 from flowyml_policy.server.scopes import OPERATOR
+from flowyml_policy.server.stacks import Stacks
 from flowyml_policy.server.tokens import RELOAD_SECONDS, Tokens, TokensStale
 
 Tell = Callable[[str], None]
@@ -50,6 +51,7 @@ class Service:
         self.access = Access(
             self.tokens, anonymous=values.anonymous, failures_per_minute=values.limits.failures_per_minute
         )
+        self._stacks = Stacks(configuration, tell)
         self._tell = tell
         self._troubles: dict[str, str] = {}
         self._is_stopping = False
@@ -57,12 +59,14 @@ class Service:
         self.add_task("tokens", RELOAD_SECONDS, self.tokens.reload)
 
     def start(self) -> None:
-        """Read what is kept. Raises ServerError where that cannot be."""
+        """Read what is kept, and load policy. Raises ServerError, and what is wrong with the settings."""
         self.tokens.reload()
         self.reports.open()
+        self._stacks.start()
 
     def close(self) -> None:
         """Release everything."""
+        self._stacks.close()
         self.reports.close()
         self.tokens.close()
 
@@ -76,6 +80,7 @@ class Service:
             Operation("GET", "/health", "", self._health),
             Operation("GET", "/metrics", OPERATOR, self._metrics),
             *self.reports.operations(),
+            *self._stacks.operations(),
         ]
 
     def add_task(self, name: str, seconds: float, work: Callable[[], None], *, is_vital: bool = True) -> None:

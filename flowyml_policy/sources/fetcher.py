@@ -27,7 +27,7 @@ from flowyml_policy.mask.text import mask
 from flowyml_policy.records.pins import StackPin, StackPins
 from flowyml_policy.records.protocols import StackRegistry
 from flowyml_policy.records.provenance import RegisteredProvenance
-from flowyml_policy.records.registry import RegisteredStack
+from flowyml_policy.records.registry import NewStack, RegisteredStack
 from flowyml_policy.references.stack_values import (
     FileReference,
     GitReference,
@@ -246,7 +246,7 @@ def registered_definition(
         applied_from=stack.source,
     )
     try:
-        definition = _definition(stack)
+        definition = definition_of(stack)
     except DefinitionInvalid as error:
         raise RegistryCorrupt(f"{stack.name}@{stack.version} is no stack definition: {where}") from error
     if definition.digest != stack.digest:
@@ -254,8 +254,11 @@ def registered_definition(
     return definition.located(provenance)
 
 
-def _definition(stack: RegisteredStack) -> StackDefinition:
-    """What was written in FlowyML's own schema is registered in schema A's terms, with keys that only that one has."""
+def definition_of(stack: NewStack) -> StackDefinition:
+    """The definition that `stack` holds. Raises DefinitionInvalid where it holds none.
+
+    What was written in FlowyML's own schema is registered in schema A's terms, with keys that only that one has.
+    """
     try:
         return StackDefinition.from_dict(stack.document)
     except DefinitionInvalid:

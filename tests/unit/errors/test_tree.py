@@ -48,6 +48,7 @@ ImageDigestMismatch ImageError image_digest_mismatch 3
 ImageError FlowymlPolicyError image_error 3
 ImageInvalid ImageError image_invalid 3
 ImageMissing ImageError image_missing 3
+ImageNotAsked ImageError image_not_asked 3
 ImageOffline ImageError image_offline 3
 ImageRateLimited ImageError image_rate_limited 3
 ImageTooLarge ImageError image_too_large 3
