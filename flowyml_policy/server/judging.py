@@ -109,12 +109,13 @@ def open_engine(
 class ReloadedEvaluator:
     """OPA with a policy that `load` loads; where it cannot, or not any more, every question says so, and tries again.
 
-    Safe from many threads; an Evaluator.
+    There are `pause` seconds between two attempts. Safe from many threads; an Evaluator.
     """
 
-    def __init__(self, load: Callable[[], Evaluator], tell: Callable[[str], None]) -> None:
+    def __init__(self, load: Callable[[], Evaluator], tell: Callable[[str], None], *, pause: float = _PAUSE) -> None:
         self._load = load
         self._tell = tell
+        self._pause = pause
         self._lock = threading.Lock()
         self._evaluator: Evaluator | None = None
         self._failure: FlowymlPolicyError | None = None
@@ -166,7 +167,7 @@ class ReloadedEvaluator:
                     self._evaluator = self._load()
                 except Exception as error:  # noqa: BLE001  whatever it is, stacks are undecided until it is over
                     self._note(as_internal(error))
-                    self._again = monotonic() + _PAUSE
+                    self._again = monotonic() + self._pause
                 else:
                     self._note(None)
             if self._closed and self._evaluator is not None:

@@ -132,11 +132,11 @@ def clipped(claims: Mapping[str, str]) -> dict[str, str]:
 def _read(call: Call, kind: type[_AnyRecord]) -> _AnyRecord:
     media_type = call.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != JSON_TYPE or call.headers.get("content-encoding", "identity") != "identity":
-        raise Refused(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not_json", f"the body must be {JSON_TYPE}, without content encoding"
-        )
+        what = f"the body must be {JSON_TYPE}, without content encoding"
+        raise _refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not_json", what)
     if len(call.body) > LARGEST_BODY:
-        raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", f"at most {LARGEST_BODY:,} bytes are taken")
+        what = f"at most {LARGEST_BODY:,} bytes are taken"
+        raise _refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", what)
     try:
         return kind.model_validate_json(call.body)
     except ValidationError as error:

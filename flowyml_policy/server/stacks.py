@@ -8,7 +8,8 @@ Rules:
 - The token's owner is who applied and who retired. What the client says of that, and where the stack comes from, is
   recorded as its claim.
 - What stands there already is answered from the record, whoever asks again and whatever policy says by now.
-- A request to register ends within `SECONDS`, also while it waits for others; nothing is registered after that.
+- A request to register is answered within `SECONDS`, also while it waits for others; what comes to an end later
+  registers nothing.
 """
 
 from __future__ import annotations
@@ -68,14 +69,25 @@ _TAG: Final = re.compile(r'(?:W/)?("[^"]*")')
 
 
 class Stacks:
-    """The registry's operations. Safe from many threads; `start` comes before any request."""
+    """The registry's operations. Safe from many threads; `start` comes before any request.
+
+    A part of a listing has at most `page` stacks; a request to register is answered within `seconds`.
+    """
 
     def __init__(
-        self, configuration: Configuration, tell: Callable[[str], None], environ: Mapping[str, str] | None = None
+        self,
+        configuration: Configuration,
+        tell: Callable[[str], None],
+        *,
+        environ: Mapping[str, str] | None = None,
+        page: int = PAGE,
+        seconds: float = SECONDS,
     ) -> None:
         path = configuration.database
         self._configuration = configuration
         self._tell = tell
+        self._page = page
+        self._seconds = seconds
         self._environ = os.environ if environ is None else environ
         self._audit = AuditStore(path, timeout=_BUSY)
         self._registry = LocalRegistry(path, timeout=_BUSY)
@@ -115,12 +127,16 @@ class Stacks:
         """A part of the listing, in the order of names, the highest version first."""
         asked = requests.read_listing(call)
         part = self._shown.list(
-            name=asked.name, labels=asked.labels, all_versions=asked.all_versions, after=asked.after, most=PAGE + 1
+            name=asked.name,
+            labels=asked.labels,
+            all_versions=asked.all_versions,
+            after=asked.after,
+            most=self._page + 1,
         )
-        if len(part) <= PAGE:
+        if len(part) <= self._page:
             return _given(call, Page(stacks=part))
-        last = part[PAGE - 1]
-        return _given(call, Page(stacks=part[:PAGE], next=f"{last.name}@{last.version}"))
+        last = part[self._page - 1]
+        return _given(call, Page(stacks=part[: self._page], next=f"{last.name}@{last.version}"))
 
     def _versions(self, call: Call) -> Answer:
         try:
@@ -144,7 +160,7 @@ class Stacks:
         return found
 
     def _put(self, call: Call) -> Answer:
-        deadline = Deadline(SECONDS if not call.began else call.began + SECONDS - monotonic())
+        deadline = Deadline(self._seconds - (monotonic() - call.began if call.began else 0.0))
         stack = requests.read_stack(call)
         if not is_whole(stack):
             raise requests.unregistrable("the document is not what its name, version, labels and digest say")
@@ -243,13 +259,13 @@ def _until(deadline: Deadline) -> Callable[[int, int], None]:
 
     def told(_done: int, _all: int) -> None:
         if not deadline.left:
-            raise OpaDeadlineExceeded(f"the stack was not judged within {SECONDS:g} seconds")
+            raise OpaDeadlineExceeded(f"the stack was not judged within {deadline.seconds:g} seconds")
 
     return told
 
 
 def _too_slow() -> Refused:
-    return requests.undecided(f"the server did not come to judge it within {SECONDS:g} seconds")
+    return requests.undecided("the server did not come to judge it in time")
 
 
 def _answer(record: Registered | AlreadyThere | RegisteredStack, *, headers: Mapping[str, str] | None = None) -> Answer:

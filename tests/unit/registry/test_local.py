@@ -41,6 +41,7 @@ from flowyml_policy.records.registry import (
 from flowyml_policy.registry.local import LocalRegistry
 from flowyml_policy.registry.registrable import new_stack
 from flowyml_policy.registry.schema import MIGRATIONS, REGISTRY
+from flowyml_policy.registry.versions import matches
 from flowyml_policy.storage.database import Transaction
 from flowyml_policy.storage.migrations import Migration
 from flowyml_policy.storage.opening import open_for_writing
@@ -432,3 +433,22 @@ def test_put_locked_by_another_process_fails_closed(path: Path, stack: Make) -> 
         with pytest.raises(RegistryUnwritable, match="locked by another process"):
             LocalRegistry(path, timeout=0.2).put(stack("2.0.0"))
         assert named(LocalRegistry(path).list()) == [("prod-gpu", "1.0.0")]
+
+
+# names
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "expected"),
+    [
+        ("prod-gpu", "prod-*", True),
+        ("prod-gpu", "p?od*u", True),
+        ("prod-gpu", "prod", False),
+        ("a[1]", "a[1]", True),
+        ("a1", "a[1]", False),
+        ("a\nb", "a?b", True),
+        ("a" * 128, "*a" * 100 + "b", False),
+    ],
+)
+def test_pattern_of_a_listing_takes_time_in_proportion(name: str, pattern: str, expected: bool) -> None:
+    assert matches(name, pattern) is expected
