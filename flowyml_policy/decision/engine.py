@@ -428,9 +428,10 @@ class PolicyEngine:
 
     def _require_supported(self, operation: str, document: PolicyInput) -> None:
         """Raise FeatureUnavailable where a setting asks, for this stack, for what this version cannot do."""
-        asked = (operation, document.environments)
+        # Of environments only those count that the settings know; labels may name any.
+        asked = (operation, tuple(name for name in document.environments if name in self.settings.environments))
         if asked not in self._supported:
-            require_supported(self.settings, operation, document.environments)
+            require_supported(self.settings, operation, asked[1])
             self._supported.add(asked)
 
 

@@ -8,8 +8,8 @@ Rules:
 - The token's owner is who applied and who retired. What the client says of that, and where the stack comes from, is
   recorded as its claim.
 - What stands there already is answered from the record, whoever asks again and whatever policy says by now.
-- A request to register is answered within `SECONDS`, also while it waits for others; what comes to an end later
-  registers nothing.
+- A request to register is answered within `SECONDS`, also while it waits for others. What is judged later registers
+  nothing; where that had begun, the same request again finds it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from flowyml_policy.registry.local import LocalRegistry
 from flowyml_policy.registry.registrable import check_registrable, is_whole
 from flowyml_policy.registry.remote import IDEMPOTENCY_KEY
 from flowyml_policy.registry.wire import Page, Versions
-from flowyml_policy.server import stack_requests as requests
+from flowyml_policy.server import stack_requests
 from flowyml_policy.server.configuration import Configuration
 from flowyml_policy.server.exchange import JSON_TYPE, Answer, Call, Operation, Refused
 from flowyml_policy.server.judging import open_engine
@@ -125,7 +125,7 @@ class Stacks:
 
     def _list(self, call: Call) -> Answer:
         """A part of the listing, in the order of names, the highest version first."""
-        asked = requests.read_listing(call)
+        asked = stack_requests.read_listing(call)
         part = self._shown.list(
             name=asked.name,
             labels=asked.labels,
@@ -142,7 +142,7 @@ class Stacks:
         try:
             return _given(call, Versions(stacks=self._shown.versions(call.names["name"])))
         except StackUnknown as error:
-            raise requests.refused(error) from error
+            raise stack_requests.refused(error) from error
 
     def _get(self, call: Call) -> Answer:
         return _given(call, self._find(call))
@@ -154,16 +154,16 @@ class Stacks:
             parse_version(version)  # or it would be read as a range
             found = self._shown.get(name, version, retired=True)
         except (StackUnknown, VersionUnknown, VersionMalformed) as error:
-            raise requests.refused(error) from error
+            raise stack_requests.refused(error) from error
         if found.version != version:
-            raise requests.refused(VersionUnknown(f"another build of it is registered: {found.version}"))
+            raise stack_requests.refused(VersionUnknown(f"another build of it is registered: {found.version}"))
         return found
 
     def _put(self, call: Call) -> Answer:
         deadline = Deadline(self._seconds - (monotonic() - call.began if call.began else 0.0))
-        stack = requests.read_stack(call)
+        stack = stack_requests.read_stack(call)
         if not is_whole(stack):
-            raise requests.unregistrable("the document is not what its name, version, labels and digest say")
+            raise stack_requests.unregistrable("the document is not what its name, version, labels and digest say")
         there = self._there(stack)
         if there is not None:
             return there
@@ -179,9 +179,9 @@ class Stacks:
         except (StackUnknown, VersionUnknown, VersionMalformed):
             return None
         if found.digest != stack.digest:
-            raise requests.taken(found)
+            raise stack_requests.taken(found)
         if found.is_retired:
-            raise requests.retired(found)
+            raise stack_requests.retired(found)
         return _answer(AlreadyThere(stack=found))
 
     def _judged(self, stack: NewStack, actor: str, deadline: Deadline) -> Answer:
@@ -194,22 +194,22 @@ class Stacks:
             try:
                 check_registrable(kept)
             except StackUnregistrable as error:
-                raise requests.refused(error) from error
-        claims = requests.claims_of(stack)
+                raise stack_requests.refused(error) from error
+        claims = stack_requests.claims_of(stack)
         result = self._judge().answer(
             document, operation="apply", told=_until(deadline), actor=masked_actor(actor, (), claims)
         )
         if result.error is not None:
             told = f"; its audit has decision {result.decision_id}" if result.decision_id else ""
-            raise requests.undecided(f"the server could not judge it ({result.error.code}){told}")
+            raise stack_requests.undecided(f"the server could not judge it ({result.error.code}){told}")
         if not result.allowed:
-            raise requests.denied(result)
+            raise stack_requests.denied(result)
         if not deadline.left:
             raise _too_slow()
         try:
             done = self._recorded.put(kept, received=Received(stack.decision_id, claims, result.decision_id))
         except VersionTaken as error:
-            raise requests.refused(error) from error
+            raise stack_requests.refused(error) from error
         return _answer(Registered(stack=done.stack) if done.changed else AlreadyThere(stack=done.stack))
 
     def _judge(self) -> PolicyEngine:
@@ -218,9 +218,9 @@ class Stacks:
         return self._engine
 
     def _retire(self, call: Call) -> Answer:
-        asked, key = requests.read_retirement(call)
+        asked, key = stack_requests.read_retirement(call)
         there = self._find(call)
-        claims = requests.clipped({"by": asked.by, "at": asked.at})
+        claims = stack_requests.clipped({"by": asked.by, "at": asked.at})
         done = self._recorded.retire(
             there.name,
             there.version,
@@ -265,7 +265,7 @@ def _until(deadline: Deadline) -> Callable[[int, int], None]:
 
 
 def _too_slow() -> Refused:
-    return requests.undecided("the server did not come to judge it in time")
+    return stack_requests.undecided("the server did not come to judge it in time")
 
 
 def _answer(record: Registered | AlreadyThere | RegisteredStack, *, headers: Mapping[str, str] | None = None) -> Answer:

@@ -15,6 +15,7 @@ from flowyml_policy.errors.images import (
     ImageDigestMismatch,
     ImageError,
     ImageMissing,
+    ImageNotAsked,
     ImageOffline,
     ImageUnreachable,
 )
@@ -118,6 +119,31 @@ def test_daemon_answers_for_what_may_be_local(ask: Asking) -> None:
         with pytest.raises(ImageMissing, match="the registry has no such image"):
             ask(mode, *local)
     assert len(ask.daemon.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("hosts", "reference", "is_asked"),
+    [
+        ((), "quay.io/team/app:1", False),
+        (("quay.io",), "quay.io/team/app:1", True),
+        (("QUAY.io",), "quay.io/team/app:1", True),
+        (("quay.io",), "quay.io:8443/team/app:1", False),
+        (("quay.io",), "eu.quay.io/team/app:1", False),
+        (("index.docker.io",), "ubuntu", True),
+        (("quay.io",), "ubuntu", False),
+    ],
+)
+def test_only_images_of_named_hosts_are_asked_for(
+    tmp_path: Path, hosts: tuple[str, ...], reference: str, is_asked: bool
+) -> None:
+    daemon = FakeDaemon()
+    registry = OciRegistry(Credentials({}, environ={}), environ={}, offline=True)
+    inspector = RegistryInspector(registry, ContentCache(tmp_path), offline=True)
+    inspection = ImageInspection(inspector, daemon.for_seconds, allow_local=("*",), hosts=hosts)
+    with pytest.raises(ImageError) as caught:
+        inspection.inspect_within(Deadline(5), parse_reference(reference))
+    assert type(caught.value) is (ImageOffline if is_asked else ImageNotAsked)
+    assert daemon.asked == []
 
 
 def test_daemon_has_time_where_the_registry_says_nothing(ask: Asking) -> None:

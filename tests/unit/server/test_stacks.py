@@ -634,6 +634,13 @@ def test_registry_does_not_start_on_settings_that_are_wrong(
         stacks.start()
 
 
+def test_server_that_cannot_judge_by_its_settings_does_not_start(tmp_path: Path) -> None:
+    (tmp_path / "waivers.yaml").write_text("[]\n")
+    configured(tmp_path)
+    code, _, stderr = forking().run(SCRIPT, ["server", "run"], folder=tmp_path, environ=os.environ)
+    assert (code, b"asks for waivers" in stderr) == (3, True)
+
+
 def test_policy_that_does_not_load_leaves_stacks_undecided(tmp_path: Path) -> None:
     (tmp_path / "rules").mkdir()
     (tmp_path / "rules" / "x.rego").write_text("package project.rules.x\n\nfindings contains")
