@@ -67,7 +67,7 @@ def load_policy(
 def _own(settings: Settings, rules: Sequence[Path], environ: Mapping[str, str]) -> OpaEvaluator:
     """OPA of this program, in this process or in one of its own."""
     opa = settings.policy.opa
-    _require_known_keys(settings)
+    require_known_keys(settings)
     state = _state(environ) if _asks_servers(opa.config) else None
     sequences = None if state is None else _sequences(state)
     source = PolicySource.of(
@@ -89,7 +89,7 @@ def _own(settings: Settings, rules: Sequence[Path], environ: Mapping[str, str]) 
     )
 
 
-def _require_known_keys(settings: Settings) -> None:
+def require_known_keys(settings: Settings) -> None:
     """Raise SettingsInvalid, with file and line, for a key of OPA's configuration that OPA does not know."""
     try:
         read_configuration(settings.policy.opa.config, Path())

@@ -12,17 +12,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from flowyml_policy.audit.store import AuditStore
 from flowyml_policy.decision.engine import PolicyEngine, as_internal
-from flowyml_policy.decision.policy import load_policy
+from flowyml_policy.decision.policy import load_policy, require_known_keys
 from flowyml_policy.decision.unsupported import require_supported
-from flowyml_policy.errors.opa import OpaError, OpaStartFailed, OpaUnavailable, PolicyInvalid
+from flowyml_policy.errors.opa import OpaStartFailed, OpaUnavailable, PolicyInvalid
 from flowyml_policy.errors.root import FlowymlPolicyError
 from flowyml_policy.images.inspection import Inspection
 from flowyml_policy.mask.policy_input import masked_actor
 from flowyml_policy.mask.text import mask
+from flowyml_policy.opa.configuration import read_configuration
 from flowyml_policy.records.decision import Decision
 from flowyml_policy.records.policy_input import PolicyInput
 from flowyml_policy.records.protocols import Evaluator
@@ -36,7 +37,6 @@ from flowyml_policy.settings.settings import Origins, Settings
 LONGEST_IMAGE: Final = 5.0
 """Seconds that one image may take, so that a slow registry is a finding and not the end of the request."""
 
-_START_SECONDS: Final = 5.0
 _PAUSE: Final = 5.0
 """Seconds between two attempts to load a policy."""
 _RELOADED: Final = (OpaUnavailable, OpaStartFailed, PolicyInvalid)
@@ -78,20 +78,30 @@ def judging_settings(configuration: Configuration) -> Settings:
     )
 
 
-def open_engine(
-    configuration: Configuration, audit: AuditStore, environ: Mapping[str, str], tell: Callable[[str], None]
-) -> PolicyEngine:
-    """What judges stacks and records it in `audit`. Its policy is loaded, or on its way; `tell` is told why it is not.
+class Judge(NamedTuple):
+    """What judges stacks. Closing the engine closes all of it."""
 
-    Raises what is wrong with the settings: SettingsInvalid, FeatureUnavailable, SigningKeyUnusable, UsageError.
+    engine: PolicyEngine
+    evaluator: ReloadedEvaluator
+
+
+def open_judge(
+    configuration: Configuration, audit: AuditStore, environ: Mapping[str, str], tell: Callable[[str], None]
+) -> Judge:
+    """What judges stacks and records it in `audit`. Its policy is on its way; `tell` is told why it cannot be loaded.
+
+    Raises what is wrong with the settings: SettingsInvalid, FeatureUnavailable, SigningKeyUnusable, UsageError, or an
+    OpaError for OPA's own configuration.
     """
     settings = judging_settings(configuration)
     require_supported(settings, "apply")
+    require_known_keys(settings)
+    read_configuration(settings.policy.opa.config, settings.root, require_signed=settings.policy.opa.require_signed)
     inspection = Inspection.of(settings, environ=environ, hosts=configuration.values.inspect_hosts)
     evaluator = ReloadedEvaluator(lambda: load_policy(settings, environ=environ), tell)
     try:
-        evaluator.start(_START_SECONDS)
-        return PolicyEngine(
+        evaluator.start()
+        engine = PolicyEngine(
             settings,
             evaluator=evaluator,
             recorder=audit,
@@ -104,6 +114,7 @@ def open_engine(
         evaluator.close()
         inspection.close()
         raise
+    return Judge(engine, evaluator)
 
 
 class ReloadedEvaluator:
@@ -122,13 +133,14 @@ class ReloadedEvaluator:
         self._again = 0.0
         self._closed = False
 
-    def start(self, seconds: float) -> None:
-        """Begin to load, and wait so long for it. Raises what is wrong with the settings, where that is known then."""
-        thread = threading.Thread(target=self._try_to_load, name="flowyml-policy-load", daemon=True)
-        thread.start()
-        thread.join(seconds)
-        if self._failure is not None and not isinstance(self._failure, OpaError):
-            raise self._failure
+    def start(self) -> None:
+        """Begin to load; who asks meanwhile waits for it."""
+        threading.Thread(target=self._try_to_load, name="flowyml-policy-load", daemon=True).start()
+
+    @property
+    def failure(self) -> FlowymlPolicyError | None:
+        """Why nothing can be judged, as far as that is known; None where all is well, or the first load goes on."""
+        return self._failure
 
     def judge(self, document: PolicyInput) -> tuple[Decision, Evaluation]:
         return self._asked(lambda evaluator: evaluator.judge(document))

@@ -122,7 +122,8 @@ class Service:
         except TokensStale:
             reasons = sorted({*reasons, "tokens"})
         status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
-        return Answer.of_json({"ready": not reasons, "reasons": list(reasons)}, status)
+        warnings = {} if self._stacks.can_judge else {"warnings": ["stacks"]}
+        return Answer.of_json({"ready": not reasons, "reasons": list(reasons), **warnings}, status)
 
     def _metrics(self, _call: Call) -> Answer:
         return Answer(body=self.metrics.text(), headers={"content-type": self.metrics.TYPE})

@@ -53,7 +53,7 @@ from flowyml_policy.registry.wire import Page, Versions
 from flowyml_policy.server import stack_requests
 from flowyml_policy.server.configuration import Configuration
 from flowyml_policy.server.exchange import JSON_TYPE, Answer, Call, Operation, Refused
-from flowyml_policy.server.judging import open_engine
+from flowyml_policy.server.judging import Judge, open_judge
 from flowyml_policy.server.scopes import STACKS_READ, STACKS_WRITE
 from flowyml_policy.sources.fetcher import definition_of
 
@@ -97,18 +97,23 @@ class Stacks:
         self._recorded = recorded_registry(self._registry, self._audit)
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="flowyml-policy-stacks")
         self._calls = BoundedCalls(_AT_ONCE, name="flowyml-policy-judging")
-        self._engine: PolicyEngine | None = None
+        self._judge: Judge | None = None
 
     def start(self) -> None:
         """Load the policy, or begin to. Raises what is wrong with the settings."""
-        self._engine = open_engine(self._configuration, self._audit, self._environ, self._tell)
+        self._judge = open_judge(self._configuration, self._audit, self._environ, self._tell)
+
+    @property
+    def can_judge(self) -> bool:
+        """Whether nothing is known to keep stacks from being judged."""
+        return self._judge is not None and self._judge.evaluator.failure is None
 
     def close(self) -> None:
         """Release everything; closing twice is fine."""
         self._threads.shutdown(cancel_futures=True)
         self._calls.close()
-        if self._engine is not None:
-            self._engine.close()
+        if self._judge is not None:
+            self._judge.engine.close()
         for one in (self._audit, self._registry, self._journal, self._shown):
             one.close()
 
@@ -196,7 +201,7 @@ class Stacks:
             except StackUnregistrable as error:
                 raise stack_requests.refused(error) from error
         claims = stack_requests.claims_of(stack)
-        result = self._judge().answer(
+        result = self._engine().answer(
             document, operation="apply", told=_until(deadline), actor=masked_actor(actor, (), claims)
         )
         if result.error is not None:
@@ -212,10 +217,10 @@ class Stacks:
             raise stack_requests.refused(error) from error
         return _answer(Registered(stack=done.stack) if done.changed else AlreadyThere(stack=done.stack))
 
-    def _judge(self) -> PolicyEngine:
-        if self._engine is None:
+    def _engine(self) -> PolicyEngine:
+        if self._judge is None:
             raise OpaUnavailable("the registry was not started", advice="")
-        return self._engine
+        return self._judge.engine
 
     def _retire(self, call: Call) -> Answer:
         asked, key = stack_requests.read_retirement(call)

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -16,8 +15,6 @@ import pytest
 
 from flowyml_policy.audit.store import AuditStore
 from flowyml_policy.decision.verification import verify_project
-from flowyml_policy.documents.canonical import canonical_digest
-from flowyml_policy.errors.opa import OpaStartFailed, OpaUnavailable
 from flowyml_policy.errors.registry import (
     RegistryAccessDenied,
     RegistryUnreachable,
@@ -26,79 +23,19 @@ from flowyml_policy.errors.registry import (
     VersionRetired,
     VersionTaken,
 )
-from flowyml_policy.errors.settings import FeatureUnavailable, SettingsInvalid
 from flowyml_policy.records.events import PolicyChecked, StackApplied, StackRetired, StackValidated
-from flowyml_policy.records.protocols import Evaluator
 from flowyml_policy.records.registry import NewStack
-from flowyml_policy.records.server import Token
-from flowyml_policy.registry.local import LocalRegistry
 from flowyml_policy.registry.remote import RemoteRegistry
 from flowyml_policy.resolution.resolver import StackResolver
-from flowyml_policy.server.configuration import read_configuration
-from flowyml_policy.server.exchange import Answer, Call, Refused
-from flowyml_policy.server.judging import ReloadedEvaluator
 from flowyml_policy.server.stack_requests import LARGEST_BODY
-from flowyml_policy.server.stacks import Stacks
 from flowyml_policy.settings.loading import load_settings
 from tests.forked import forking
 from tests.oci_registry import OciServer
 from tests.oci_registry import start as start_registry
+from tests.registrations import AT, RULE, body_of, document
 from tests.server import Reply, Server
 
-AT: Final = "2026-11-23T10:00:00Z"
 SCRIPT: Final = "from flowyml_policy.cli import script; script()"
-
-RULE: Final = """\
-package project.rules.probe
-
-_ten(text) := concat("", [text | some _ in numbers.range(1, 10)])
-
-_endless := regex.match("(a?){900}(a?){90}b", _ten(_ten(_ten(_ten(_ten("a"))))))
-
-# METADATA
-# title: What the names of stacks ask for
-# custom:
-#   code: probe.denied
-findings contains {"code": "probe.denied", "subject": "x", "path": [], "message": "it says so", "fix": "rename"} if {
-	startswith(input.stack.name, "denied")
-}
-
-findings contains {"code": "probe.denied", "subject": "x", "path": [], "message": "endless", "fix": "f"} if {
-	startswith(input.stack.name, "endless")
-	_endless
-}
-"""
-
-
-def document(name: str, version: str = "1.0.0", *, nodes: int = 4, image: str | None = None) -> dict[str, Any]:
-    spec: dict[str, Any] = {"compute": {"backend": "local", "max_nodes": nodes}}
-    if image is not None:
-        spec["runtime"] = {"docker_image": image}
-    return {
-        "apiVersion": "flowyml/v1",
-        "kind": "StackDefinition",
-        "metadata": {"name": name, "version": version, "labels": {"team": "ml"}},
-        "spec": spec,
-    }
-
-
-def body_of(definition: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """What a client sends of a definition; a change to `...` takes the key out."""
-    metadata = definition["metadata"]
-    source = {"kind": "git", "uri": "https://git.example/x", "ref": "v1", "commit": "1" * 40, "pinned": True}
-    sent = {
-        "name": metadata["name"],
-        "version": metadata["version"],
-        "digest": canonical_digest(definition),
-        "document": definition,
-        "labels": metadata.get("labels", {}),
-        "source": source,
-        "applied_by": "root",
-        "applied_at": AT,
-        "decision_id": str(uuid4()),
-        **changes,
-    }
-    return {key: value for key, value in sent.items() if value is not ...}
 
 
 class Company:
@@ -468,237 +405,3 @@ def test_images_of_registries_that_are_not_named_are_never_asked_for(company: Co
         assert json.loads(decision.input or "")["images"][0]["error"]["code"] == why
     assert company.named.asked() != []
     assert company.other.asked() == []
-
-
-# pages
-
-
-def configured(folder: Path, **values: Any) -> Any:
-    folder.mkdir(exist_ok=True)
-    file = folder / "server.yaml"
-    file.write_text(json.dumps({"data": str(folder / "data"), "bundles": {"require_signed": False}, **values}))
-    return read_configuration(file, {})
-
-
-def new_stack(name: str, version: str) -> NewStack:
-    return NewStack.model_validate(body_of(document(name, version)))
-
-
-def test_listing_comes_in_parts_that_others_may_change_meanwhile(tmp_path: Path) -> None:
-    configuration = configured(tmp_path)
-    with closing(Stacks(configuration, print, page=2)) as stacks, LocalRegistry(configuration.database) as registry:
-        assert ask(stacks, "/v1/stacks") == {"stacks": [], "next": None}
-        for name, version in (("a", "1.0.0"), ("a", "1.10.0"), ("a", "1.9.0"), ("b", "1.0.0"), ("c", "1.0.0-rc.1")):
-            registry.put(new_stack(name, version))
-        seen = []
-        after: tuple[tuple[str, str], ...] = ()
-        while True:
-            page = ask(stacks, "/v1/stacks", ("all_versions", "true"), *after)
-            seen.append([(one["name"], one["version"]) for one in page["stacks"]])
-            if page["next"] is None:
-                break
-            after = (("after", page["next"]),)
-            if len(seen) == 1:
-                registry.put(new_stack("0", "1.0.0"))
-                registry.put(new_stack("b", "0.1.0"))
-        assert seen == [
-            [("a", "1.10.0"), ("a", "1.9.0")],
-            [("a", "1.0.0"), ("b", "1.0.0")],
-            [("b", "0.1.0"), ("c", "1.0.0-rc.1")],
-        ]
-        page = ask(stacks, "/v1/stacks", ("name", "?"), ("label", "team=ml"))
-        assert [(one["name"], one["version"]) for one in page["stacks"]] == [("0", "1.0.0"), ("a", "1.10.0")]
-        assert page["next"] == "a@1.10.0"
-        assert ask(stacks, "/v1/stacks", ("label", "team=other")) == {"stacks": [], "next": None}
-
-
-def ask(stacks: Stacks, path: str, *query: tuple[str, str]) -> Any:
-    handle = next(one.handle for one in stacks.operations() if (one.method, one.path) == ("GET", path))
-    return json.loads(handle(Call(query=query)).body)
-
-
-def put(stacks: Stacks, sent: dict[str, Any], *, began: float = 0.0) -> Answer:
-    """What the part answers itself to a request of ada's. Raises Refused."""
-    handle = next(one.handle for one in stacks.operations() if one.method == "PUT")
-    names = {"name": sent["name"], "version": sent["version"]}
-    token = Token(1, "ada", "", (), "", None, None)
-    headers = {"content-type": "application/json"}
-    return handle(Call(names=names, headers=headers, body=json.dumps(sent).encode(), token=token, began=began))
-
-
-# time, and kills
-
-
-def test_requests_end_in_time_and_register_nothing_later(tmp_path: Path) -> None:
-    """Several wait for a rule that does not end; each is told to come again, and none is registered afterwards."""
-    (tmp_path / "rules").mkdir()
-    (tmp_path / "rules" / "probe.rego").write_text(RULE)
-    configuration = configured(tmp_path, policy={"rules": ["rules"], "opa": {"deadline": "500ms"}})
-
-    def asked(name: str) -> tuple[str, bool]:
-        began = time.monotonic()
-        with pytest.raises(Refused) as caught:
-            put(stacks, body_of(document(name)))
-        return caught.value.code, time.monotonic() - began < 4
-
-    with closing(Stacks(configuration, print, seconds=1.0)) as stacks:
-        stacks.start()
-        with ThreadPoolExecutor(4) as threads:
-            found = list(threads.map(asked, ["endless-1", "endless-2", "endless-3", "endless-4"]))
-        assert set(found) == {("stack_undecided", True)}
-        with pytest.raises(Refused, match="in time"):
-            put(stacks, body_of(document("late")), began=time.monotonic() - 60)
-    assert LocalRegistry(configuration.database).list() == ()
-
-
-KILLED: Final = """\
-import os, signal, sys
-from pathlib import Path
-from flowyml_policy.records.server import Token
-from flowyml_policy.server.configuration import read_configuration
-from flowyml_policy.server.exchange import Call
-from flowyml_policy.server.stacks import Stacks
-
-step, body = sys.argv[1:]
-
-
-class Killed:
-    def __init__(self, recorded):
-        self.recorded = recorded
-
-    def put(self, *args, **kwargs):
-        if step == "decided":
-            os.kill(os.getpid(), signal.SIGKILL)
-        self.recorded.put(*args, **kwargs)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-stacks = Stacks(read_configuration(Path("server.yaml"), {}), print)
-stacks.start()
-stacks._recorded = Killed(stacks._recorded)
-handle = next(one.handle for one in stacks.operations() if one.method == "PUT")
-token = Token(1, "ada", "", (), "", None, None)
-names = {"name": "killed", "version": "1.0.0"}
-handle(Call(names=names, headers={"content-type": "application/json"}, body=body.encode(), token=token))
-"""
-
-
-@pytest.mark.parametrize(("step", "outcomes", "status"), [("decided", 2, 201), ("registered", 1, 200)])
-def test_server_killed_in_a_request_answers_it_rightly_afterwards(
-    tmp_path: Path, step: str, outcomes: int, status: int
-) -> None:
-    configuration = configured(tmp_path)
-    body = json.dumps(body_of(document("killed")))
-    assert forking().run(KILLED, [step, body], folder=tmp_path, environ=os.environ)[0] == -9
-    with closing(Stacks(configuration, print)) as stacks:
-        stacks.start()
-        assert put(stacks, json.loads(body)).status == status
-    with AuditStore(configuration.database) as audit:
-        assert [one.outcome for one in audit.decisions()] == ["allow"] * outcomes
-        assert len(audit.get_events(type=StackApplied.TYPE)) == 1
-        assert verify_project(audit, in_one_file=True).problem is None
-
-
-# settings and policies that cannot be used
-
-
-@pytest.mark.parametrize(
-    ("policy", "what"),
-    [
-        ({"registry": {"url": "https://x.example"}}, r"`policy\.registry\.url` is not the server's to set"),
-        ({"audit": {"path": "x.db"}}, r"`policy\.audit\.path` is not the server's to set"),
-        ({"opa": {"mode": "sidecar"}}, r"`policy\.opa\.mode` is not for the server"),
-        ({"images": {"inspect": "daemon"}}, r"`policy\.images\.inspect` is not for the server"),
-        ({"rules": ["nowhere"]}, r"`policy\.rules\[0\]` names nothing that exists"),
-    ],
-)
-def test_settings_that_no_server_can_have_are_told_with_their_place(
-    tmp_path: Path, policy: dict[str, Any], what: str
-) -> None:
-    with pytest.raises(SettingsInvalid, match=what) as caught:
-        configured(tmp_path, policy=policy)
-    assert "server.yaml:1:" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("policy", "error"),
-    [
-        ({"opa": {"config": {"nonsense": 1}}}, SettingsInvalid),
-        ({"waivers": "waivers.yaml"}, FeatureUnavailable),
-    ],
-)
-def test_registry_does_not_start_on_settings_that_are_wrong(
-    tmp_path: Path, policy: dict[str, Any], error: type[Exception]
-) -> None:
-    with closing(Stacks(configured(tmp_path, policy=policy), print)) as stacks, pytest.raises(error):
-        stacks.start()
-
-
-def test_server_that_cannot_judge_by_its_settings_does_not_start(tmp_path: Path) -> None:
-    (tmp_path / "waivers.yaml").write_text("[]\n")
-    configured(tmp_path)
-    code, _, stderr = forking().run(SCRIPT, ["server", "run"], folder=tmp_path, environ=os.environ)
-    assert (code, b"asks for waivers" in stderr) == (3, True)
-
-
-def test_policy_that_does_not_load_leaves_stacks_undecided(tmp_path: Path) -> None:
-    (tmp_path / "rules").mkdir()
-    (tmp_path / "rules" / "x.rego").write_text("package project.rules.x\n\nfindings contains")
-    told: list[str] = []
-    sent = body_of(document("unjudged"))
-    with closing(Stacks(configured(tmp_path, policy={"rules": ["rules"]}), told.append)) as stacks:
-        stacks.start()
-        with pytest.raises(Refused, match="opa_unavailable") as caught:
-            put(stacks, sent)
-    assert (caught.value.status, caught.value.headers) == (503, {"retry-after": "5"})
-    assert len(told) == 1
-    assert told[0].startswith("stacks: no stack can be judged: ")
-
-
-class Loaded:
-    """An evaluator in memory, which dies when it is told to."""
-
-    def __init__(self) -> None:
-        self.closed = 0
-        self.fault: Exception | None = None
-
-    def query(self, path: str, document: Any) -> Any:
-        if self.fault is not None:
-            raise self.fault
-        return [path, document]
-
-    def close(self) -> None:
-        self.closed += 1
-
-
-def test_policy_is_loaded_again_when_it_can_be() -> None:
-    first, second = Loaded(), Loaded()
-    coming: list[Any] = [OpaStartFailed("no bundle yet"), first, second]
-    told: list[str] = []
-
-    def load() -> Evaluator:
-        found = coming.pop(0)
-        if isinstance(found, Exception):
-            raise found
-        evaluator: Evaluator = found
-        return evaluator
-
-    evaluator = ReloadedEvaluator(load, told.append, pause=0)
-    evaluator.start(5)
-    assert evaluator.query("a", 1) == ["a", 1]
-    first.fault = OpaUnavailable("it was stopped")
-    with pytest.raises(OpaUnavailable, match="it was stopped"):
-        evaluator.query("a", 1)
-    assert first.closed == 1
-    assert evaluator.query("b", 2) == ["b", 2]
-    assert [line.split(";")[0] for line in told] == [
-        "stacks: no stack can be judged: no bundle yet",
-        "stacks: the policy is loaded again",
-        "stacks: no stack can be judged: it was stopped",
-        "stacks: the policy is loaded again",
-    ]
-    evaluator.close()
-    evaluator.close()
-    assert second.closed == 1
-    with pytest.raises(OpaUnavailable, match="closed"):
-        evaluator.query("b", 2)
