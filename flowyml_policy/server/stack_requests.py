@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, TypeVar
 from pydantic import ValidationError
 
 from flowyml_policy.errors.references import VersionMalformed
-from flowyml_policy.errors.registry import RegistryError, StackUnknown, StackUnregistrable, VersionTaken
+from flowyml_policy.errors.registry import RegistryError, StackUnknown, StackUnregistrable
 from flowyml_policy.mask.text import mask
 from flowyml_policy.records.record import Record
 from flowyml_policy.records.registry import NewStack, RegisteredStack, Retirement
@@ -151,8 +151,6 @@ def refused(error: RegistryError | VersionMalformed) -> Refused:
     """How a client is told that the registry has no such stack, or does not take one."""
     if isinstance(error, StackUnknown):
         return _refusal(HTTPStatus.NOT_FOUND, error.code, "no stack of that name is registered", near=error.near)
-    if isinstance(error, VersionTaken):
-        return taken(error.registered)
     if isinstance(error, StackUnregistrable):
         return unregistrable(str(error))
     return _refusal(HTTPStatus.NOT_FOUND, "version_unknown", "the stack has no such version")

@@ -35,7 +35,13 @@ from flowyml_policy.errors.definitions import DefinitionInvalid
 from flowyml_policy.errors.documents import YamlInvalid
 from flowyml_policy.errors.opa import OpaDeadlineExceeded, OpaUnavailable
 from flowyml_policy.errors.references import VersionMalformed
-from flowyml_policy.errors.registry import StackUnknown, StackUnregistrable, VersionTaken, VersionUnknown
+from flowyml_policy.errors.registry import (
+    StackUnknown,
+    StackUnregistrable,
+    VersionRetired,
+    VersionTaken,
+    VersionUnknown,
+)
 from flowyml_policy.mask.policy_input import masked_actor, masked_source
 from flowyml_policy.mask.text import mask
 from flowyml_policy.network.deadline import Deadline
@@ -213,8 +219,11 @@ class Stacks:
             raise _too_slow()
         try:
             done = self._recorded.put(kept, received=Received(stack.decision_id, claims, result.decision_id))
-        except VersionTaken as error:
-            raise stack_requests.refused(error) from error
+        except (VersionTaken, VersionRetired):
+            there = self._there(stack)  # it came while this one was judged
+            if there is None:
+                raise
+            return there
         return _answer(Registered(stack=done.stack) if done.changed else AlreadyThere(stack=done.stack))
 
     def _engine(self) -> PolicyEngine:

@@ -10,7 +10,7 @@ import pytest
 
 from flowyml_policy.audit.schema import TRIGGERS as AUDIT_TRIGGERS
 from flowyml_policy.audit.store import AuditStore
-from flowyml_policy.decision.registrar import recorded_registry
+from flowyml_policy.decision.registrar import Received, recorded_registry
 from flowyml_policy.decision.verification import ProjectVerification, verify_project
 from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.errors.audit import AuditCorrupt
@@ -115,6 +115,20 @@ def test_verify_project_edited_registry_is_told(file: Path, statement: str, prob
     found = verify(file)
     assert (str(found.problem), found.exit_code) == (problem, 1)
     assert verify(file, in_one_file=False).ok
+
+
+@pytest.mark.parametrize("request_id", ["theirs", None])
+def test_verify_project_row_that_a_client_asked_for_has_its_id(tmp_path: Path, request_id: str | None) -> None:
+    """The event names the decision of the server, and the row that of its client."""
+    path = tmp_path / "server.db"
+    with AuditStore(path) as audit, LocalRegistry(path) as registry:
+        new = new_stack(stack(), applied_by="ada", applied_at=AT, decision_id=request_id)
+        recorded_registry(registry, audit).put(new, received=Received(request_id, {}, "ours"))
+        (event,) = audit.get_events()
+    assert (event.decision_id, event.payload["request"]) == ("ours", request_id)
+    assert verify(path).ok
+    edit(path, "UPDATE stacks SET decision_id = 'ours'")
+    assert str(verify(path).problem) == "event 1: the registry's row of prod@1.0.0 was changed after it was written"
 
 
 def test_verify_project_row_without_event_is_told(tmp_path: Path) -> None:
