@@ -73,6 +73,52 @@ def _tell(line: str) -> None:
     sys.stderr.flush()
 
 
+@server.command(
+    "status",
+    short_help="Show what is published, and how clients are.",
+    examples=[
+        "{prog} server status",
+        "{prog} server status --url https://policy.example.com --token-env OPS_TOKEN",
+    ],
+)
+@click.option("--config", metavar="FILE", help="The server's settings: its file is read.  [default: server.yaml]")
+@click.option("--url", metavar="URL", help="A server's address, which is asked.")
+@click.option("--token-env", metavar="VARIABLE", help="The variable that holds a token of the scope operator.")
+@click.option("--ca", metavar="FILE", help="The CA certificates to trust, a PEM file.")
+@format_option("table", "json")
+def status(config: str | None, url: str | None, token_env: str | None, ca: str | None, output_format: str) -> None:
+    """Show what the server publishes, and how its clients are.
+
+    Of each client: which revisions it runs and since when, whether that is what is published, its errors, what it lost
+    of its decision log, and when it was heard last. A client is silent when it should have reported by now.
+
+    Exit: 0 it was read, 2 there is no FILE, 3 it cannot be read or asked.
+    """
+    from flowyml_policy.errors.root import UsageError
+    from flowyml_policy.outputs.screens.server import STATUS
+
+    if url is None:
+        if token_env is not None or ca is not None:
+            raise UsageError("--token-env and --ca are for --url", advice="name the server's address with --url")
+        from flowyml_policy.server.overview import read_status
+
+        found = read_status(_read(config or "server.yaml").database)
+    else:
+        if config is not None:
+            raise UsageError("--config and --url name two servers", advice="name one of them")
+        from flowyml_policy.network.offline import is_offline
+        from flowyml_policy.server.asking import ask_status
+
+        found = ask_status(
+            url,
+            token_env=token_env,
+            ca=None if ca is None else Path(ca),
+            offline=is_offline(os.environ),
+            environ=os.environ,
+        )
+    STATUS[output_format](Screen.of(sys.stdout), found)
+
+
 @server.group(cls=Group, help="Make, list and revoke tokens.")
 def token() -> None:
     """The group; its commands do the work."""

@@ -19,6 +19,13 @@ class ServerNotStarted(ServerError):
     default_advice = "correct the server's settings, and start it again"
 
 
+class ServerUnreachable(ServerError):
+    """A server was asked, and did not answer, or not as one of this program."""
+
+    code = "server_unreachable"
+    default_advice = "correct the address, and see whether the server runs"
+
+
 class ServerUnwritable(ServerError):
     """The server's file cannot be created or written to (read-only, full, locked)."""
 

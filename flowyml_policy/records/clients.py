@@ -115,6 +115,25 @@ class RevisionChange(Record):
     at: str
 
 
+class PublishedBundle(Record):
+    """The bundle that a server gives out under a name."""
+
+    name: str
+    revision: str
+    sequence: int | None
+    expires: str | None
+    published_at: str
+    published_by: str
+
+
+class ServerStatus(Record):
+    """What a server publishes, and how its clients are, at the instant `at`."""
+
+    at: str
+    bundles: tuple[PublishedBundle, ...]
+    clients: tuple[ClientStatus, ...]
+
+
 def _trouble(code: str | None, message: str | None, http_code: str | None) -> str | None:
     said = [text for text in (code, message) if text]
     if not said:

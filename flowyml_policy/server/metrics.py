@@ -6,10 +6,13 @@ Each server has a registry of its own, and nothing of the process is in it but w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Final
+from typing import ClassVar, Final, get_args
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from flowyml_policy.records.clients import Health
+
+HEALTH: Final[tuple[str, ...]] = get_args(Health)
 _SECONDS: Final = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -39,6 +42,12 @@ class Metrics:
             ("what",),
             registry=self._registry,
         )
+        self.clients = Gauge("flowyml_policy_clients", "Clients by how they are.", ("health",), registry=self._registry)
+        self.behind = Gauge(
+            "flowyml_policy_clients_behind",
+            "Clients that run another revision than is published.",
+            registry=self._registry,
+        )
         self.polls = Gauge("flowyml_policy_polls", "Long polls that wait.", registry=self._registry)
 
     @property
@@ -55,6 +64,12 @@ class Metrics:
         """Count decision-log events by what became of them."""
         for what, count in counts.items():
             self.log_events.labels(what).inc(count)
+
+    def set_clients(self, counts: Mapping[str, int], behind: int) -> None:
+        """Set how many clients there are, by how they are, and how many are behind."""
+        for health in HEALTH:
+            self.clients.labels(health).set(counts.get(health, 0))
+        self.behind.set(behind)
 
     def text(self) -> bytes:
         """All of them."""

@@ -18,6 +18,7 @@ from flowyml_policy.server.access import Access
 from flowyml_policy.server.configuration import Configuration
 from flowyml_policy.server.exchange import Answer, Call, Operation, Poll
 from flowyml_policy.server.metrics import Metrics
+from flowyml_policy.server.overview import SECONDS, Overview
 from flowyml_policy.server.reports import Reports
 from flowyml_policy.server.scopes import OPERATOR
 from flowyml_policy.server.stacks import Stacks
@@ -56,7 +57,9 @@ class Service:
         self._troubles: dict[str, str] = {}
         self._is_stopping = False
         self._tasks: list[Task] = []
+        self._overview = Overview(configuration.database, self.metrics)
         self.add_task("tokens", RELOAD_SECONDS, self.tokens.reload)
+        self.add_task("clients", SECONDS, self._overview.count, is_vital=False)
 
     def start(self) -> None:
         """Read what is kept, and load policy. Raises ServerError, and what is wrong with the settings."""
@@ -80,6 +83,7 @@ class Service:
             Operation("GET", "/health", "", self._health),
             Operation("GET", "/metrics", OPERATOR, self._metrics),
             *self.reports.operations(),
+            *self._overview.operations(),
             *self._stacks.operations(),
         ]
 

@@ -70,6 +70,7 @@ def test_tree_has_the_agreed_commands() -> None:
         "flowyml-policy bundle push",
         "flowyml-policy bundle pull",
         "flowyml-policy server run",
+        "flowyml-policy server status",
         "flowyml-policy server token new",
         "flowyml-policy server token list",
         "flowyml-policy server token revoke",

@@ -95,6 +95,7 @@ ServerCorrupt ServerError server_corrupt 3
 ServerError FlowymlPolicyError server_error 3
 ServerNotStarted ServerError server_not_started 3
 ServerTooNew ServerError server_too_new 3
+ServerUnreachable ServerError server_unreachable 3
 ServerUnreadable ServerError server_unreadable 3
 ServerUnwritable ServerError server_unwritable 3
 SettingsInvalid FlowymlPolicyError settings_invalid 3
