@@ -77,10 +77,15 @@ def verify_bundle(path: Path, keys: Sequence[Key], *, keyid: str | None = None) 
     With `keyid` it must be the key of that name, whatever the signature says. Raises UsageError, BundleUnreadable,
     SignatureRefused, BundleRefused for a bundle that is rightly signed and still does not load, OpaError.
     """
+    return verify_archive(read_archive(path), keys, keyid=keyid)
+
+
+def verify_archive(archive: Archive, keys: Sequence[Key], *, keyid: str | None = None) -> Verified:
+    """As `verify_bundle`, of an archive that was read. OPA reads its file again."""
+    path = archive.path
     names = [key.keyid for key in keys]
     if len(set(names)) < len(names):
         raise UsageError("two keys have one name", advice="rename a file: signatures tell keys apart by their names")
-    archive = read_archive(path)
     signature = archive.signature
     if signature is None:
         raise SignatureRefused(f"the bundle is not signed: {path}")
@@ -95,8 +100,19 @@ def verify_bundle(path: Path, keys: Sequence[Key], *, keyid: str | None = None) 
             f"the bundle is signed by the key {named!r}, and {known} was given: {path}",
             advice="give the public key of that name, or name the file's key with --keyid",
         )
-    _activate(archive, keys, keyid)
+    _activate(archive, keys, {} if keyid is None else {"keyid": keyid})
     return Verified(path, _revision(archive), named, signature.algorithm, archive.digest)
+
+
+def check_loads(archive: Archive) -> None:
+    """Check that OPA loads an archive, whose signature nobody can check. Raises BundleRefused, OpaError."""
+    if archive.signature is None:
+        _activate(archive, (), None)
+        return
+    with TemporaryDirectory(prefix="flowyml-policy-") as scratch:  # OPA refuses a signature that it has no key for
+        unsigned = Path(scratch) / "bundle.tar.gz"
+        write_archive(unsigned, {name: content for name, content in archive.files.items() if name != SIGNATURES})
+        _activate(archive._replace(path=unsigned), (), None)
 
 
 def opa_keys(keys: Sequence[Key]) -> dict[str, Json]:
@@ -123,13 +139,13 @@ def _signature(files: Mapping[str, bytes], key: Key) -> bytes:
         return made.read_bytes()
 
 
-def _activate(archive: Archive, keys: Sequence[Key], keyid: str | None) -> None:
-    """Have OPA load the bundle as one that must be signed; beside what ships, on whose functions it may rest."""
+def _activate(archive: Archive, keys: Sequence[Key], signing: Mapping[str, Json] | None) -> None:
+    """Have OPA load the bundle beside what ships, on whose functions it may rest; without `signing`, unsigned."""
     roots = archive.manifest.get("roots")
     owned = (DISCOVERY,) if roots == [DISCOVERY] else shipped.CONFIGURED_ROOTS
-    signing = {} if keyid is None else {"keyid": keyid}
     with shipped.bundle() as beside:
-        bundles: dict[str, Json] = {_BUNDLE: {"resource": archive.path.absolute().as_uri(), "signing": signing}}
+        bundle: dict[str, Json] = {"resource": archive.path.absolute().as_uri()}
+        bundles: dict[str, Json] = {_BUNDLE: bundle if signing is None else {**bundle, "signing": signing}}
         if roots != [DISCOVERY] and shipped.SHIPPED_BUNDLE not in (roots or ()):
             bundles[shipped.SHIPPED_BUNDLE] = {"resource": beside.as_uri()}
         expected = {name: {"roots": owned if name == _BUNDLE else shipped.CONFIGURED_ROOTS} for name in bundles}

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import select
 import shutil
 import signal
@@ -20,8 +19,7 @@ import sys
 import tempfile
 import threading
 from contextlib import suppress
-from pathlib import Path
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from flowyml_policy.errors.opa import OpaEvaluationFailed
 from flowyml_policy.errors.root import FlowymlPolicyError
@@ -29,10 +27,8 @@ from flowyml_policy.opa import frames
 from flowyml_policy.opa.activation import SeenSequences
 from flowyml_policy.opa.discovery import DiscoveredPolicy, load_policy
 from flowyml_policy.opa.library import load
+from flowyml_policy.opa.limits import limit_memory
 from flowyml_policy.opa.loading import LoadedPolicy, PolicySource
-
-_FIRST_TO_GO: Final = "1000"
-"""The kernel's word for a process that it should end before any other."""
 
 
 def main() -> NoReturn:
@@ -40,7 +36,7 @@ def main() -> NoReturn:
     connection = socket.socket(fileno=int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _watch(connection)
-    is_limited = _limit(int(sys.argv[2]))
+    is_limited = limit_memory(int(sys.argv[2]))
     with suppress(frames.Gone):
         _serve(connection, int(sys.argv[3]), is_limited=is_limited)
     os._exit(0)  # without waiting for OPA's threads
@@ -58,19 +54,6 @@ def _watch(connection: socket.socket) -> None:
         os._exit(0)
 
     threading.Thread(target=wait, name="flowyml-policy-parent", daemon=True).start()
-
-
-def _limit(memory: int) -> bool:
-    """Limit this process to `memory` bytes; answer whether no tighter limit holds."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform != "linux":  # elsewhere the limit does not hold, or Go does not start under it
-        return False
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
-    return limit == memory
 
 
 def _serve(connection: socket.socket, board: int, *, is_limited: bool) -> None:

@@ -1,6 +1,7 @@
 """Whether this process may grow as far as OPA needs: its runtime ends the process where it may not.
 
-Limits of this kind come from batch systems and containers (`ulimit -v`, `ulimit -u`).
+Limits of this kind come from batch systems and containers (`ulimit -v`, `ulimit -u`), and from this program for the
+processes in which it lets others' policy run.
 """
 
 from __future__ import annotations
@@ -24,6 +25,21 @@ SPARE_THREADS: Final = 8
 MANY: Final = 4096
 """A limit of so many processes leaves room, and nobody's are counted."""
 _PROC: Final = Path("/proc")
+_FIRST_TO_GO: Final = "1000"
+"""The kernel's word for a process that it should end before any other."""
+
+
+def limit_memory(memory: int) -> bool:
+    """Limit this process to `memory` bytes; answer whether no tighter limit holds."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform != "linux":  # elsewhere the limit does not hold, or Go does not start under it
+        return False
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    with suppress(OSError):
+        (_PROC / "self" / "oom_score_adj").write_text(_FIRST_TO_GO)
+    return limit == memory
 
 
 def check_limits() -> None:

@@ -23,3 +23,22 @@ class Token(NamedTuple):
     def allows(self, wanted: str, name: str | None = None) -> bool:
         """Whether it may do `wanted`, with the bundle `name` where one is meant."""
         return wanted in self.scopes or (name is not None and f"{wanted}:{name}" in self.scopes)
+
+
+class Publication(NamedTuple):
+    """A bundle that was published: the `number` grows from one to the next. `digest` is `sha256:` and hex digits."""
+
+    number: int
+    name: str
+    revision: str
+    sequence: int | None
+    expires: str | None
+    digest: str
+    size: int
+    published_at: str
+    published_by: str
+
+    @property
+    def etag(self) -> str:
+        """The strong ETag of the archive. The sequence is in what it hashes, so that an old one never comes back."""
+        return f'"{self.digest.partition(":")[2]}"'

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
+from flowyml_policy.bundles.keys import Key, read_public_key
 from flowyml_policy.documents.document import Document
 from flowyml_policy.documents.key_path import dotted
 from flowyml_policy.errors.root import UsageError
@@ -143,6 +144,11 @@ class Configuration(NamedTuple):
     def database(self) -> Path:
         """The server's one SQLite file."""
         return self.data / FILE
+
+    def bundle_keys(self) -> tuple[Key, ...]:
+        """The keys of which one must have signed a bundle. Raises UsageError, SigningFailed for one of no use."""
+        keys = self.values.bundles.keys
+        return tuple(read_public_key(self.place(key.key_file), keyid=name) for name, key in keys.items())
 
     def place(self, named: str) -> Path:
         """A path of the file, seen from its folder."""

@@ -1,0 +1,121 @@
+"""OPA's bundle protocol, and how bundles are published: /bundles/NAME.
+
+Rules:
+- The ETag is that of the bytes. Whoever has them is answered 304, always with the ETag, and whoever shows no ETag never
+  is: OPA would stay without policy, and say nothing.
+- Who waits (`Prefer: wait=N`) waits all of it: OPA asks again at once after an early 304. Only a publication, a token
+  that ended or the end of the server is answered sooner.
+- `application/vnd.openpolicyagent.bundles`, without a charset, tells OPA that it may wait. No content encoding: the
+  archive itself is what is packed.
+- What has expired is served on; its clients refuse it by themselves, and deny.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Final
+
+from flowyml_policy.records.record import Json
+from flowyml_policy.records.server import Publication
+from flowyml_policy.server.access import Access
+from flowyml_policy.server.bundles import Active, Publications, Put, has_expired
+from flowyml_policy.server.etags import is_match, is_of_opa, wait_of
+from flowyml_policy.server.exchange import Answer, Call, Operation, Poll, Refused
+from flowyml_policy.server.polls import Polls
+from flowyml_policy.server.scopes import BUNDLES_PUBLISH, BUNDLES_READ
+
+OPA_TYPE: Final = "application/vnd.openpolicyagent.bundles"
+GZIP_TYPE: Final = "application/gzip"
+
+
+class BundleProtocol:
+    """What can be asked of bundles. `most_seconds` is how long one may wait."""
+
+    def __init__(self, publications: Publications, polls: Polls, access: Access, *, most_seconds: float) -> None:
+        self._publications = publications
+        self._polls = polls
+        self._access = access
+        self._most_seconds = most_seconds
+
+    def operations(self) -> Sequence[Operation | Poll]:
+        """Everything that can be asked of bundles."""
+        bundle = "/bundles/{name}"
+        return [
+            Poll(bundle, BUNDLES_READ, self._get, is_named=True),
+            Operation("PUT", bundle, BUNDLES_PUBLISH, self._put, is_named=True, body=True),
+            Operation("GET", f"{bundle}/history", BUNDLES_PUBLISH, self._history, is_named=True),
+            Operation("GET", f"{bundle}/revisions/{{revision}}", BUNDLES_PUBLISH, self._revision, is_named=True),
+        ]
+
+    async def _get(self, call: Call) -> Answer:
+        name, condition = call.names["name"], call.headers.get("if-none-match", "")
+        prefer = call.headers.get("prefer", "")
+        active = self._active(name)
+        etag = active.publication.etag
+        if is_match(condition, etag):
+            seconds = min(wait_of(prefer), self._most_seconds)
+            if seconds:
+                await self._polls.wait(name, seconds, call.token)
+                self._access.require_current(call.token)
+                active = self._active(name)
+            if active.publication.etag == etag:
+                return Answer(HTTPStatus.NOT_MODIFIED, headers={"etag": etag})
+        if active.packed is None:
+            raise Refused(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "archive_damaged",
+                "the server's copy of this bundle is damaged; publish it again",
+                headers={"retry-after": "60"},
+            )
+        kind = OPA_TYPE if is_of_opa(prefer) or wait_of(prefer) else GZIP_TYPE
+        return Answer(body=active.packed, headers={"etag": active.publication.etag, "content-type": kind})
+
+    def _put(self, call: Call) -> Answer:
+        if not call.body:
+            raise Refused(HTTPStatus.BAD_REQUEST, "no_body", "the body is the bundle, a .tar.gz")
+        if call.headers.get("content-encoding", "identity") != "identity":
+            raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "encoded", "the bundle is sent as it is, not encoded")
+        asked = Put(
+            call.names["name"],
+            call.body,
+            call.actor,
+            if_match=call.headers.get("if-match"),
+            if_none_match=call.headers.get("if-none-match"),
+        )
+        publication, is_new = self._publications.put(asked)
+        status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
+        return Answer.of_json({"bundle": _described(publication)}, status, {"etag": publication.etag})
+
+    def _history(self, call: Call) -> Answer:
+        name = call.names["name"]
+        active = self._active(name).publication
+        history: list[Json] = [
+            {
+                **_described(one),
+                "active": one.number == active.number,
+                "kept": self._publications.is_kept(one),
+                "expired": has_expired(one.expires),
+            }
+            for one in self._publications.history(name)
+        ]
+        return Answer.of_json({"name": name, "history": history}, headers={"etag": active.etag})
+
+    def _revision(self, call: Call) -> Answer:
+        name, revision = call.names["name"], call.names["revision"]
+        packed = self._publications.archive(name, revision)
+        if packed is None:
+            raise Refused(HTTPStatus.NOT_FOUND, "no_such_revision", "no archive of this revision is kept")
+        return Answer(body=packed, headers={"content-type": GZIP_TYPE})
+
+    def _active(self, name: str) -> Active:
+        active = self._publications.active(name)
+        if active is None:
+            raise Refused(HTTPStatus.NOT_FOUND, "no_such_bundle", "no bundle of this name is published")
+        return active
+
+
+def _described(publication: Publication) -> dict[str, Json]:
+    described: dict[str, Json] = publication._asdict()
+    del described["number"]
+    return {**described, "etag": publication.etag}
