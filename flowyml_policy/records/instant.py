@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 
 def instant(moment: datetime) -> str:
     """`moment`, which is in UTC, as `2026-01-31T09:30:00.000000Z`."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def utc_now() -> str:

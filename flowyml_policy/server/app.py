@@ -14,6 +14,7 @@ import json
 import signal
 import ssl
 import time
+from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from http import HTTPStatus
@@ -46,6 +47,8 @@ _BODIES: Final = 4
 """How many bodies of the largest size may be in memory at once."""
 _CONNECTIONS_BESIDE_POLLS: Final = 2_000
 _CERTIFICATE_SECONDS: Final = 1.0
+_TLS_BUFFER: Final = 16 << 10
+"""Bytes that asyncio keeps for each connection with TLS, in place of its 256 KiB: the largest record that TLS has."""
 
 _ENDED_BY: Final = (signal.SIGINT, signal.SIGTERM)
 _SAFE: Final = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
@@ -119,14 +122,15 @@ class _Application:
     async def _answered(self, operation: Operation | Poll, request: Request, token: Token | None) -> Answer:
         call = Call(
             names=request.path_params,
-            headers={name: ", ".join(request.headers.getlist(name)) for name in request.headers},
+            headers=_headers(request),
             query=tuple(request.query_params.multi_items()),
             token=token,
             client="" if request.client is None else request.client.host,
             began=time.monotonic(),
         )
         if isinstance(operation, Poll):
-            return await self._waited(operation.answer(call), request)
+            found = operation.answer(call)
+            return found if isinstance(found, Answer) else await self._waited(found, request)
         if operation.body:
             return await self._with_body(operation, request, call)
         return await _handled(operation, call)
@@ -166,15 +170,14 @@ class _Application:
 
     async def _waited(self, answer: Awaitable[Answer], request: Request) -> Answer:
         """What is answered after a wait, which ends when the client goes away."""
-        waiting = asyncio.ensure_future(answer)
-        gone = asyncio.ensure_future(_disconnected(request))
+        gone = asyncio.create_task(_cancelled_when_gone(request, asyncio.current_task()))
         try:
-            await asyncio.wait((waiting, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not waiting.done():
-                raise ClientDisconnect
-            return waiting.result()
+            return await answer
+        except asyncio.CancelledError as error:
+            if not gone.done():  # it is the server that ends
+                raise
+            raise ClientDisconnect from error
         finally:
-            waiting.cancel()
             gone.cancel()
 
     def _failed(self, operation: Operation | Poll, status: int, code: str, why: str) -> Answer:
@@ -284,6 +287,7 @@ def run(configuration: Configuration, tell: Tell) -> None:
 
     Raises ServerError where it cannot start.
     """
+    SSLProtocol.max_size = _TLS_BUFFER  # type: ignore[attr-defined]  # typeshed does not know it
     service = Service(configuration, tell)
     try:
         service.start()
@@ -392,9 +396,20 @@ async def _handled(operation: Operation, call: Call) -> Answer:
     return await asyncio.get_running_loop().run_in_executor(operation.executor, operation.handle, call)
 
 
-async def _disconnected(request: Request) -> None:
+async def _cancelled_when_gone(request: Request, task: asyncio.Task[Any] | None) -> None:
+    """Cancel `task`, one task for each that waits, when its client has gone away."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
+    if task is not None:
+        task.cancel()
+
+
+def _headers(request: Request) -> dict[str, str]:
+    """The headers of a request; what stands in several of one name is one list."""
+    found: dict[str, str] = {}
+    for name, value in request.headers.items():
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
 
 
 def _response(answer: Answer) -> Response:

@@ -12,7 +12,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -48,28 +48,23 @@ class BundleProtocol:
             Operation("GET", f"{bundle}/revisions/{{revision}}", BUNDLES_PUBLISH, self._revision, is_named=True),
         ]
 
-    async def _get(self, call: Call) -> Answer:
-        name, condition = call.names["name"], call.headers.get("if-none-match", "")
-        prefer = call.headers.get("prefer", "")
+    def _get(self, call: Call) -> Answer | Awaitable[Answer]:
+        active = self._active(call.names["name"])
+        etag, prefer = active.publication.etag, call.headers.get("prefer", "")
+        if not is_match(call.headers.get("if-none-match", ""), etag):
+            return _whole(active, prefer)
+        seconds = min(wait_of(prefer), self._most_seconds)
+        return self._waited(call, etag, seconds) if seconds else _unchanged(etag)
+
+    async def _waited(self, call: Call, etag: str, seconds: float) -> Answer:
+        """What is new after `seconds`, or sooner."""
+        name = call.names["name"]
+        await self._polls.wait(name, seconds, call.token)
+        self._access.require_current(call.token)
         active = self._active(name)
-        etag = active.publication.etag
-        if is_match(condition, etag):
-            seconds = min(wait_of(prefer), self._most_seconds)
-            if seconds:
-                await self._polls.wait(name, seconds, call.token)
-                self._access.require_current(call.token)
-                active = self._active(name)
-            if active.publication.etag == etag:
-                return Answer(HTTPStatus.NOT_MODIFIED, headers={"etag": etag})
-        if active.packed is None:
-            raise Refused(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "archive_damaged",
-                "the server's copy of this bundle is damaged; publish it again",
-                headers={"retry-after": "60"},
-            )
-        kind = OPA_TYPE if is_of_opa(prefer) or wait_of(prefer) else GZIP_TYPE
-        return Answer(body=active.packed, headers={"etag": active.publication.etag, "content-type": kind})
+        if active.publication.etag == etag:
+            return _unchanged(etag)
+        return _whole(active, call.headers["prefer"])
 
     def _put(self, call: Call) -> Answer:
         if not call.body:
@@ -113,6 +108,23 @@ class BundleProtocol:
         if active is None:
             raise Refused(HTTPStatus.NOT_FOUND, "no_such_bundle", "no bundle of this name is published")
         return active
+
+
+def _unchanged(etag: str) -> Answer:
+    return Answer(HTTPStatus.NOT_MODIFIED, headers={"etag": etag})
+
+
+def _whole(active: Active, prefer: str) -> Answer:
+    """The archive, and to OPA that it may wait for the next."""
+    if active.packed is None:
+        raise Refused(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "archive_damaged",
+            "the server's copy of this bundle is damaged; publish it again",
+            headers={"retry-after": "60"},
+        )
+    kind = OPA_TYPE if is_of_opa(prefer) or wait_of(prefer) else GZIP_TYPE
+    return Answer(body=active.packed, headers={"etag": active.publication.etag, "content-type": kind})
 
 
 def _described(publication: Publication) -> dict[str, Json]:

@@ -3,7 +3,8 @@
 Rules:
 - A part is a list of `Operation`s. Who may call one is said by its scope, and checked in one place before it is called.
 - What a part refuses it raises as `Refused`; its body is always `{"error": {"code", "message"}, ...}`.
-- Handlers are plain functions, and are run on threads; only what waits, long polls, is `async` and must not block.
+- Handlers are plain functions, and are run on threads; only what may wait, long polls, is asked on the
+  event loop.
 """
 
 from __future__ import annotations
@@ -111,10 +112,13 @@ class Operation(NamedTuple):
 
 
 class Poll(NamedTuple):
-    """Something that can be asked for, and may be waited for; see Operation. `answer` must never block."""
+    """Something that can be asked for, and may be waited for; see Operation.
+
+    `answer` runs on the event loop, must never block, and gives what there is to wait for where the answer has time.
+    """
 
     path: str
     scope: str
-    answer: Callable[[Call], Awaitable[Answer]]
+    answer: Callable[[Call], Answer | Awaitable[Answer]]
     is_named: bool = False
     method: Method = "GET"
