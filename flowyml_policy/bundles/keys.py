@@ -83,6 +83,23 @@ def read_public_key(path: Path, *, keyid: str | None = None) -> Key:
     return _key(_read(path), keyid or path.stem, PUBLIC, str(path))
 
 
+def public_key_of(private: Key) -> Key:
+    """The public half of a private key. Raises SigningFailed."""
+    try:
+        from cryptography.hazmat.primitives import serialization
+    except ImportError as error:
+        raise SigningFailed(
+            "to find the public half of a key needs the package cryptography",
+            advice="pip install 'flowyml-policy[signatures]', or name the public key",
+        ) from error
+    try:
+        loaded = serialization.load_pem_private_key(private.pem.encode(), password=None)
+    except ValueError as error:
+        raise SigningFailed(f"the key {private.keyid!r} cannot be used: {error}") from error
+    text = loaded.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return private._replace(pem=text.decode())
+
+
 def key_from_environment(variable: str, environ: Mapping[str, str], *, keyid: str | None, private: bool) -> Key:
     """The key that an environment variable holds, which needs a `keyid`. Raises UsageError, SigningFailed."""
     if keyid is None:

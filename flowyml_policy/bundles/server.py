@@ -1,4 +1,4 @@
-"""Publishes a bundle to a server, by `PUT https://SERVER/bundles/NAME`: the archive as it is.
+"""A bundle on a server, https://SERVER/bundles/NAME: published by PUT, the archive as it is, and its history.
 
 Rules:
 - The server decides whether the bundle is signed well and goes forward. Its reasons are repeated, masked and short.
@@ -10,10 +10,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
-from urllib.parse import urlsplit
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote, urlsplit
 
+from typing_extensions import Self
+
+from flowyml_policy.bundles.archive import MOST_PACKED
 from flowyml_policy.bundles.publication import SECONDS, Published, publishable
 from flowyml_policy.errors.bundles import (
     BundleAccessDenied,
@@ -29,8 +33,10 @@ from flowyml_policy.network.address import AddressRefused, parse_address
 from flowyml_policy.network.deadline import Deadline
 from flowyml_policy.network.failures import FailureReason, HttpFailure
 from flowyml_policy.network.http import Client, Request, Response
+from flowyml_policy.records.record import Json
 
 _LARGEST_ANSWER: Final = 1 << 18
+_LARGEST_HISTORY: Final = 4 << 20
 _PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)*/bundles/[A-Za-z0-9._-]+", re.ASCII)
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,8192}", re.ASCII)
 _OK: Final = 200
@@ -45,6 +51,84 @@ _ADVICE_FOR: Final[Mapping[FailureReason, str]] = {
     "certificates": "name a readable PEM file with --ca",
 }
 _LONGEST_REASON: Final = 300
+_HISTORY: Final[Mapping[str, type]] = {"revision": str, "sequence": int, "etag": str, "kept": bool}
+_NO_SERVER: Final = "name a server of this program, as https://policy.example.com"
+
+
+class Listed(NamedTuple):
+    """A line of a bundle's history, as the server tells it."""
+
+    revision: str
+    sequence: int
+    etag: str
+    kept: bool
+
+
+class BundleOnServer:
+    """The bundle at `url`, asked with the token that a variable holds. The calls raise BundleError.
+
+    Raises UsageError for what is no address of a bundle.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token_env: str | None = None,
+        ca: Path | None = None,
+        offline: bool = False,
+        environ: Mapping[str, str],
+    ) -> None:
+        _check(url)
+        self.url = url
+        self._authorization = None if token_env is None else _token(token_env, environ, url)
+        self._client = Client(ca=ca, offline=offline, environ=environ)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def put(self, path: Path, *, if_match: str | None = None) -> Published:
+        """Publish the bundle at `path`, with `if_match` only where this is what is active. Raises UsageError."""
+        packed, published = publishable(path, self.url)
+        headers = {"Content-Type": "application/gzip", "Accept": "application/json"}
+        headers |= {} if if_match is None else {"If-Match": if_match}
+        # The same bytes again are what the server has: a lost answer may be asked for once more.
+        response = self._send(Request("PUT", self.url, _LARGEST_ANSWER, headers, packed, repeatable=True))
+        return published._replace(changed=response.status == _CREATED)
+
+    def history(self) -> list[Listed]:
+        """What was published, the newest first; it is active."""
+        response = self._get("/history", _LARGEST_HISTORY)
+        try:
+            listed = json.loads(response.body)["history"]
+            found = [Listed(*(_typed(one[key], kind) for key, kind in _HISTORY.items())) for one in listed]
+        except (ValueError, RecursionError, LookupError, TypeError) as error:
+            raise BundleUnreachable(f"the server's history is none: {self.url}", advice=_NO_SERVER) from error
+        if not found:
+            raise BundleMissing(f"nothing was published: {self.url}")
+        return found
+
+    def archive(self, revision: str) -> bytes:
+        """The archive of a revision."""
+        return self._get(f"/revisions/{quote(revision, safe='')}", MOST_PACKED).body
+
+    def _get(self, below: str, largest: int) -> Response:
+        return self._send(Request("GET", f"{self.url}{below}", largest))
+
+    def _send(self, request: Request) -> Response:
+        try:
+            response = self._client.send(replace(request, authorization=self._authorization), Deadline(SECONDS))
+        except AddressRefused as error:
+            raise _not_asked(self.url) from error
+        except HttpFailure as failure:
+            said = f"{failure.what}: {self.url}"
+            raise BundleUnreachable(said, advice=failure.advice_for(_ADVICE_FOR)) from failure
+        if response.status not in {_OK, _CREATED}:
+            raise _refused(response, self.url)
+        return response
 
 
 def put_bundle(
@@ -57,24 +141,14 @@ def put_bundle(
     environ: Mapping[str, str],
 ) -> Published:
     """Publish the bundle at `path` as `url`. Raises UsageError, BundleError."""
-    _check(url)
-    packed, published = publishable(path, url)
-    token = None if token_env is None else _token(token_env, environ, url)
-    headers = {"Content-Type": "application/gzip", "Accept": "application/json"}
-    client = Client(ca=ca, offline=offline, environ=environ)
-    # The same bytes again are what the server has: a lost answer may be asked for once more.
-    request = Request("PUT", url, _LARGEST_ANSWER, headers, packed, authorization=token, repeatable=True)
-    try:
-        response = client.send(request, Deadline(SECONDS))
-    except AddressRefused as error:
-        raise _not_asked(url) from error
-    except HttpFailure as failure:
-        raise BundleUnreachable(f"{failure.what}: {url}", advice=failure.advice_for(_ADVICE_FOR)) from failure
-    finally:
-        client.close()
-    if response.status not in {_OK, _CREATED}:
-        raise _refused(response, url)
-    return published._replace(changed=response.status == _CREATED)
+    with BundleOnServer(url, token_env=token_env, ca=ca, offline=offline, environ=environ) as bundle:
+        return bundle.put(path)
+
+
+def _typed(value: Json, kind: type) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(kind)
+    return value
 
 
 def _check(url: str) -> None:

@@ -6,9 +6,10 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 
 import click
+from typing_extensions import Unpack
 
 from flowyml_policy.cli.options import format_option, project_option
 from flowyml_policy.cli.root import Group
@@ -299,6 +300,75 @@ def pull(
     target = None if output is None else Path(output)
     pulled = from_registry(address, project, output=target, keys=public, keyid=keyid)
     screens.PULLED[output_format](Screen.of(sys.stdout), pulled)
+    ctx.exit(0)
+
+
+class ServerOptions(TypedDict):
+    """Which server is asked, by which token and certificates."""
+
+    server: str
+    token_env: str | None
+    ca: str | None
+
+
+def _server_options(command: F) -> F:
+    """The options that a command takes as ServerOptions, in its `**server`."""
+    for option in (
+        click.option("--ca", metavar="FILE", help="A PEM file of the certificates to trust."),
+        click.option("--token-env", metavar="VARIABLE", help="The environment variable with the server's token."),
+        click.option("--server", metavar="URL", required=True, help="The company's server, https://SERVER."),
+    ):
+        command = option(command)
+    return command
+
+
+@bundle.command(
+    "rollback",
+    short_help="Publish an old revision anew on a server.",
+    examples=[
+        "{prog} bundle rollback company --to 1.4.0+99e2ca2e76bf --key release.key --server https://policy.example.com",
+    ],
+)
+@click.argument("name", metavar="NAME")
+@click.option("--to", "revision", metavar="REVISION", required=True, help="The revision to go back to.")
+@click.option("--key", metavar="FILE", required=True, help="The private key, a PEM file that you alone may read.")
+@click.option("--signed-by", metavar="FILE", multiple=True, help="A public key that may have signed the old one.")
+@click.option("--expires", metavar="INSTANT", help="From when it is not to be used.  [default: as it was]")
+@_server_options
+@format_option("table", "json")
+@click.pass_context
+def rollback(
+    ctx: click.Context,
+    name: str,
+    revision: str,
+    key: str,
+    signed_by: tuple[str, ...],
+    expires: str | None,
+    output_format: str,
+    **server: Unpack[ServerOptions],
+) -> None:
+    """Publish an old revision of the bundle NAME anew.
+
+    Servers and clients never go back: the old archive is fetched, gets the next sequence and the revision
+    REVISION.SEQUENCE, is signed here and published as the newest. It must be signed by the same key, or by one of those
+    that --signed-by names (repeatable). Without --expires it expires when it did before, if that lies ahead.
+
+    Exit: 0 it is there, 1 it is refused, 2 an option is wrong, 3 the server cannot be asked or keeps no such revision.
+    """
+    from flowyml_policy.cli.bundle_push import anew_on_server
+
+    (private,) = _keys((key,), None, None, private=True)
+    place = f"{server['server'].rstrip('/')}/bundles/{name}"
+    published = anew_on_server(
+        place,
+        revision,
+        private,
+        signed_by=signed_by,
+        expires=expires,
+        token_env=server["token_env"],
+        ca=server["ca"],
+    )
+    screens.PUBLISHED[output_format](Screen.of(sys.stdout), published)
     ctx.exit(0)
 
 

@@ -63,6 +63,34 @@ def to_server(file: str, address: str, *, token_env: str | None, ca: str | None,
     return put_bundle(Path(file), address, token_env=token_env, ca=authority, offline=offline, environ=os.environ)
 
 
+def anew_on_server(
+    place: str,
+    revision: str,
+    key: Key,
+    *,
+    signed_by: Sequence[str],
+    expires: str | None,
+    token_env: str | None,
+    ca: str | None,
+) -> Published:
+    """Publish an old revision anew on a server."""
+    from flowyml_policy.bundles.keys import public_key_of, read_public_key
+    from flowyml_policy.bundles.recipe import expiry
+    from flowyml_policy.bundles.rollback import roll_back
+    from flowyml_policy.bundles.server import BundleOnServer
+    from flowyml_policy.references.url import BadValue
+
+    try:
+        until = None if expires is None else expiry(expires)
+    except BadValue as error:
+        raise UsageError(f"--expires {error.what}", advice=error.fix) from error
+    trusted = [read_public_key(Path(file)) for file in signed_by] or [public_key_of(key)]
+    authority = None if ca is None else Path(ca)
+    offline = is_offline(os.environ)
+    with BundleOnServer(place, token_env=token_env, ca=authority, offline=offline, environ=os.environ) as bundle:
+        return roll_back(bundle, revision, key, trusted=trusted, expires=until)
+
+
 def from_registry(
     address: str, project: str | None, *, output: Path | None, keys: Sequence[Key], keyid: str | None
 ) -> Pulled:

@@ -17,8 +17,8 @@ import time
 from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
@@ -34,6 +34,7 @@ from flowyml_policy.errors.server import ServerNotStarted
 from flowyml_policy.mask.text import mask
 from flowyml_policy.records.instant import utc_now
 from flowyml_policy.records.server import Token
+from flowyml_policy.server.certificate import CertificateFile, make_context
 from flowyml_policy.server.configuration import Configuration, Limits, TlsSettings
 from flowyml_policy.server.exchange import Answer, Call, Operation, Poll, Refused
 from flowyml_policy.server.service import Service, Tell
@@ -295,8 +296,8 @@ def run(configuration: Configuration, tell: Tell) -> None:
         config = _uvicorn_config(configuration, application.starlette)
         server = _Server(config, service, lambda port: tell(_started(configuration, port)))
         tls = configuration.values.tls
-        if tls is not None:
-            certificate = _CertificateFile(configuration, tls, config)
+        if tls is not None and config.ssl is not None:
+            certificate = CertificateFile(configuration, tls, config.ssl)
             service.add_task("certificate", _CERTIFICATE_SECONDS, certificate.reload, is_vital=False)
         try:
             server.run()
@@ -331,65 +332,14 @@ def _uvicorn_config(configuration: Configuration, application: Starlette) -> uvi
         limit_concurrency=values.limits.polls + _CONNECTIONS_BESIDE_POLLS,
         timeout_graceful_shutdown=STOP_SECONDS,
         backlog=4096,
-        ssl_context_factory=None if values.tls is None else (lambda *_: _context(configuration, values.tls)),
+        ssl_context_factory=None if values.tls is None else partial(_context, configuration, values.tls),
     )
     config.load()
     return config
 
 
-def _context(configuration: Configuration, tls: TlsSettings | None) -> ssl.SSLContext:
-    assert tls is not None  # noqa: S101  asked for only then
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        _load(context, configuration, tls)
-        if tls.client_ca is not None:
-            context.load_verify_locations(configuration.place(tls.client_ca))
-            context.verify_mode = ssl.CERT_REQUIRED
-    except (OSError, ValueError) as error:  # ssl.SSLError among them
-        raise ServerNotStarted(
-            f"the server's certificate cannot be used: {configuration.place(tls.certificate)}: {error}",
-            advice="name readable PEM files that belong together in `tls` of the server's settings",
-        ) from error
-    return context
-
-
-def _load(context: ssl.SSLContext, configuration: Configuration, tls: TlsSettings) -> None:
-    context.load_cert_chain(configuration.place(tls.certificate), configuration.place(tls.key), password=_no_password)
-
-
-def _no_password() -> str:
-    """Keep OpenSSL from asking the terminal for one."""
-    raise ValueError("the private key has a password, which the server is not told")
-
-
-class _CertificateFile:
-    """Puts a certificate that changed into the context that is in use; new connections then show it."""
-
-    def __init__(self, configuration: Configuration, tls: TlsSettings, config: uvicorn.Config) -> None:
-        self._configuration = configuration
-        self._tls = tls
-        self._context = config.ssl
-        self._seen = self._look()
-
-    def reload(self) -> None:
-        """Load it, if its files are others than before. Raises ssl.SSLError, OSError."""
-        found = self._look()
-        if found != self._seen:
-            # On trial first: a context that fails halfway would have a certificate without its key.
-            _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self._configuration, self._tls)
-            assert self._context is not None  # noqa: S101  there is TLS
-            _load(self._context, self._configuration, self._tls)
-            self._seen = found
-
-    def _look(self) -> tuple[tuple[int, int, int], ...]:
-        files = (self._tls.certificate, self._tls.key)
-        return tuple(_state(self._configuration.place(name)) for name in files)
-
-
-def _state(path: Path) -> tuple[int, int, int]:
-    found = path.stat()
-    return found.st_mtime_ns, found.st_size, found.st_ino
+def _context(configuration: Configuration, tls: TlsSettings, *_: object) -> ssl.SSLContext:
+    return make_context(configuration, tls)
 
 
 async def _handled(operation: Operation, call: Call) -> Answer:

@@ -28,6 +28,8 @@ from flowyml_policy.server.scopes import BUNDLES_PUBLISH, BUNDLES_READ
 OPA_TYPE: Final = "application/vnd.openpolicyagent.bundles"
 GZIP_TYPE: Final = "application/gzip"
 
+_MOST_LISTED: Final = 1000
+
 
 class BundleProtocol:
     """What can be asked of bundles. `most_seconds` is how long one may wait."""
@@ -92,7 +94,7 @@ class BundleProtocol:
                 "kept": self._publications.is_kept(one),
                 "expired": has_expired(one.expires),
             }
-            for one in self._publications.history(name)
+            for one in self._publications.history(name)[:_MOST_LISTED]
         ]
         return Answer.of_json({"name": name, "history": history}, headers={"etag": active.etag})
 
