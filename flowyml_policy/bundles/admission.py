@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from flowyml_policy.bundles.archive import Archive, read_archive
+from flowyml_policy.bundles.archive import read_archive
 from flowyml_policy.bundles.keys import Key
 from flowyml_policy.bundles.signing import check_loads, verify_archive
 from flowyml_policy.errors.bundles import BundleRefused, BundleUnreadable, SignatureRefused
@@ -70,24 +70,9 @@ def admit(path: Path, keys: Sequence[Key], *, seconds: float = SECONDS, memory: 
     return Admitted(**{**told, "roots": tuple(told["roots"])})
 
 
-def main() -> int:
-    """Check the archive that standard input names, and write what came of it to standard output, as JSON."""
-    asked: dict[str, Json] = json.loads(sys.stdin.read())
-    is_limited = limit_memory(asked["memory"])
-    told: dict[str, Json]
-    try:
-        load(is_limited=is_limited)
-        told = _checked(read_archive(Path(asked["path"])), [Key(*key) for key in asked["keys"]])._asdict()
-    except FlowymlPolicyError as error:
-        told = {"error": error.message, "code": error.code, "advice": error.advice}
-    except (MemoryError, RecursionError) as error:
-        what = f"the bundle takes too much: {type(error).__name__}"
-        told = {"error": what, "code": BundleRefused.code, "advice": BundleRefused.default_advice}
-    json.dump(told, sys.stdout)
-    return 0
-
-
-def _checked(archive: Archive, keys: Sequence[Key]) -> Admitted:
+def check(path: Path, keys: Sequence[Key]) -> Admitted:
+    """Check the archive at `path` in this process, without limits. Raises as `admit` does."""
+    archive = read_archive(path)
     if keys:
         keyid = verify_archive(archive, keys).keyid
     else:
@@ -95,6 +80,23 @@ def _checked(archive: Archive, keys: Sequence[Key]) -> Admitted:
         keyid = None
     # OPA has loaded it, so that its roots are stated, and such as a bundle may own.
     return Admitted(*archive.release, tuple(archive.manifest["roots"]), keyid)
+
+
+def main() -> int:
+    """Check the archive that standard input names, and write what came of it to standard output, as JSON."""
+    asked: dict[str, Json] = json.loads(sys.stdin.read())
+    is_limited = limit_memory(asked["memory"])
+    told: dict[str, Json]
+    try:
+        load(is_limited=is_limited)
+        told = check(Path(asked["path"]), [Key(*key) for key in asked["keys"]])._asdict()
+    except FlowymlPolicyError as error:
+        told = {"error": error.message, "code": error.code, "advice": error.advice}
+    except (MemoryError, RecursionError) as error:
+        what = f"the bundle takes too much: {type(error).__name__}"
+        told = {"error": what, "code": BundleRefused.code, "advice": BundleRefused.default_advice}
+    json.dump(told, sys.stdout)
+    return 0
 
 
 if __name__ == "__main__":

@@ -158,6 +158,8 @@ def _activate(archive: Archive, keys: Sequence[Key], signing: Mapping[str, Json]
         except OpaStartFailed as error:
             if not _OF_BUNDLE.match(error.message):  # a key that OPA cannot read
                 raise
+            if signing is None:
+                raise BundleRefused(f"the bundle does not load: {archive.path}: {_own(error.message)}") from error
             raise SignatureRefused(f"the signature is not right: {archive.path}: {_own(error.message)}") from error
     library.stop(started["handle"], STOP_NS)
 

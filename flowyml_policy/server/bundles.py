@@ -75,17 +75,26 @@ class Publications:
     """The bundles of one server: in its file `database`, and their archives in `folder`. Safe from many threads.
 
     `keys` are those of which one must have signed; with none, nothing need be signed. `tell` gets the name of each
-    bundle that was published, on the thread that did it. The methods raise ServerError; `put` also Refused.
+    bundle that was published, on the thread that did it. `check` says whether a file may be published, as `admit` does.
+    The methods raise ServerError; `put` also Refused.
     """
 
     def __init__(
-        self, database: Path, folder: Path, *, keys: Sequence[Key], keep: int, tell: Callable[[str], None]
+        self,
+        database: Path,
+        folder: Path,
+        *,
+        keys: Sequence[Key],
+        keep: int,
+        tell: Callable[[str], None],
+        check: Callable[[Path, Sequence[Key]], Admitted] = admit,
     ) -> None:
         self._database = open_database(database)
         self._folder = folder
         self._keys = tuple(keys)
         self._keep = keep
         self._tell = tell
+        self._check = check
         self._active: dict[str, Active] = {}
         self._lock = threading.Lock()
         self._checks = threading.BoundedSemaphore(_AT_ONCE)
@@ -197,7 +206,7 @@ class Publications:
 
     def _admitted(self, incoming: Path, name: str) -> Admitted:
         try:
-            admitted = admit(incoming, self._keys)
+            admitted = self._check(incoming, self._keys)
         except (BundleUnreadable, SignatureRefused, BundleRefused) as error:
             is_none = isinstance(error, BundleUnreadable)
             status = HTTPStatus.BAD_REQUEST if is_none else HTTPStatus.UNPROCESSABLE_ENTITY
