@@ -86,6 +86,7 @@ $(FLOWYML_ENV)/installed: $(INSTALLED)
 
 slow: install flowyml opa ## what takes minutes: the slow tests, and an install without compilers
 	$(PYTEST) -m slow $(PYTEST_ARGS)
+	$(BIN)/python -m benchmarks.polls
 	$(BIN)/python scripts/check_install.py
 
 bench: install flowyml ## measure side by side against what one would use instead

@@ -69,6 +69,7 @@ def test_tree_has_the_agreed_commands() -> None:
         "flowyml-policy bundle verify",
         "flowyml-policy bundle push",
         "flowyml-policy bundle pull",
+        "flowyml-policy bundle rollback",
         "flowyml-policy server run",
         "flowyml-policy server status",
         "flowyml-policy server token new",
