@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Final
 
@@ -29,6 +30,8 @@ OPA_TYPE: Final = "application/vnd.openpolicyagent.bundles"
 GZIP_TYPE: Final = "application/gzip"
 
 _MOST_LISTED: Final = 1000
+_AT_ONCE: Final = 2
+"""How many bundles are checked at once; each is a process with an OPA in it."""
 
 
 class BundleProtocol:
@@ -39,13 +42,18 @@ class BundleProtocol:
         self._polls = polls
         self._access = access
         self._most_seconds = most_seconds
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="flowyml-policy-bundles")
+
+    def close(self) -> None:
+        """Let what is being published end."""
+        self._threads.shutdown(cancel_futures=True)
 
     def operations(self) -> Sequence[Operation | Poll]:
         """Everything that can be asked of bundles."""
         bundle = "/bundles/{name}"
         return [
             Poll(bundle, BUNDLES_READ, self._get, is_named=True),
-            Operation("PUT", bundle, BUNDLES_PUBLISH, self._put, is_named=True, body=True),
+            Operation("PUT", bundle, BUNDLES_PUBLISH, self._put, is_named=True, body=True, executor=self._threads),
             Operation("GET", f"{bundle}/history", BUNDLES_PUBLISH, self._history, is_named=True),
             Operation("GET", f"{bundle}/revisions/{{revision}}", BUNDLES_PUBLISH, self._revision, is_named=True),
         ]

@@ -41,9 +41,6 @@ from flowyml_policy.system.files import read_regular
 
 FOLDER: Final = "bundles"
 
-_AT_ONCE: Final = 2
-"""How many bundles are checked at once; each is a process with an OPA in it."""
-_PATIENCE: Final = 30.0
 _ARCHIVE: Final = ".tar.gz"
 _SELECT: Final = (
     "SELECT number, name, revision, sequence, expires, digest, size, published_at, published_by FROM publications"
@@ -97,7 +94,6 @@ class Publications:
         self._check = check
         self._active: dict[str, Active] = {}
         self._lock = threading.Lock()
-        self._checks = threading.BoundedSemaphore(_AT_ONCE)
 
     def start(self) -> None:
         """Read what is active, and remove what a server that was killed left half done."""
@@ -153,31 +149,33 @@ class Publications:
         """Publish a bundle; what is active now, and whether it is new. Raises Refused."""
         if not is_bundle_name(asked.name):
             raise Refused(HTTPStatus.NOT_FOUND, "no_such_bundle", "this cannot be the name of a bundle")
-        same = self._same(asked)
+        digest = f"sha256:{sha256(asked.packed).hexdigest()}"
+        same = self._same(asked, digest)
         if same is not None:
             return same, False
         self._check_conditions(asked)
-        digest = f"sha256:{sha256(asked.packed).hexdigest()}"
-        with self._checking():
-            incoming = self._write(asked)
-            try:
-                admitted = self._admitted(incoming, asked.name)
-                with self._lock:
-                    publication = self._publish(incoming, asked, admitted, digest)
-            finally:
-                with suppress(OSError):
-                    incoming.unlink(missing_ok=True)
+        incoming = self._write(asked)
+        try:
+            admitted = self._admitted(incoming, asked.name)
+            with self._lock:
+                active = self._active.get(asked.name)
+                if active is not None and active.publication.digest == digest:
+                    return active.publication, False  # who got no answer has put it twice
+                publication = self._publish(incoming, asked, admitted, digest)
+        finally:
+            with suppress(OSError):
+                incoming.unlink(missing_ok=True)
         self._tell(asked.name)
         return publication, True
 
-    def _same(self, asked: Put) -> Publication | None:
+    def _same(self, asked: Put, digest: str) -> Publication | None:
         """What is active, where it is what is put. An archive that was damaged is whole again then."""
         active = self._active.get(asked.name)
-        if active is None or active.publication.digest != f"sha256:{sha256(asked.packed).hexdigest()}":
+        if active is None or active.publication.digest != digest:
             return None
         if active.packed is None:
             with self._lock, _reported(self._folder):
-                self._place(self._write(asked), asked.name, active.publication.digest)
+                self._place(self._write(asked), asked.name, digest)
                 self._active[asked.name] = active._replace(packed=asked.packed)
         return active.publication
 
@@ -188,21 +186,6 @@ class Publications:
             raise Refused(HTTPStatus.PRECONDITION_FAILED, "not_active", "another bundle is active than If-Match names")
         if asked.if_none_match is not None and is_match(asked.if_none_match, etag):
             raise Refused(HTTPStatus.PRECONDITION_FAILED, "is_active", "If-None-Match rules out what is active")
-
-    @contextmanager
-    def _checking(self) -> Iterator[None]:
-        """A place among those that are checked."""
-        if not self._checks.acquire(timeout=_PATIENCE):
-            raise Refused(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "busy",
-                "other bundles are being checked",
-                headers={"retry-after": str(round(_PATIENCE))},
-            )
-        try:
-            yield
-        finally:
-            self._checks.release()
 
     def _admitted(self, incoming: Path, name: str) -> Admitted:
         try:

@@ -10,26 +10,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from flowyml_policy.errors.root import FlowymlPolicyError
 from flowyml_policy.mask.text import mask
 from flowyml_policy.records.record import Json
 from flowyml_policy.server.access import Access
-from flowyml_policy.server.bundle_protocol import BundleProtocol
-from flowyml_policy.server.bundles import FOLDER, Publications
 from flowyml_policy.server.configuration import Configuration
 from flowyml_policy.server.exchange import Answer, Call, Operation, Poll
 from flowyml_policy.server.metrics import Metrics
 from flowyml_policy.server.overview import SECONDS, Overview
-from flowyml_policy.server.polls import Polls
+from flowyml_policy.server.publishing import Publishing
 from flowyml_policy.server.reports import Reports
 from flowyml_policy.server.scopes import OPERATOR
 from flowyml_policy.server.stacks import Stacks
 from flowyml_policy.server.tokens import RELOAD_SECONDS, Tokens, TokensStale
-from flowyml_policy.server.watching import LOOK_SECONDS, WatchedFolder
-
-_WARNING_SECONDS: Final = 5.0
 
 Tell = Callable[[str], None]
 """Tells operators one line."""
@@ -60,41 +55,27 @@ class Service:
             self.tokens, anonymous=values.anonymous, failures_per_minute=values.limits.failures_per_minute
         )
         self._stacks = Stacks(configuration, tell)
-        self.polls = Polls(values.limits.polls)
-        self.metrics.polls.set_function(lambda: self.polls.count)
-        self.publications = Publications(
-            configuration.database,
-            configuration.data / FOLDER,
-            keys=configuration.bundle_keys(),
-            keep=values.bundles.keep,
-            tell=self.polls.tell,
-        )
-        self.bundles = BundleProtocol(self.publications, self.polls, self.access, most_seconds=values.limits.wait)
+        self.publishing = Publishing(configuration, self.metrics, self.access, tell)
         self._tell = tell
         self._troubles: dict[str, str] = {}
         self._is_stopping = False
-        self._told: set[str] = set()
         self._tasks: list[Task] = []
         self._overview = Overview(configuration.database, self.metrics)
         self.add_task("clients", SECONDS, self._overview.count, is_vital=False)
         self.add_task("tokens", RELOAD_SECONDS, self._reload_tokens)
-        self.add_task("bundles", _WARNING_SECONDS, self._tell_warnings)
-        self.watched: WatchedFolder | None = None
-        if values.bundles.watch is not None:
-            folder = configuration.place(values.bundles.watch)
-            self.watched = WatchedFolder(folder, self.publications, self._tell)
-            self.add_task("watched folder", LOOK_SECONDS, self.watched.look)
+        for name, seconds, work in self.publishing.tasks():
+            self.add_task(name, seconds, work)
 
     def start(self) -> None:
         """Read what is kept, and load policy. Raises ServerError, and what is wrong with the settings."""
         self.tokens.reload()
         self.reports.open()
         self._stacks.start()
-        self.publications.start()
+        self.publishing.start()
 
     def close(self) -> None:
         """Release everything."""
-        self.publications.close()
+        self.publishing.close()
         self._stacks.close()
         self.reports.close()
         self.tokens.close()
@@ -102,14 +83,14 @@ class Service:
     def stop(self) -> None:
         """Let go of what waits: the server is about to end."""
         self._is_stopping = True
-        self.polls.stop()
+        self.publishing.stop()
 
     def operations(self) -> Sequence[Operation | Poll]:
         """Everything that can be asked of this server."""
         return [
             Operation("GET", "/health", "", self._health),
             Operation("GET", "/metrics", OPERATOR, self._metrics),
-            *self.bundles.operations(),
+            *self.publishing.operations(),
             *self.reports.operations(),
             *self._overview.operations(),
             *self._stacks.operations(),
@@ -119,25 +100,13 @@ class Service:
         """Have `work` done every so many `seconds`, beside requests; see Task."""
         self._tasks.append(Task(name, seconds, work, is_vital))
 
-    def bundle_warnings(self) -> list[str]:
-        """What is wrong with bundles although the server goes on: for operators."""
-        watched = {} if self.watched is None else dict(self.watched.problems)
-        return [*self.publications.warnings(), *watched.values()]
-
-    def _tell_warnings(self) -> None:
-        """Tell what is wrong with bundles, once. The watched folder tells of its own."""
-        found = self.publications.warnings()
-        for warning in set(found) - self._told:
-            self._tell(warning)
-        self._told = set(found)
-
     async def run_tasks(self) -> None:
         """Do what is done beside requests, each on its own time."""
         await asyncio.gather(*(self._repeat(task) for task in self._tasks))
 
     def _reload_tokens(self) -> None:
         self.tokens.reload()
-        self.polls.end_unless(self.tokens.is_current)
+        self.publishing.end_polls(self.tokens.is_current)
 
     async def _repeat(self, task: Task) -> None:
         while True:
@@ -170,7 +139,7 @@ class Service:
         except TokensStale:
             reasons = sorted({*reasons, "tokens"})
         status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
-        ailing = {"bundles": bool(self.bundle_warnings()), "stacks": not self._stacks.can_judge}
+        ailing = {"bundles": bool(self.publishing.warnings()), "stacks": not self._stacks.can_judge}
         warnings = [name for name, is_ailing in ailing.items() if is_ailing]
         ready: dict[str, Json] = {"ready": not reasons, "reasons": list(reasons)}
         return Answer.of_json({**ready, "warnings": warnings} if warnings else ready, status)

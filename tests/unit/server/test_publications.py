@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import tarfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
@@ -137,6 +138,14 @@ def test_conditions(publications: Publications) -> None:
     assert refusal(publications, second, if_match=f"W/{etag}") == (412, "not_active")
     assert put(publications, second, if_match=f'"other", {etag}')
     assert not put(publications, second, if_match=etag)  # its answer was lost
+
+
+def test_bundle_that_is_put_twice_at_once_is_published_once(publications: Publications) -> None:
+    packed = company("1", sequence=1)
+    with ThreadPoolExecutor() as pool:
+        news = [one.result() for one in [pool.submit(put, publications, packed) for _ in range(3)]]
+    assert sorted(news) == [False, False, True]
+    assert len(publications.history("acme")) == 1
 
 
 def test_rows_stay_when_archives_go(tmp_path: Path) -> None:
