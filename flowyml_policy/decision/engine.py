@@ -36,7 +36,7 @@ from flowyml_policy.images.inspection import Inspection, Told
 from flowyml_policy.opa.unavailable import UnavailableEvaluator
 from flowyml_policy.records.decision import CatalogueEntry, Decision
 from flowyml_policy.records.instant import utc_now
-from flowyml_policy.records.policy_input import Actor, ImageFacts, PolicyInput, Source, Stack
+from flowyml_policy.records.policy_input import Actor, ImageFacts, PolicyInput, RunFacts, Source, Stack
 from flowyml_policy.records.protocols import Evaluator, Recorder
 from flowyml_policy.records.record import Location, Operation
 from flowyml_policy.records.result import DecisionRecord, ErrorReport, Evaluation, Result, StackName
@@ -259,14 +259,21 @@ class PolicyEngine:
         `actor` is who asks, where that is not this process's user. Raises EnvironmentUnknown.
         """
         call = self._call(operation, environment, scans)._replace(told=told, actor=actor or self.actor)
-        content = candidate.content
-        if failure is None:
-            batch = self._decide_batch(call, [candidate])
-        else:
-            definition = content if isinstance(content, StackDefinition) else None
-            batch = [results.undecided(call, failure, candidate.source, definition=definition)]
-        (record,) = self._record(batch)
-        return record.result
+        return self._answered(call, candidate, failure).result
+
+    def judge_run(
+        self,
+        candidate: StackDocument,
+        run: RunFacts,
+        *,
+        environment: str | None = None,
+        failure: FlowymlPolicyError | None = None,
+    ) -> DecisionRecord:
+        """The recorded answer to whether `candidate` may run so; its `decision` is null where there is none.
+
+        `failure` is as in `answer`. Raises EnvironmentUnknown.
+        """
+        return self._answered(self._call("run", environment)._replace(run=run), candidate, failure)
 
     def read_reports(self, reports: Reports) -> ScanReports | None:
         """Read scan reports, unless that is done; None for none.
@@ -333,6 +340,17 @@ class PolicyEngine:
             raise PolicyUndecided(record.result) from record.cause
         return record.decision, record.result
 
+    def _answered(self, call: Call, candidate: StackDocument, failure: FlowymlPolicyError | None) -> DecisionRecord:
+        """The recorded answer about one candidate, which is undecided where there is a `failure`."""
+        content = candidate.content
+        if failure is None:
+            batch = self._decide_batch(call, [candidate])
+        else:
+            definition = content if isinstance(content, StackDefinition) else None
+            batch = [results.undecided(call, failure, candidate.source, definition=definition)]
+        (record,) = self._record(batch)
+        return record
+
     def _decide_all(self, call: Call, documents: Iterator[StackDocument]) -> Iterator[Result]:
         """Results in order, each once it is recorded."""
         while batch := list(islice(documents, BATCH)):
@@ -386,6 +404,7 @@ class PolicyEngine:
                     definition=content.digest,
                     commit=content.source.commit,
                 ),
+                run=call.run,
             )
             self._require_supported(call.operation, document)
             self._require_pinned(content, candidate.reference, _demanding(call, document))

@@ -71,7 +71,7 @@ class Normaliser:
             source=masked_source(definition.source),
             lock=lock,
             run=None if run is None else masked_run(run),
-            images=images_of(definition.set_values().get("spec", {}), secrets=bool(stack.suspected_secrets)),
+            images=images_of(definition.set_values().get("spec", {}), secrets=bool(stack.suspected_secrets), run=run),
         )
 
     def environments(

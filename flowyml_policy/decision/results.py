@@ -21,7 +21,7 @@ from flowyml_policy.mask.policy_input import masked_source
 from flowyml_policy.mask.reports import error_report
 from flowyml_policy.mask.text import encodable, mask
 from flowyml_policy.records.decision import Decision, Finding, Waivers
-from flowyml_policy.records.policy_input import Actor, PolicyInput, Source
+from flowyml_policy.records.policy_input import Actor, PolicyInput, RunFacts, Source
 from flowyml_policy.records.record import Authority, Location, Operation
 from flowyml_policy.records.result import (
     DecisionRecord,
@@ -44,7 +44,8 @@ DEFINITION_RULE = "definition"
 class Call(NamedTuple):
     """What is the same for every stack of one call: its kind, its instant, who asks, by whose settings.
 
-    `scans` are reports of scanned images; `told` is called while images are examined.
+    `scans` are reports of scanned images; `told` is called while images are examined. `run` is what a run of the stack
+    asks for.
     """
 
     operation: Operation
@@ -54,6 +55,7 @@ class Call(NamedTuple):
     environment: str | None = None
     scans: ScanReports | None = None
     told: Told | None = None
+    run: RunFacts | None = None
 
 
 def judged(
@@ -207,7 +209,7 @@ def _located(
     hidden = definition.file != source.uri
     findings = []
     for original, finding in zip(judged.findings, masked.findings, strict=True):
-        location = definition.location(original.path)
+        location = None if original.path[:1] == ("run",) else definition.location(original.path)
         findings.append(_at(finding, masked_location(location) if hidden else location))
     return tuple(findings)
 

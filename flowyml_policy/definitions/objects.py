@@ -71,7 +71,7 @@ def _definition(stack: object) -> StackDefinition:
     if not isinstance(name, str) or not all(hasattr(stack, part) for part in _ALWAYS):
         raise _unknown(stack)
     facts: dict[str, Json] = {"class": kind}
-    facts.update({part: _component(getattr(stack, part, None)) for part in COMPONENTS})
+    facts.update({part: component_facts(getattr(stack, part, None)) for part in COMPONENTS})
     facts.update({extra.lstrip("_"): _said(getattr(stack, extra)) for extra in _EXTRAS if hasattr(stack, extra)})
     attributes = naming_images(stack, without=_ELSEWHERE)
     if attributes is not None:
@@ -131,7 +131,7 @@ def _metadata(facts: dict[str, Json]) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _component(part: object) -> dict[str, Json] | None:
+def component_facts(part: object) -> dict[str, Json] | None:
     """What a component says of itself: its class, its `to_dict`, and the few attributes that tell where it is."""
     if part is None:
         return None

@@ -29,6 +29,7 @@ from flowyml_policy.documents.key_path import dotted
 from flowyml_policy.documents.reader import Limits, load_documents
 from flowyml_policy.errors.definitions import DefinitionInvalid, DefinitionProblem, SchemaTooNarrow
 from flowyml_policy.errors.documents import YamlInvalid
+from flowyml_policy.errors.root import UsageError
 from flowyml_policy.records.policy_input import Source
 from flowyml_policy.records.record import Json, Key, KeyPath, Location, computed_once
 from flowyml_policy.system.files import display_path, read_file
@@ -36,6 +37,9 @@ from flowyml_policy.system.files import display_path, read_file
 if TYPE_CHECKING:
     from flowyml_policy.records.provenance import Provenance
 
+STACKS_GROUP: Final = "flowyml_policy.stacks"
+"""The group of entry points that make another program's stack of a definition."""
+_INSTALL: Final = "pip install 'flowyml-policy[flowyml]'"
 _AN_OBJECT: Final = Source(kind="object", uri="object")
 
 
@@ -187,6 +191,20 @@ class StackDefinition(Definition):
         if reasons:
             raise SchemaTooNarrow(self.metadata.name, API_VERSION_B, reasons)
         return result
+
+    def to_stack(self) -> Any:
+        """FlowyML's stack of this definition, with everything that such a stack has a place for.
+
+        What has none is named in a UserWarning. Raises UsageError where FlowyML is not installed, StackUnbuildable
+        where it would run the stack elsewhere than the definition says (`policy.run_locally` allows it for a backend),
+        SettingsInvalid.
+        """
+        from importlib.metadata import entry_points
+
+        found = next(iter(entry_points(group=STACKS_GROUP, name="flowyml")), None)
+        if found is None:
+            raise UsageError("flowyml-policy is not installed as a package", advice=f"run {_INSTALL}")
+        return found.load()(self)
 
     @computed_once
     def digest(self) -> str:

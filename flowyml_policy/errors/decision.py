@@ -25,6 +25,13 @@ class PolicyDenied(FlowymlPolicyError):
         super().__init__(f"stack {result.stack.name!r} is denied: {reasons}")
 
 
+class GuardInactive(FlowymlPolicyError):
+    """Runs of FlowyML are not guarded, or cannot be: nothing may run as if they were."""
+
+    code = "guard_inactive"
+    default_advice = "reinstall flowyml-policy beside FlowyML: pip install 'flowyml-policy[flowyml]'"
+
+
 class PolicyUndecided(FlowymlPolicyError):
     """There is no decision; nothing may run. `result` carries what was recorded, the cause is chained."""
 

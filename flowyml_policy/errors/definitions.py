@@ -75,6 +75,13 @@ class SchemaTooNarrow(FlowymlPolicyError):
         )
 
 
+class StackUnbuildable(FlowymlPolicyError):
+    """A definition has no stack of FlowyML that runs where it says; nothing runs elsewhere instead."""
+
+    code = "stack_unbuildable"
+    default_advice = "name a backend that FlowyML can run on: local, azureml, gcp or aws"
+
+
 class NoStacksFound(FlowymlPolicyError):
     """A folder was named and no stack definition is in it."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 from flowyml_policy.definitions.image_places import NamedImage, images_in
@@ -18,7 +19,7 @@ from flowyml_policy.errors.images import ImageError
 from flowyml_policy.errors.references import ReferenceInvalid
 from flowyml_policy.mask.text import mask_report
 from flowyml_policy.mask.value import mask_value_report
-from flowyml_policy.records.policy_input import ImageFacts, ImageProblem
+from flowyml_policy.records.policy_input import ImageFacts, ImageProblem, RunFacts
 from flowyml_policy.records.record import Json, KeyPath
 from flowyml_policy.references.image import parse_reference
 
@@ -35,18 +36,25 @@ INSTANCE_PATH: Final = ("spec", "instance")
 """What a live object says of itself; an image there is found as it is in what a deployer is told."""
 
 
+RUN_PATHS: Final = (("run", "docker_config"), ("run", "orchestrator_config"))
+"""What a run is told, and what its own orchestrator says of itself; these lead into the input, not the definition."""
+
+
 def named_images(definition: StackDefinition) -> tuple[ImageFacts, ...]:
     """What is known of each image that `definition` names without looking at it, in its order."""
     return images_of(definition.set_values().get("spec", {}), secrets=True)
 
 
-def images_of(spec: dict[str, dict[str, Json]], *, secrets: bool) -> tuple[ImageFacts, ...]:
-    """Facts for each distinct reference, in the order of the definition; nothing is inspected here.
+def images_of(
+    spec: dict[str, dict[str, Json]], *, secrets: bool, run: RunFacts | None = None
+) -> tuple[ImageFacts, ...]:
+    """Facts for each distinct reference, in the order of the definition, then of `run`; nothing is inspected here.
 
     `secrets`: the definition holds some, so that every reference is looked at.
     """
     places: dict[tuple[str, str | None, bool], list[KeyPath]] = {}
-    for path, ref, problem, is_guessed in _named_images(spec, secrets=secrets):
+    named = chain(_named_images(spec, secrets=secrets), () if run is None else _images_of_run(run))
+    for path, ref, problem, is_guessed in named:
         places.setdefault((ref, problem, is_guessed), []).append(path)
     return tuple(
         _image(ref, paths, is_guessed=is_guessed) if problem is None else _unreadable(ref, paths, problem)
@@ -97,6 +105,12 @@ def _named_images(spec: dict[str, dict[str, Json]], *, secrets: bool) -> Iterato
     ):
         if told is not None:
             yield from _free_images(told, path, secrets=secrets)
+
+
+def _images_of_run(run: RunFacts) -> Iterator[NamedImage]:
+    for told, path in zip((run.docker_config, run.orchestrator_config), RUN_PATHS, strict=True):
+        if told is not None:
+            yield from _free_images(told, path, secrets=True)
 
 
 def _free_images(told: Json, at: KeyPath, *, secrets: bool) -> Iterator[NamedImage]:

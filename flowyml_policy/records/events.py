@@ -221,6 +221,56 @@ class DecisionLogReceived(Event):
         return _text(self, "rows_sha256")
 
 
+class RunEvent(Event):
+    """What became of a pipeline's run. The event names the decision; the payload the run."""
+
+    @property
+    def run_id(self) -> str | None:
+        return _text(self, "run_id")
+
+    @property
+    def pipeline(self) -> str | None:
+        return _text(self, "pipeline")
+
+
+class PipelineStarted(RunEvent):
+    """A pipeline was about to start, by the decision that the event names. It never starts before this is recorded."""
+
+    TYPE = "PipelineStarted"
+
+    @property
+    def orchestrator(self) -> str | None:
+        """The full name of the class that runs it."""
+        return _text(self, "orchestrator")
+
+
+class PipelineBlocked(RunEvent):
+    """A pipeline was kept from starting. The payload has the codes that denied, or that of the error."""
+
+    TYPE = "PipelineBlocked"
+
+    @property
+    def outcome(self) -> str:
+        """`deny` or `error`."""
+        return _text(self, "outcome") or "error"
+
+
+class WouldBlock(PipelineBlocked):
+    """A pipeline was let go although it was denied or undecided, because `policy.enforce` is observe."""
+
+    TYPE = "WouldBlock"
+
+
+class GuardOff(Event):
+    """Runs of a process are not judged. The payload says why: `policy.enforce`, or `disable()`."""
+
+    TYPE = "GuardOff"
+
+    @property
+    def why(self) -> str | None:
+        return _text(self, "why")
+
+
 _TYPES: dict[str, type[Event]] = {
     kind.TYPE: kind
     for kind in (
@@ -234,6 +284,12 @@ _TYPES: dict[str, type[Event]] = {
         BundleTagForced,
         BundleActivated,
         DecisionLogReceived,
+
+
+        PipelineStarted,
+        PipelineBlocked,
+        WouldBlock,
+        GuardOff,
     )
 }
 

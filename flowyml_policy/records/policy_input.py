@@ -102,13 +102,19 @@ class LockFacts(Record):
 
 
 class RunFacts(Record):
-    """What a pipeline run asks for beside the stack."""
+    """What a pipeline run asks for beside the stack, and what will run it.
+
+    `orchestrator` is the full name of its class. `docker_config` and `resources` hold the keys that say something,
+    `packages` what the image is to have installed. `orchestrator_config` is what an orchestrator says of itself that
+    was given to the run in place of the stack's own.
+    """
 
     pipeline: str
     orchestrator: str | None = None
     docker_config: dict[str, Json] | None = None
     resources: dict[str, Json] | None = None
     packages: tuple[str, ...] = ()
+    orchestrator_config: dict[str, Json] | None = None
 
 
 class BaseFacts(Record):
@@ -210,9 +216,9 @@ class ScanFacts(Record):
 class ImageFacts(Record):
     """One image that the stack names, normalised as Docker reads it, and what inspection found.
 
-    `paths` leads to every place of the definition that names it. `registry` and `repository` are null for a
-    reference that Docker would refuse; `error` then says why, as it does for a failed inspection. `digest` is what
-    the author wrote and, once the image was inspected, what was judged. `via` is how it was inspected, "off" where the
+    `paths` leads to every place of the definition that names it, or of the input's `run`. `registry` and `repository`
+    are null for a reference that Docker would refuse; `error` then says why, as it does for a failed inspection.
+    `digest` is what the author wrote and, once the image was inspected, what was judged. `via` is how it was inspected, "off" where the
     settings switch inspection off, `endpoint` who answered, `inspected_at` when that was, an RFC 3339 instant.
     `kind` says whether the digest is that of an index of platforms. `signing` is what must be signed, and by whom.
     `scan_problem` says why something that may be a scan report attached to it could not be read.

@@ -35,6 +35,7 @@ _KEPT: Final[tuple[KeyPath, ...]] = (
     ("policy", "images"),
     ("policy", "registry"),
     ("policy", "audit", "report_to"),
+    ("policy", "run_locally"),
 )
 _CONCURRENCY: Final[KeyPath] = ("policy", "images", "concurrency")
 _INSPECT: Final[KeyPath] = ("policy", "images", "inspect")

@@ -33,6 +33,8 @@ DEFAULT_AUDIT_FILE: Final = ".flowyml/policy.db"
 DAY: Final = 86400.0
 
 Enforce: TypeAlias = Literal["block", "observe", "none"]
+UnbuiltBackend: TypeAlias = Literal["kubernetes", "ray", "databricks", "custom"]
+"""Backends that definitions name and FlowyML has no stack for."""
 InspectMode: TypeAlias = Literal["auto", "daemon", "registry", "off"]
 
 
@@ -214,6 +216,11 @@ class PolicySection(Section):
 
     enforce: Enforce = Field(
         default="block", description="Of runs: block a denied one, observe (record it and let go), or none."
+    )
+    run_locally: Listing[UnbuiltBackend] = Field(
+        default=(),
+        description="Backends whose stacks FlowyML may run in the process that starts the pipeline, since it cannot "
+        "reach them; none by default.",
     )
     rules: Listing[FilePath] = Field(default=(), description="Folders with Rego rules of the project's own.")
     waivers: FilePath = Field(default="waivers.yaml", description="The project's waivers.")

@@ -105,7 +105,7 @@ def test_bridge_instantiated_again_by_flowyml_leaves_one_hook(run: Run, project:
         "before = [type(finder).__name__ for finder in sys.meta_path]\n"
         "plugins.reset_component_registry()\n"
         "again = plugins.get_component_registry()\n"
-        "print('policy' in again.list_bridges(), before.count('_CommandLineFinder'))\n"
+        "print('policy' in again.list_bridges(), before.count('_HookingFinder'))\n"
         "print(before == [type(finder).__name__ for finder in sys.meta_path])\n"
     )
     ended = run(flowyml_python, "-c", program, cwd=project)

@@ -1,9 +1,9 @@
-"""FlowyML's way in: `flowyml enterprise ...` answers with the commands of `flowyml-policy`.
+"""FlowyML's way in: no pipeline runs that policy did not allow, and `flowyml enterprise ...` answers.
 
 FlowyML instantiates every entry point of its group `flowyml.bridges` whenever it is imported, and swallows
 each exception that comes of it. So, the rules of this file:
 - At import it installs hooks only. It imports nothing but the standard library: every `import flowyml` pays for it.
-- Hooks are installed once, however often FlowyML asks.
+- Hooks are installed once, however often FlowyML asks; what is not loaded yet is hooked when it is.
 - A fault of this program ends the process with a reason (SystemExit): swallowed, it would look as if nothing
   had been installed.
 - FlowyML's own faults stay FlowyML's: what its modules raise passes through untouched.
@@ -17,8 +17,13 @@ from contextlib import contextmanager, suppress
 from functools import wraps
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
+
+from flowyml_policy.integrations.flowyml import guard
+from flowyml_policy.integrations.flowyml.guard import disable, enable, require_guard
+
+__all__ = ["Bridge", "disable", "enable", "install", "require_guard"]
 
 HOOKED_MODULE = "flowyml.cli.enterprise_cli"
 """The module of FlowyML whose function adds the enterprise commands to its command line."""
@@ -49,18 +54,19 @@ class Bridge:
 
 
 def install() -> None:
-    """Watch for FlowyML's command line, so that it gains `enterprise` when it is loaded. Safe to call again."""
-    if not any(isinstance(finder, _CommandLineFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _CommandLineFinder())
+    """Guard runs, and watch for FlowyML's command line, so that it gains `enterprise`. Safe to call again."""
+    if not any(isinstance(finder, _HookingFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _HookingFinder())
+    guard.install()
 
 
-class _CommandLineFinder(MetaPathFinder):
-    """Finds one module, through the finders behind it, and hooks it once it has run."""
+class _HookingFinder(MetaPathFinder):
+    """Finds the modules that are hooked, through the finders behind it, and hooks each once it has run."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != HOOKED_MODULE:
+        if fullname != HOOKED_MODULE and fullname not in guard.SEAMS:
             return None
         for finder in sys.meta_path:
             spec = None if finder is self else finder.find_spec(fullname, path, target)
@@ -83,13 +89,23 @@ class _HookingLoader(Loader):
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)
 
+    def get_code(self, fullname: str) -> CodeType | None:
+        """The code that `python -m` runs. It would be a second copy of the step runner, with no hooks."""
+        if fullname == guard.STEP_RUNNER:
+            return compile(guard.STEP_RUNNER_PROGRAM, f"<{fullname}>", "exec")
+        code: CodeType | None = getattr(self._loader, "get_code")(fullname)  # noqa: B009  Loader does not promise it
+        return code
+
     def exec_module(self, module: ModuleType) -> None:
         self._loader.exec_module(module)
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         module.__loader__ = self._loader
         with _ends_loudly():
-            _hook(module)
+            if module.__name__ in guard.SEAMS:
+                guard.hook(module)
+            else:
+                _hook(module)
 
 
 def _hook(module: ModuleType) -> None:
