@@ -10,6 +10,7 @@ import platform
 import re
 import shlex
 import stat
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -40,6 +41,9 @@ SIZE_OF_NEW_AUDIT: Final = 2**17
 """Bytes of an audit with one decision, and of what SQLite keeps beside it."""
 _ANSWER_SECONDS: Final = 5.0
 
+GUARD_MODULE: Final = "flowyml_policy.integrations.flowyml"
+GUARD_SECONDS: Final = 120
+"""How long an import of FlowyML may take, which is seconds on a cold machine."""
 BRIDGES: Final = "flowyml.bridges"
 """FlowyML's entry-point group, through which `flowyml enterprise` is joined."""
 
@@ -393,7 +397,21 @@ def _flowyml() -> Check:
         ours[0].load()
     except Exception as error:  # noqa: BLE001  whatever an entry point raises, FlowyML would have swallowed
         return Check("flowyml", f"{installed}, but its bridge fails: {error}", "reinstall flowyml-policy")
-    return Check("flowyml", f"{installed}, joined as `flowyml enterprise`")
+    return _guard(installed)
+
+
+def _guard(installed: str) -> Check:
+    """Whether a process that imports FlowyML, as this one never does, is guarded."""
+    command = [sys.executable, "-m", GUARD_MODULE, "--check"]
+    try:
+        child = subprocess.run(command, capture_output=True, text=True, timeout=GUARD_SECONDS, check=False)
+        said = "" if child.returncode == 0 else child.stderr.strip().rpartition("\n")[2] or f"exit {child.returncode}"
+    except (OSError, subprocess.SubprocessError) as error:
+        said = str(error)
+    if said:
+        todo = f"see what `{shlex.join(command)}` says"
+        return Check("flowyml", f"{installed}, joined as `flowyml enterprise`; runs are not guarded: {said}", todo)
+    return Check("flowyml", f"{installed}, joined as `flowyml enterprise`; runs are guarded")
 
 
 def _failed(name: str, error: FlowymlPolicyError) -> Check:

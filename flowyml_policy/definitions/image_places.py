@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from flowyml_policy.errors.references import ReferenceInvalid
@@ -79,11 +80,13 @@ def images_in(value: Json, at: KeyPath) -> Iterator[NamedImage]:
             yield from (NamedImage(path, ref, is_guessed=guessed) for ref, guessed in _in_text(node))
 
 
+@lru_cache(maxsize=4096)
 def names_image(key: str) -> bool:
     """Whether what stands under `key` is an image, or several."""
     return _folded(key).endswith(_IMAGE_KEY_ENDS)
 
 
+@lru_cache(maxsize=4096)
 def names_part(key: str) -> bool:
     """Whether what stands under `key` is a part of an image whose other parts stand beside it."""
     return _FLAT_PART.fullmatch(_folded(key)) is not None

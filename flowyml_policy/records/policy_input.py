@@ -218,8 +218,9 @@ class ImageFacts(Record):
 
     `paths` leads to every place of the definition that names it, or of the input's `run`. `registry` and `repository`
     are null for a reference that Docker would refuse; `error` then says why, as it does for a failed inspection.
-    `digest` is what the author wrote and, once the image was inspected, what was judged. `via` is how it was inspected, "off" where the
-    settings switch inspection off, `endpoint` who answered, `inspected_at` when that was, an RFC 3339 instant.
+    `digest` is what the author wrote and, once the image was inspected, what was judged. `via` is how it was inspected,
+    "off" where the settings switch inspection off, `endpoint` who answered, `inspected_at` when that was, an RFC 3339
+    instant.
     `kind` says whether the digest is that of an index of platforms. `signing` is what must be signed, and by whom.
     `scan_problem` says why something that may be a scan report attached to it could not be read.
     `certainty` is `guessed` where nothing but its look says that the text is an image.

@@ -189,7 +189,7 @@ def _hook_pipelines(module: ModuleType) -> None:
     _replace(pipeline, "run", _running)
 
 
-def _missing(pipeline: type) -> str | None:
+def _missing(pipeline: Any) -> str | None:
     """What the guard needs of `Pipeline` and this one lacks."""
     source = inspect.signature(pipeline.run).parameters
     for parameter in RUN_PARAMETERS:

@@ -39,7 +39,6 @@ from flowyml_policy.integrations.flowyml import guard
 from flowyml_policy.integrations.flowyml.projects import GuardedProject, current_project, tell
 from flowyml_policy.integrations.flowyml.stacks import (
     facts_of,
-    is_built,
     keep_origin,
     origin_of,
     require_buildable,
@@ -60,7 +59,7 @@ _UNRESOLVED: Final = "unresolved"
 """What stands for the stack of a pipeline that could not be found when it was made."""
 
 _BUILT_FROM: Final = frozenset({"base_image", "dockerfile"})
-_NOTHING: Final = (None, "", [], {})
+_NOTHING: Final[tuple[Json, ...]] = (None, "", [], {})
 
 _starting: ContextVar[object] = ContextVar("flowyml_policy_starting", default=None)
 """The pipeline whose run is being started by FlowyML, on the stack that was judged."""
@@ -70,7 +69,8 @@ _starting: ContextVar[object] = ContextVar("flowyml_policy_starting", default=No
 class _Found:
     """What a run would run on. `live` is null for what FlowyML runs on without a stack; `failure` is why nothing may.
 
-    `is_unknown`: nobody knows what was meant, so that only FlowyML itself could go on.
+    `is_unknown`: nobody knows what was meant, so that only FlowyML itself could go on. `facts` are the digest of what
+    `live` is. `is_built`: it was built here, and says what the run is to be told.
     """
 
     document: StackDocument
@@ -78,6 +78,8 @@ class _Found:
     environment: str | None = None
     failure: FlowymlPolicyError | None = None
     is_unknown: bool = False
+    facts: str = ""
+    is_built: bool = False
 
 
 class _Asked(NamedTuple):
@@ -145,8 +147,7 @@ def judge_direct(pipeline: Any, orchestrator: Any, given: Mapping[str, Any], *, 
     """Judge what is run past `Pipeline.run`, as it stands. Raises PolicyDenied, PolicyUndecided."""
     run = _Run(pipeline, str(given.get("run_id") or uuid4()), project)
     with _only_policy_errors():
-        run.judge(None, None, orchestrator, given.get("docker_config"), given.get("resources"))
-        run.record_start()
+        run.judge(None, None, orchestrator, given.get("docker_config"), given.get("resources"), is_started=True)
 
 
 def remember(live: Any, theirs: Any) -> None:
@@ -175,13 +176,27 @@ class _Run:
         self._judged: _What | None = None
         self._record: DecisionRecord | None = None
 
-    def judge(self, stack: Any, env: str | None, orchestrator: Any, docker: Any, resources: Any) -> None:
-        """Find what would run, and judge it. Raises PolicyDenied, PolicyUndecided."""
+    def judge(
+        self,
+        stack: Any,
+        env: str | None,
+        orchestrator: Any,
+        docker: Any,
+        resources: Any,
+        *,
+        is_started: bool = False,
+    ) -> None:
+        """Find what would run, and judge it; `is_started`: it starts right then. Raises PolicyDenied, PolicyUndecided.
+
+        What else goes wrong is raised as it is.
+        """
         self._orchestrator = orchestrator
         with current_project(self._project) as project:
             self._found = _wanted(project, self.pipeline, stack, env)
-            self._asked = _asked(self.pipeline, self._found.live, orchestrator, docker, resources)
+            self._asked = _asked(self.pipeline, self._found, orchestrator, docker, resources)
             self._decide(project)
+            if is_started:
+                self._record_start(project)
 
     def hand_over(self, arguments: dict[str, Any]) -> None:
         """Put what was judged into the arguments of `Pipeline.run`."""
@@ -202,23 +217,21 @@ class _Run:
 
         live = getattr(pipeline, "stack", None)
         with _only_policy_errors(), current_project(self._project) as project:
-            asked = _asked(pipeline, live, self._orchestrator, given.get("docker_config"), given.get("resources"))
-            if not project.is_off and _What(facts_of(live), asked.run) != self._judged:
-                self._found = _of_live(project, live, self._found.environment)
-                self._asked = asked
+            there = _of_live(project, live, self._found.environment)
+            asked = _asked(pipeline, there, self._orchestrator, given.get("docker_config"), given.get("resources"))
+            if not project.is_off and _What(there.facts, asked.run) != self._judged:
+                self._found, self._asked = there, asked
                 self._decide(project)
-                if asked is not self._asked:
-                    given["docker_config"] = self._asked.docker
-        self.record_start()
+                given["docker_config"] = self._asked.docker
+            self._record_start(project)
         orchestrator = self._orchestrator or getattr(live, "orchestrator", None) or LocalOrchestrator()
         with guard.approved(pipeline):
             return orchestrator.run_pipeline(pipeline, **given)
 
-    def record_start(self) -> None:
-        """Put it into the audit that the run starts. Raises PolicyUndecided where that cannot be."""
-        with _only_policy_errors(), current_project(self._project) as project:
-            if not project.is_off:
-                self._event(project, "PipelineStarted", {"orchestrator": self._asked.run.orchestrator})
+    def _record_start(self, project: GuardedProject) -> None:
+        """Put it into the audit that the run starts."""
+        if not project.is_off:
+            self._event(project, "PipelineStarted", {"orchestrator": self._asked.run.orchestrator})
 
     def _decide(self, project: GuardedProject) -> None:
         found = self._found
@@ -235,7 +248,7 @@ class _Run:
         if not record.result.allowed:
             self._refuse(project, record)
         self._asked = _by_digest(self._asked, record.result.judged_images)
-        self._judged = _What(facts_of(found.live), self._asked.run)
+        self._judged = _What(found.facts, self._asked.run)
 
     def _refuse(self, project: GuardedProject, record: DecisionRecord) -> None:
         """Raise what keeps the run from starting, or record that it would have been kept."""
@@ -261,8 +274,6 @@ class _Run:
         raise error from record.cause
 
     def _event(self, project: GuardedProject, kind: str, payload: Mapping[str, Json]) -> None:
-        if self._is_dry and kind == "PipelineStarted":
-            return
         result = None if self._record is None else self._record.result
         project.record(
             kind,
@@ -321,7 +332,8 @@ def _find(project: GuardedProject, stack: Any, env: str | None) -> _Found:
             found.is_unknown = True
         elif definition.source.kind != "builtin" or stack is not None or env is not None:
             found.live = to_stack(definition, run_locally=project.settings.policy.run_locally)
-            keep_origin(found.live, definition, found.document.reference)
+            found.facts = keep_origin(found.live, definition, found.document.reference)
+            found.is_built = True
     except Exception as error:  # noqa: BLE001  whatever FlowyML raises, too: nothing runs where a stack cannot be made
         found.failure = as_internal(error)
         found.is_unknown = True
@@ -343,13 +355,14 @@ def _document(project: GuardedProject, stack: Any, env: str | None) -> StackDocu
 
 def _of_live(project: GuardedProject, live: Any, env: str | None) -> _Found:
     """A live stack: what it was made of, if it still is that, else what it is."""
-    found = _Found(_unknown(live), live, env)
+    found = _Found(_unknown(live), live, env, facts=facts_of(live))
     try:
-        origin = origin_of(live)
+        origin = origin_of(live, found.facts)
         if live is None:
             found.document = StackDocument(LOCAL_STACK.source, LOCAL_STACK)
         elif origin is not None:
             found.document = StackDocument(origin.definition.source, origin.definition, origin.reference)
+            found.is_built = origin.is_built
             require_buildable(origin.definition, project.settings.policy.run_locally)
         else:
             definition = definition_of(live)
@@ -366,11 +379,12 @@ def _unknown(stack: Any) -> StackDocument:
     return StackDocument(source, UsageError("the stack was not found"))
 
 
-def _asked(pipeline: Any, live: Any, orchestrator: Any, docker: Any, resources: Any) -> _Asked:
+def _asked(pipeline: Any, found: _Found, orchestrator: Any, docker: Any, resources: Any) -> _Asked:
     """What a run asks for, with what hangs on a stack that was made of a definition where it says nothing itself."""
     from flowyml.core.orchestrator import LocalOrchestrator
 
-    if is_built(live):
+    live = found.live
+    if found.is_built:
         docker = getattr(live, "docker_config", None) if docker is None else docker
         resources = getattr(live, "resources", None) if resources is None else resources
     docker = _coerced(pipeline, "_coerce_docker_config", docker)
@@ -416,7 +430,7 @@ def _by_digest(asked: _Asked, judged: Mapping[str, str]) -> _Asked:
     if exact is None or said is None or not is_dataclass(docker) or isinstance(docker, type):
         return asked
     run = asked.run.model_copy(update={"docker_config": {**said, "image": exact}})
-    return asked._replace(run=run, docker=replace(docker, image=exact))  # type: ignore[arg-type]
+    return asked._replace(run=run, docker=replace(docker, image=exact))
 
 
 def _for_their_policy(document: StackDocument) -> Any:

@@ -121,24 +121,20 @@ class Origin(NamedTuple):
 _origins: WeakKeyDictionary[Any, Origin] = WeakKeyDictionary()
 
 
-def keep_origin(live: Any, definition: StackDefinition, reference: str | None = None, *, is_built: bool = True) -> None:
-    """Keep that `live`, as it is now, was made of `definition`."""
-    _origins[live] = Origin(definition, facts_of(live), reference, is_built)
+def keep_origin(live: Any, definition: StackDefinition, reference: str | None = None, *, is_built: bool = True) -> str:
+    """Keep that `live`, as it is now, was made of `definition`; return the digest of what it is."""
+    facts = facts_of(live)
+    _origins[live] = Origin(definition, facts, reference, is_built)
+    return facts
 
 
-def origin_of(live: Any) -> Origin | None:
-    """What `live` was made of; null where that is not known, or `live` was changed since."""
+def origin_of(live: Any, facts: str) -> Origin | None:
+    """What `live`, of which `facts` are the digest, was made of; null where it was changed since, or nobody knows."""
     try:
         origin = _origins.get(live)
     except TypeError:  # no weak reference can be made to it
         return None
-    return origin if origin is not None and origin.facts == facts_of(live) else None
-
-
-def is_built(live: Any) -> bool:
-    """Whether `live` was built here, and is still what it was."""
-    origin = origin_of(live)
-    return origin is not None and origin.is_built
+    return origin if origin is not None and origin.facts == facts else None
 
 
 def facts_of(live: Any) -> str:
@@ -227,7 +223,7 @@ def _gcp(name: str, parts: _Parts) -> Any:
     registry = parts.take("deployment", "registry_uri")
     if registry is None and image is not None and is_google:
         registry = f"{image.registry}/{image.repository.rpartition('/')[0]}".rstrip("/")
-    bucket = _bucket(parts, "gs", "gcs")
+    bucket, prefix = _bucket(parts, "gs", "gcs")
     stack = GCPStack(
         name=name,
         project_id=parts.told("project_id", "project"),
@@ -237,6 +233,8 @@ def _gcp(name: str, parts: _Parts) -> Any:
         service_account=parts.told("service_account"),
         metadata_store=_metadata(parts),
     )
+    if prefix is not None:
+        stack.artifact_store.prefix = prefix
     orchestrator = stack.orchestrator
     orchestrator.network = parts.told("network")
     orchestrator.staging_bucket = None if bucket is None else f"gs://{bucket}"
@@ -254,10 +252,11 @@ def _aws(name: str, parts: _Parts) -> Any:
     kind = parts.told("orchestrator_type") or ("sagemaker" if role and not queue else "batch")
     region = parts.take("compute", "region") or parts.told("region") or (rest[2] if rest else "us-east-1")
     place = parts.peek("storage", "artifact_store")
+    bucket, prefix = _bucket(parts, "s3", "s3")
     stack = AWSStack(
         name=name,
         region=region,
-        bucket_name=_bucket(parts, "s3", "s3"),
+        bucket_name=bucket,
         account_id=parts.told("account_id") or account,
         job_queue=queue,
         job_definition=parts.told("job_definition"),
@@ -266,6 +265,8 @@ def _aws(name: str, parts: _Parts) -> Any:
         role_arn=role,
         metadata_store=_metadata(parts),
     )
+    if prefix is not None:
+        stack.artifact_store.prefix = prefix
     if kind == "sagemaker":  # AWS Batch takes the image and the machine of its job definition
         stack.orchestrator.output_path = place
         if parts.peek("compute", "size"):
@@ -305,16 +306,15 @@ _BUILDERS: Final[dict[str, Callable[[str, _Parts], Any]]] = {
 }
 
 
-def _bucket(parts: _Parts, scheme: str, kind: str) -> str | None:
-    """The bucket of an artifact store whose address has `scheme`."""
+def _bucket(parts: _Parts, scheme: str, kind: str) -> tuple[str | None, str | None]:
+    """The bucket of an artifact store whose address has `scheme`, and the prefix in it."""
     address = urlsplit(parts.peek("storage", "artifact_store") or "")
     if parts.peek("storage", "artifact_store_type") == kind:
         parts.take("storage", "artifact_store_type")
     if address.scheme != scheme or not address.netloc:
-        return None
-    if not address.path.strip("/"):  # FlowyML's stacks keep artifacts under a prefix of their own
-        parts.take("storage", "artifact_store")
-    return address.netloc
+        return None, None
+    parts.take("storage", "artifact_store")
+    return address.netloc, address.path.strip("/") or None
 
 
 def _azure_blob(parts: _Parts) -> tuple[str | None, str | None]:

@@ -1,0 +1,586 @@
+"""Every way to start a pipeline, on a stack that is allowed (`prod-cpu`) and on others that are not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from flowyml import Pipeline
+from flowyml.core.dynamic import DynamicStep
+from flowyml.core.orchestrator import LocalOrchestrator
+from flowyml.core.retry_policy import OrchestratorRetryPolicy
+from flowyml.core.scheduler import PipelineScheduler
+from flowyml.core.subpipeline import sub_pipeline
+from flowyml.stacks.azure import AzureMLOrchestrator
+from flowyml.stacks.components import DockerConfig
+from flowyml.stacks.enterprise.models import StackDefinition as Theirs
+from flowyml.stacks.local import LocalStack
+from flowyml.stacks.registry import get_registry
+
+sys.path.insert(0, os.environ["CASES"])
+from cases import QUIET, Work, case, inside, run_as_program, variables
+
+from flowyml_policy import StackDefinition
+
+ROOT = Path.cwd()
+
+
+def theirs(name: str, backend: str = "local") -> Any:
+    return Theirs.model_validate({"metadata": {"name": name, "version": "1.0.0"}, "spec": {"backend": backend}})
+
+
+class Duck:
+    """An orchestrator that is none of FlowyML's."""
+
+    def run_pipeline(self, pipeline: Any, **_: Any) -> str:
+        for one in pipeline.steps:
+            one.func()
+        return "job-1"
+
+
+class Own(LocalOrchestrator):  # type: ignore[misc, unused-ignore]
+    """One that overrides what the second layer hooks."""
+
+    def run_pipeline(self, pipeline: Any, **given: Any) -> Any:
+        return LocalOrchestrator.run_pipeline(self, pipeline, **given)
+
+
+# --- allowed
+
+
+@case
+def allowed_default(work: Work) -> object:
+    with inside(ROOT / "free"):
+        return work.run()
+
+
+@case
+def allowed_name(work: Work) -> object:
+    return work.run(work.pipeline(stack="prod-cpu"))
+
+
+@case
+def allowed_env(work: Work) -> object:
+    return work.run(env="prod")
+
+
+@case
+def allowed_active_stack(work: Work) -> object:
+    with inside(ROOT / "active"):
+        pipeline = work.pipeline()
+        assert pipeline.stack.name == "prod-cpu"
+        return work.run(pipeline)
+
+
+@case
+def allowed_env_beats_variable(work: Work) -> object:
+    with variables(FLOWYML_STACK="toy-cpu"):
+        return work.run(env="prod")
+
+
+@case
+def allowed_definition(work: Work) -> object:
+    return work.run(stack=StackDefinition.from_file("stacks/prod-cpu.yaml"))
+
+
+@case
+def allowed_made_stack(work: Work) -> object:
+    return work.run(work.pipeline(stack=StackDefinition.from_file("stacks/prod-cpu.yaml").to_stack()))
+
+
+@case
+def allowed_version(work: Work) -> object:
+    pipeline = Pipeline(work.name, version="v1", stack="prod-cpu")
+    pipeline.add_step(work.step())
+    return pipeline.run(auto_start_ui=False)
+
+
+@case
+def allowed_duck(work: Work) -> object:
+    return work.run(work.pipeline(stack="prod-cpu"), orchestrator=Duck())
+
+
+@case
+def allowed_direct(work: Work) -> object:
+    pipeline = work.pipeline(stack="prod-cpu")
+    pipeline.build()
+    return LocalOrchestrator().run_pipeline(pipeline, "run-direct")
+
+
+@case
+def allowed_sub_pipeline(work: Work) -> object:
+    parent = Pipeline("parent", stack="prod-cpu", **QUIET)
+    parent.add_step(sub_pipeline(work.pipeline(stack="prod-cpu")))
+    return parent.run(auto_start_ui=False).success
+
+
+@case
+def allowed_twice_on_what_run_named(work: Work) -> object:
+    pipeline = work.pipeline()
+    work.run(pipeline, stack="prod-cpu")
+    return work.run(pipeline)
+
+
+# --- denied
+
+
+@case
+def denied_name(work: Work) -> object:
+    return work.run(work.pipeline(stack="toy-cpu"))
+
+
+@case
+def denied_name_in_run(work: Work) -> object:
+    return work.run(work.pipeline(stack="prod-cpu"), stack="toy-cpu")
+
+
+@case
+def denied_address(work: Work) -> object:
+    return work.run(work.pipeline(stack=f"file://{ROOT}/stacks/toy-cpu.yaml"))
+
+
+@case
+def denied_env(work: Work) -> object:
+    return work.run(work.pipeline(env="dev"))
+
+
+@case
+def denied_env_in_run(work: Work) -> object:
+    return work.run(work.pipeline(stack="prod-cpu"), env="dev")
+
+
+@case
+def denied_variable(work: Work) -> object:
+    with variables(FLOWYML_STACK="toy-cpu"):
+        return work.run()
+
+
+@case
+def denied_variable_set_late(work: Work) -> object:
+    pipeline = work.pipeline()
+    with variables(FLOWYML_STACK="toy-cpu"):
+        return work.run(pipeline)
+
+
+@case
+def denied_environment_variable(work: Work) -> object:
+    with variables(FLOWYML_ENV="dev"):
+        return work.run()
+
+
+@case
+def denied_default_stack(work: Work) -> object:
+    with inside(ROOT / "strict"):
+        return work.run()
+
+
+@case
+def denied_local(work: Work) -> object:
+    with inside(ROOT / "strict"):
+        return work.run(work.pipeline(stack="local"))
+
+
+@case
+def denied_instance(work: Work) -> object:
+    return work.run(work.pipeline(stack=LocalStack("toy-cpu")))
+
+
+@case
+def denied_instance_in_run(work: Work) -> object:
+    return work.run(work.pipeline(stack="prod-cpu"), stack=LocalStack("toy-cpu"))
+
+
+@case
+def denied_instance_called_as_allowed(work: Work) -> object:
+    return work.run(work.pipeline(stack=LocalStack("prod-cpu")))
+
+
+@case
+def denied_definition(work: Work) -> object:
+    return work.run(work.pipeline(stack=StackDefinition.from_file("stacks/toy-cpu.yaml")))
+
+
+@case
+def denied_their_definition(work: Work) -> object:
+    return work.run(work.pipeline(stack=theirs("toy-cpu")))
+
+
+@case
+def denied_their_stack(work: Work) -> object:
+    return work.run(work.pipeline(stack="prod-cpu"), stack=theirs("toy-cpu").to_stack())
+
+
+@case
+def denied_assigned(work: Work) -> object:
+    pipeline = work.pipeline(stack="prod-cpu")
+    pipeline.stack = LocalStack("toy-cpu")
+    return work.run(pipeline)
+
+
+@case
+def denied_changed_after_it_was_made(work: Work) -> object:
+    pipeline = work.pipeline(stack="prod-cpu")
+    pipeline.stack.name = "toy-cpu"
+    return work.run(pipeline)
+
+
+@case
+def denied_without_its_definition(work: Work) -> object:
+    pipeline = work.pipeline(stack="toy-cpu")
+    pipeline._stack_definition = None
+    return work.run(pipeline)
+
+
+@case
+def denied_swapped_at_the_door(work: Work) -> object:
+    pipeline = work.pipeline(stack="prod-cpu")
+    build = pipeline.build
+
+    def swap() -> None:
+        pipeline.stack = LocalStack("toy-cpu")
+        build()
+
+    pipeline.build = swap
+    return work.run(pipeline)
+
+
+@case
+def denied_active_stack_of_a_program(work: Work) -> object:
+    registry = get_registry()
+    registry.register_stack(LocalStack("toy-active"), set_active=True)
+    try:
+        return work.run()
+    finally:
+        registry.active_stack_name = None
+
+
+@case
+def denied_version(work: Work) -> object:
+    pipeline = Pipeline(work.name, version="v1", stack="toy-cpu")
+    pipeline.add_step(work.step())
+    return pipeline.run(auto_start_ui=False)
+
+
+@case
+def denied_orchestrator(work: Work) -> object:
+    return work.run(work.pipeline(stack="toy-cpu"), orchestrator=LocalOrchestrator())
+
+
+@case
+def denied_duck(work: Work) -> object:
+    return work.run(work.pipeline(stack="toy-cpu"), orchestrator=Duck())
+
+
+@case
+def denied_own_orchestrator(work: Work) -> object:
+    return work.run(work.pipeline(stack="toy-cpu"), orchestrator=Own())
+
+
+@case
+def denied_direct(work: Work) -> object:
+    pipeline = work.pipeline(stack="toy-cpu")
+    pipeline.build()
+    return LocalOrchestrator().run_pipeline(pipeline, "run-direct")
+
+
+@case
+def denied_direct_within_an_allowed_run(work: Work) -> object:
+    inner = work.pipeline(stack="toy-cpu")
+    inner.build()
+    outer = Work("outer", work.file.parent).pipeline(stack="prod-cpu")
+    outer.steps[0].func = lambda: LocalOrchestrator().run_pipeline(inner, "run-inner")
+    result = outer.run(auto_start_ui=False)
+    return f"success={result.success}"
+
+
+@case
+def denied_rerun(work: Work) -> object:
+    pipeline = work.pipeline(stack="toy-cpu", enable_checkpointing=True)
+    from flowyml.core.checkpoint import PipelineCheckpoint
+    from flowyml.utils.config import get_config
+
+    PipelineCheckpoint(run_id="old", checkpoint_dir=str(get_config().checkpoint_dir)).save_step_state("none", 1)
+    return pipeline.rerun("old", auto_start_ui=False)
+
+
+@case
+def denied_schedule(work: Work) -> object:
+    failures: list[str] = []
+    scheduler = PipelineScheduler(on_failure=lambda *given: failures.append(type(given[-1]).__name__))
+    schedule = scheduler.schedule_interval(work.name, work.pipeline(stack="toy-cpu").run, seconds=3600)
+    scheduler._run_pipeline(schedule)
+    return failures
+
+
+@case
+def denied_sub_pipeline(work: Work) -> object:
+    parent = Pipeline("parent", stack="prod-cpu", **QUIET)
+    parent.add_step(sub_pipeline(work.pipeline(stack="toy-cpu")))
+    return f"success={parent.run(auto_start_ui=False).success}"
+
+
+@case
+def denied_dynamic_with_retries(work: Work) -> object:
+    parent = Pipeline("parent", stack="prod-cpu", **QUIET)
+    asked: list[int] = []
+
+    def make(*_: Any) -> Any:
+        asked.append(1)
+        return work.pipeline(stack="toy-cpu")
+
+    parent.add_step(DynamicStep(make, name="make"))
+    policy = OrchestratorRetryPolicy(max_attempts=3, initial_delay=0.01, max_delay=0.01)
+    try:
+        return f"success={parent.run(auto_start_ui=False, retry_policy=policy).success}, asked {len(asked)}"
+    except Exception as error:  # noqa: BLE001  its class is the outcome
+        return f"{type(error).__name__}, asked {len(asked)}"
+
+
+@case
+def denied_with_retries(work: Work) -> object:
+    policy = OrchestratorRetryPolicy(max_attempts=3, initial_delay=5.0)
+    began = time.monotonic()
+    try:
+        return work.run(work.pipeline(stack="toy-cpu"), retry_policy=policy)
+    finally:
+        assert time.monotonic() - began < 5  # no delay was waited for
+
+
+@case
+def denied_plugin_orchestrator(work: Work) -> object:
+    from flowyml import plugins
+    from flowyml.plugins import stack
+
+    stack.get_orchestrator = Duck
+    return plugins.run_pipeline(work.pipeline(stack="toy-cpu"), "run-1")
+
+
+@case
+def denied_step_runner(work: Work) -> object:
+    from flowyml.core.step_runner import StepRunner
+
+    module = type(sys)("made_here")
+    module.build = lambda: work.pipeline(stack="toy-cpu")  # type: ignore[attr-defined]
+    sys.modules["made_here"] = module
+    return StepRunner("made_here:build", [f"write_{work.name}"], "run-1", artifact_dir="artifacts").run()
+
+
+@case
+def denied_command(work: Work) -> object:
+    from flowyml.cli.run import run_pipeline
+
+    Path("on_toy.py").write_text(
+        "from flowyml import Pipeline, step\n"
+        f"@step(name='write')\ndef write():\n    open({str(work.file)!r}, 'w').close()\n"
+        "pipeline = Pipeline('on_toy', enable_cache=False)\npipeline.add_step(write)\n"
+    )
+    return run_pipeline("on_toy", stack="toy-cpu", auto_start_ui=False)
+
+
+@case
+def denied_rest(work: Work) -> object:
+    from flowyml.ui.backend.routers.execution import PipelineExecutionRequest, execute_pipeline
+
+    module = type(sys)("for_rest")
+    module.pipeline = work.pipeline(stack="toy-cpu")  # type: ignore[attr-defined]
+    sys.modules["for_rest"] = module
+    request = PipelineExecutionRequest(
+        pipeline_module="for_rest", pipeline_name="pipeline", parameters={"auto_start_ui": False}
+    )
+    try:
+        asyncio.run(execute_pipeline(request, token_data={}))
+    except Exception as error:  # noqa: BLE001  its class is the outcome
+        return f"{type(error).__name__} {'is denied' in str(getattr(error, 'detail', ''))}"
+    return "ran"
+
+
+@case
+def denied_dry_run(work: Work) -> object:
+    return work.pipeline(stack="toy-cpu").dry_run()
+
+
+@case
+def denied_image_of_the_run(work: Work) -> object:
+    return work.run(work.pipeline(stack="prod-cpu"), docker_config={"image": "evil.io/train:1"})
+
+
+@case
+def denied_build_of_the_run(work: Work) -> object:
+    return work.run(
+        work.pipeline(stack="prod-cpu"), docker_config=DockerConfig(base_image="evil.io/base:1", registry_uri="a.io")
+    )
+
+
+@case
+def denied_image_of_an_orchestrator(work: Work) -> object:
+    return work.run(
+        work.pipeline(stack="prod-cpu"), orchestrator=AzureMLOrchestrator(environment="evil.io/environment:1")
+    )
+
+
+# --- undecided
+
+
+@case
+def undecided_unknown_name(work: Work) -> object:
+    return work.run(work.pipeline(stack="nowhere"))
+
+
+@case
+def undecided_unknown_name_in_run(work: Work) -> object:
+    return work.run(work.pipeline(stack="prod-cpu"), stack="nowhere")
+
+
+@case
+def undecided_number(work: Work) -> object:
+    return work.run(work.pipeline(stack=123))
+
+
+@case
+def undecided_mapping(work: Work) -> object:
+    return work.run(stack={})
+
+
+@case
+def undecided_unknown_environment(work: Work) -> object:
+    return work.run(work.pipeline(env="nowhere"))
+
+
+@case
+def undecided_direct(work: Work) -> object:
+    pipeline = work.pipeline(stack="nowhere")
+    pipeline.build()
+    return LocalOrchestrator().run_pipeline(pipeline, "run-direct")
+
+
+@case
+def undecided_backend_that_would_run_here(work: Work) -> object:
+    return work.run(work.pipeline(stack="prod-kube"))
+
+
+@case
+def undecided_their_backend_that_would_run_here(work: Work) -> object:
+    return work.run(work.pipeline(stack=theirs("prod-kube", "kubernetes").to_stack()))
+
+
+@case
+def undecided_broken_settings(work: Work) -> object:
+    with inside(ROOT / "broken"):
+        return work.run(work.pipeline(stack="prod-cpu"))
+
+
+@case
+def undecided_broken_bundle(work: Work) -> object:
+    with inside(ROOT / "bundle"):
+        return work.run()
+
+
+@case
+def undecided_broken_rule(work: Work) -> object:
+    with inside(ROOT / "rule"):
+        return work.run()
+
+
+@case
+def undecided_audit(work: Work) -> object:
+    with inside(ROOT / "audit"):
+        return work.run()
+
+
+# --- observed, and off
+
+
+@case
+def observed_denied(work: Work) -> object:
+    with inside(ROOT / "observe"):
+        return work.run(stack=LocalStack("toy-cpu"))
+
+
+@case
+def observed_unknown(work: Work) -> object:
+    with inside(ROOT / "observe"):
+        return work.run(work.pipeline(stack="nowhere"))
+
+
+@case
+def observed_where_an_environment_blocks(work: Work) -> object:
+    with inside(ROOT / "observe-strict"):
+        return work.run(env="strict")
+
+
+@case
+def off(work: Work) -> object:
+    with inside(ROOT / "none"):
+        work.run(stack=LocalStack("toy-cpu"))
+        return work.run(stack=LocalStack("toy-cpu"))
+
+
+@case
+def off_but_for_an_environment(work: Work) -> object:
+    with inside(ROOT / "none-strict"):
+        return work.run(env="strict")
+
+
+@case
+def allowed_backend_that_settings_let_run_here(work: Work) -> object:
+    with inside(ROOT / "here"):
+        return work.run(stack="prod-kube")
+
+
+@case
+def disabled_and_enabled_again(work: Work) -> object:
+    from flowyml_policy.errors.decision import GuardInactive
+    from flowyml_policy.integrations.flowyml import disable, enable, require_guard
+
+    outcomes: list[object] = []
+    disable()
+    try:
+        require_guard()
+    except GuardInactive as error:
+        outcomes.append(error.message)
+    work.run(work.pipeline(stack=LocalStack("toy-cpu")))
+    outcomes.append([work.file.exists(), hasattr(Pipeline.run, "__wrapped__")])
+    work.file.unlink()
+    enable()
+    require_guard()
+    try:
+        work.run(work.pipeline(stack=LocalStack("toy-cpu")))
+    except Exception as error:  # noqa: BLE001  its class is the outcome
+        outcomes.append(type(error).__name__)
+    return outcomes
+
+
+@case
+def allowed_in_many_threads(work: Work) -> object:
+    with ThreadPoolExecutor(8) as threads:
+        wanted = ["prod-cpu", "toy-cpu"] * 4
+        return sorted(threads.map(lambda stack: ran(work, stack), wanted))
+
+
+@case
+def allowed_in_children(work: Work) -> object:
+    """What is judged in the children of a fork, whose parent had started OPA."""
+    children = []
+    for stack in ("prod-cpu", "toy-cpu"):
+        child = os.fork()
+        if child == 0:
+            os._exit({"ran": 10, "PolicyDenied": 20}.get(ran(work, stack), 1))
+        children.append(child)
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
+def ran(work: Work, stack: str) -> str:
+    try:
+        work.run(stack=stack)
+    except Exception as error:  # noqa: BLE001  its class is the outcome
+        return type(error).__name__
+    return "ran"
+
+
+if __name__ == "__main__":
+    run_as_program()

@@ -1,0 +1,193 @@
+"""Nothing runs that policy did not allow, however it is started: the real FlowyML, and pipelines that write files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowyml_policy import AuditStore
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+pytestmark = pytest.mark.flowyml
+
+PROGRAMS = Path(__file__).resolve().parent / "programs"
+ROOT = Path(__file__).resolve().parents[2]
+
+NO_IMAGES = "images: {inspect: 'off'}"
+POLICIES = (
+    "project: {name: fraud-detection, org: fintech-corp}\n"
+    "policies: {allowed_stacks: [prod-*], required_labels: [team], image_policy: {allowed_registries: [a.io]}}\n"
+)
+
+
+def definition(name: str, backend: str = "local") -> str:
+    return (
+        "apiVersion: flowyml/v1\nkind: StackDefinition\n"
+        f'metadata: {{name: {name}, version: "1.0.0", labels: {{team: ml}}}}\n'
+        f"spec: {{compute: {{backend: {backend}}}, storage: {{artifact_store: ./own-artifacts}}}}\n"
+    )
+
+
+SETTINGS = {
+    ".": f"{POLICIES}environments: {{dev: {{stack: toy-cpu}}, prod: {{stack: prod-cpu}}}}\npolicy: {{{NO_IMAGES}}}\n",
+    "free": f"policy: {{{NO_IMAGES}}}\n",
+    "active": f"{POLICIES}active_stack: prod-cpu\npolicy: {{{NO_IMAGES}}}\n",
+    "strict": f"environments: {{production: {{stack: local}}}}\npolicy: {{{NO_IMAGES}, opa: {{config: {{bundles: "
+    "{shipped: {resource: shipped}, org: {resource: 'file://org'}}}}}\n",
+    "broken": "policies: {allowed_stacks: [prod-*\n",
+    "bundle": f"policy: {{{NO_IMAGES}, opa: {{config: {{bundles: {{org: {{resource: 'file://none'}}}}}}}}}}\n",
+    "rule": f"policy: {{{NO_IMAGES}, rules: [./policy]}}\n",
+    "audit": f"policy: {{{NO_IMAGES}, audit: {{path: taken/policy.db}}}}\n",
+    "observe": f"{POLICIES}policy: {{enforce: observe, {NO_IMAGES}}}\n",
+    "observe-strict": f"{POLICIES}environments: {{strict: {{stack: toy-cpu, require_policy_validation: true}}}}\n"
+    f"policy: {{enforce: observe, {NO_IMAGES}}}\n",
+    "none": f"{POLICIES}policy: {{enforce: none, {NO_IMAGES}}}\n",
+    "none-strict": f"{POLICIES}environments: {{strict: {{stack: toy-cpu, requirePolicyValidation: true}}}}\n"
+    f"policy: {{enforce: none, {NO_IMAGES}}}\n",
+    "here": f"{POLICIES}policy: {{run_locally: [kubernetes], {NO_IMAGES}}}\n",
+}
+
+
+@pytest.fixture(scope="module")
+def projects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for each kind of settings, all with the same stacks."""
+    root = tmp_path_factory.mktemp("guarded")
+    for folder, settings in SETTINGS.items():
+        place = root / folder
+        (place / "stacks").mkdir(parents=True)
+        (place / "flowyml.yaml").write_text(settings)
+        for name, backend in (("prod-cpu", "local"), ("toy-cpu", "local"), ("prod-kube", "kubernetes")):
+            (place / "stacks" / f"{name}.yaml").write_text(definition(name, backend))
+    (root / "audit" / "taken").write_text("a file where a folder should be")
+    (root / "rule" / "policy").mkdir()
+    (root / "rule" / "policy" / "gpu.rego").write_text("package project.rules.gpu\n\nfindings contains {\n")
+    org = root / "strict" / "org"
+    org.mkdir()
+    (org / ".manifest").write_text('{"revision": "1", "roots": ["org"]}')
+    (org / "data.json").write_text('{"org": {"levels": {}, "environments": {"production": {"builtin": "deny"}}}}')
+    return root
+
+
+@pytest.fixture(scope="module")
+def started(run: Run, flowyml_python: Path, projects: Path) -> tuple[dict[str, Any], str]:
+    """What came of every case of `starts`, and what was said on stderr."""
+    results = projects / "results.json"
+    ended = run(flowyml_python, PROGRAMS / "starts.py", results, cwd=projects, CASES=str(PROGRAMS))
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(results.read_text()), ended.stderr
+
+
+NAMED = "naming.allowed_stacks"
+OBJECT = f"labels.required, {NAMED}, version.missing"
+BLOCKED: dict[str, object] = {
+    "denied_default_stack": "PolicyDenied source.builtin",
+    "denied_local": "PolicyDenied source.builtin",
+    "denied_instance": f"PolicyDenied {OBJECT}",
+    "denied_instance_in_run": f"PolicyDenied {OBJECT}",
+    "denied_instance_called_as_allowed": "PolicyDenied labels.required, version.missing",
+    "denied_their_definition": f"PolicyDenied labels.required, {NAMED}",
+    "denied_their_stack": f"PolicyDenied labels.required, {NAMED}",
+    "denied_assigned": f"PolicyDenied {OBJECT}",
+    "denied_changed_after_it_was_made": f"PolicyDenied {OBJECT}",
+    "denied_swapped_at_the_door": f"PolicyDenied {OBJECT}",
+    "denied_active_stack_of_a_program": f"PolicyDenied {OBJECT}",
+    "denied_direct_within_an_allowed_run": "success=False",
+    "denied_schedule": ["PolicyDenied"],
+    "denied_sub_pipeline": "success=False",
+    "denied_dynamic_with_retries": "PolicyDenied, asked 1",
+    "denied_rest": "HTTPException True",
+    "denied_image_of_the_run": "PolicyDenied images_registry.not_allowed",
+    "denied_build_of_the_run": "PolicyDenied images_registry.not_allowed",
+    "denied_image_of_an_orchestrator": "PolicyDenied images_registry.not_allowed",
+    "undecided_unknown_name": "PolicyUndecided stack_not_found",
+    "undecided_unknown_name_in_run": "PolicyUndecided stack_not_found",
+    "undecided_number": "PolicyUndecided usage",
+    "undecided_mapping": "PolicyUndecided usage",
+    "undecided_unknown_environment": "PolicyUndecided environment_unknown",
+    "undecided_direct": "PolicyUndecided stack_not_found",
+    "undecided_backend_that_would_run_here": "PolicyUndecided stack_unbuildable",
+    "undecided_their_backend_that_would_run_here": "PolicyUndecided stack_unbuildable",
+    "undecided_broken_settings": "PolicyUndecided settings_invalid",
+    "undecided_broken_bundle": "PolicyUndecided opa_start_failed",
+    "undecided_broken_rule": "PolicyUndecided policy_invalid",
+    "undecided_audit": "PolicyUndecided audit_unwritable",
+    "observed_where_an_environment_blocks": f"PolicyDenied {NAMED}",
+    "off_but_for_an_environment": f"PolicyDenied {NAMED}",
+}
+"""What stops each run; those that are not named are denied because the stack's name is not allowed."""
+
+LET_GO = {
+    "allowed_sub_pipeline": True,
+    "allowed_in_many_threads": ["PolicyDenied"] * 4 + ["ran"] * 4,
+    "allowed_in_children": [10, 20],
+}
+
+
+def outcomes(started: tuple[dict[str, Any], str], *kinds: str) -> dict[str, Any]:
+    return {name: outcome for name, outcome in started[0].items() if name.startswith(kinds)}
+
+
+def test_runs_that_policy_allows_run(started: tuple[dict[str, Any], str]) -> None:
+    found = outcomes(started, "allowed_")
+    assert found == {name: [True, LET_GO.get(name, "ran")] for name in found}
+
+
+def test_runs_that_policy_does_not_allow_never_start_fails_closed(started: tuple[dict[str, Any], str]) -> None:
+    found = outcomes(started, "denied_", "undecided_", "observed_where", "off_but")
+    assert found == {name: [False, BLOCKED.get(name, f"PolicyDenied {NAMED}")] for name in found}
+    assert found.keys() >= BLOCKED.keys()
+
+
+def test_observed_runs_go_on_and_say_so(started: tuple[dict[str, Any], str], projects: Path) -> None:
+    assert outcomes(started, "observed_denied", "observed_unknown") == {
+        "observed_denied": [True, "ran"],
+        "observed_unknown": [True, "ran"],
+    }
+    told = [line for line in started[1].splitlines() if line.startswith("flowyml-policy: observe: ")]
+    assert [line.partition(" goes on")[0] for line in told] == [
+        "flowyml-policy: observe: the run of 'observed_denied'",
+        "flowyml-policy: observe: the run of 'observed_unknown'",
+    ]
+    with AuditStore(projects / "observe" / ".flowyml" / "policy.db") as audit:
+        events = [event for event in reversed(list(audit.get_events())) if event.type != "PolicyChecked"]
+    assert [event.type for event in events][:2] == ["WouldBlock", "PipelineStarted"]
+
+
+def test_guard_off_is_told_and_recorded_once(started: tuple[dict[str, Any], str], projects: Path) -> None:
+    assert started[0]["off"] == [True, "ran"]
+    assert started[1].count("runs are not judged, because policy.enforce is none") == 1
+    with AuditStore(projects / "none" / ".flowyml" / "policy.db") as audit:
+        assert [(event.type, event.payload["why"]) for event in audit.get_events()] == [
+            ("GuardOff", "policy.enforce: none")
+        ]
+
+
+def test_guard_disabled_lets_go_until_it_is_enabled(started: tuple[dict[str, Any], str]) -> None:
+    assert started[0]["disabled_and_enabled_again"] == [
+        False,
+        ["runs of FlowyML are not guarded in this process: disable() was called", [True, False], "PolicyDenied"],
+    ]
+
+
+def test_runs_are_recorded_with_their_decisions(started: tuple[dict[str, Any], str], projects: Path) -> None:
+    del started
+    with AuditStore(projects / ".flowyml" / "policy.db") as audit:
+        events = list(audit.get_events())
+    outcome = {event.decision_id: event.payload["outcome"] for event in events if event.type == "PolicyChecked"}
+    runs = [event for event in events if event.type in {"PipelineStarted", "PipelineBlocked"}]
+    assert {(event.type, outcome[event.decision_id]) for event in runs} == {
+        ("PipelineStarted", "allow"),
+        ("PipelineBlocked", "deny"),
+        ("PipelineBlocked", "error"),
+    }
+    assert all(event.payload["run_id"] for event in runs)
+    assert {event.payload["pipeline"] for event in runs if event.type == "PipelineStarted"}.isdisjoint(BLOCKED)
+    retried = [event for event in runs if event.payload["pipeline"] == "denied_with_retries"]
+    assert [event.payload["denials"] for event in retried] == [[NAMED]]
+    assert [event.payload["why"] for event in events if event.type == "GuardOff"] == ["disable()"]
