@@ -14,6 +14,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 pytestmark = pytest.mark.flowyml
 
+HOOKS = "flowyml_policy.integrations.flowyml"
 LAUNCHERS = ("flowyml", "flowy", "-m flowyml.cli.main")
 
 
@@ -94,7 +95,7 @@ def test_import_flowyml_loads_the_hook_and_nothing_else_of_ours(run: Run, projec
     ended = run(flowyml_python, "-c", program, cwd=project)
     assert (ended.returncode, ended.stdout) == (
         0,
-        "['flowyml_policy', 'flowyml_policy.integrations', 'flowyml_policy.integrations.flowyml']\n",
+        f"{['flowyml_policy', 'flowyml_policy.integrations', HOOKS, f'{HOOKS}.guard']}\n",
     )
 
 

@@ -100,6 +100,95 @@ def test_hooks_installed_load_nothing_but_the_standard_library(run: Run, tmp_pat
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "['flowyml_policy']\n", "")
 
 
+RUN = """
+from flowyml_policy.integrations.flowyml import Bridge, require_guard
+Bridge()
+from flowyml.core.pipeline import Pipeline
+for work in (Pipeline("train").run, require_guard):
+    try:
+        work()
+    except Exception as error:
+        print(type(error).__name__, error)
+"""
+
+LIKE_FLOWYML = """
+class Pipeline:
+    def __init__(self, name):
+        self.name = name
+        self.stack = self._stack_locked = self._stack_definition = self._env = None
+    def _resolve_stack_arg(self, stack, env): ...
+    def _apply_stack(self, stack, locked): ...
+    def _coerce_docker_config(self, value): ...
+    def _coerce_resource_config(self, value): ...
+    def run(self, stack=None, env=None, orchestrator=None, resources=None, docker_config=None, **kwargs):
+        print("ran")
+"""
+
+
+@pytest.fixture
+def run_like(run: Run, tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
+    """Starts a pipeline of a FlowyML whose module of pipelines has the given source."""
+
+    def run_with(source: str) -> subprocess.CompletedProcess[str]:
+        package = tmp_path / "flowyml" / "core"
+        package.mkdir(parents=True)
+        (tmp_path / "flowyml" / "__init__.py").touch()
+        (package / "__init__.py").touch()
+        (package / "pipeline.py").write_text(source)
+        return run(sys.executable, "-c", RUN, cwd=tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}")
+
+    return run_with
+
+
+@pytest.mark.parametrize(
+    ("removed", "lacks"),
+    [
+        ("def _resolve_stack_arg(self, stack, env): ...", "Pipeline._resolve_stack_arg"),
+        ("def _apply_stack(self, stack, locked): ...", "Pipeline._apply_stack"),
+        ("orchestrator=None, ", "the parameter 'orchestrator' of Pipeline.run"),
+        ("self._stack_definition = ", "Pipeline's attribute '_stack_definition'"),
+    ],
+)
+def test_flowyml_that_lacks_a_seam_runs_nothing_fails_closed(
+    run_like: Callable[[str], subprocess.CompletedProcess[str]], removed: str, lacks: str
+) -> None:
+    assert removed in LIKE_FLOWYML
+    ended = run_like(LIKE_FLOWYML.replace(removed, ""))
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout == (
+        f"GuardInactive pipeline 'train' cannot be judged, and so does not run: this FlowyML lacks {lacks}; install a "
+        "FlowyML that this version fits: pip install 'flowyml-policy[flowyml]'\n"
+        f"GuardInactive runs of FlowyML are not guarded in this process: this FlowyML lacks {lacks}, so that no "
+        "pipeline runs; reinstall flowyml-policy beside FlowyML: pip install 'flowyml-policy[flowyml]'\n"
+    )
+
+
+def test_flowyml_whose_runs_cannot_be_hooked_is_not_imported_fails_closed(
+    run_like: Callable[[str], subprocess.CompletedProcess[str]],
+) -> None:
+    ended = run_like(LIKE_FLOWYML.replace("def run(", "def start("))
+    assert (ended.returncode, ended.stdout) == (3, "")
+    assert ended.stderr.startswith("Error: flowyml-policy cannot join FlowyML: ")
+
+
+def test_guard_that_was_replaced_says_so(run: Run, tmp_path: Path) -> None:
+    package = tmp_path / "flowyml" / "core"
+    package.mkdir(parents=True)
+    (tmp_path / "flowyml" / "__init__.py").touch()
+    (package / "__init__.py").touch()
+    (package / "pipeline.py").write_text(LIKE_FLOWYML)
+    program = (
+        "from flowyml_policy.integrations.flowyml import Bridge, require_guard\nBridge()\n"
+        "from flowyml.core.pipeline import Pipeline\nrequire_guard()\n"
+        "Pipeline.run = lambda self: None\nrequire_guard()\n"
+    )
+    ended = run(sys.executable, "-c", program, cwd=tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}")
+    assert ended.returncode == 1
+    assert "GuardInactive: runs of FlowyML are not guarded in this process: something replaced Pipeline.run;" in (
+        ended.stderr
+    )
+
+
 def test_bridge_wraps_no_component() -> None:
     from flowyml_policy.integrations.flowyml import Bridge
 

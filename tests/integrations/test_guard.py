@@ -54,10 +54,11 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="module")
-def projects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def projects(tmp_path: Path) -> Path:
     """A folder for each kind of settings, all with the same stacks."""
-    root = tmp_path_factory.mktemp("guarded")
+    root = tmp_path
+    (root / "ran").mkdir()
     for folder, settings in SETTINGS.items():
         place = root / folder
         (place / "stacks").mkdir(parents=True)
@@ -72,15 +73,6 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (org / ".manifest").write_text('{"revision": "1", "roots": ["org"]}')
     (org / "data.json").write_text('{"org": {"levels": {}, "environments": {"production": {"builtin": "deny"}}}}')
     return root
-
-
-@pytest.fixture(scope="module")
-def started(run: Run, flowyml_python: Path, projects: Path) -> tuple[dict[str, Any], str]:
-    """What came of every case of `starts`, and what was said on stderr."""
-    results = projects / "results.json"
-    ended = run(flowyml_python, PROGRAMS / "starts.py", results, cwd=projects, CASES=str(PROGRAMS))
-    assert ended.returncode == 0, ended.stderr
-    return json.loads(results.read_text()), ended.stderr
 
 
 NAMED = "naming.allowed_stacks"
@@ -133,18 +125,18 @@ def outcomes(started: tuple[dict[str, Any], str], *kinds: str) -> dict[str, Any]
     return {name: outcome for name, outcome in started[0].items() if name.startswith(kinds)}
 
 
-def test_runs_that_policy_allows_run(started: tuple[dict[str, Any], str]) -> None:
+def _runs_that_policy_allows_run(started: tuple[dict[str, Any], str]) -> None:
     found = outcomes(started, "allowed_")
     assert found == {name: [True, LET_GO.get(name, "ran")] for name in found}
 
 
-def test_runs_that_policy_does_not_allow_never_start_fails_closed(started: tuple[dict[str, Any], str]) -> None:
+def _runs_that_policy_does_not_allow_never_start_fails_closed(started: tuple[dict[str, Any], str]) -> None:
     found = outcomes(started, "denied_", "undecided_", "observed_where", "off_but")
     assert found == {name: [False, BLOCKED.get(name, f"PolicyDenied {NAMED}")] for name in found}
     assert found.keys() >= BLOCKED.keys()
 
 
-def test_observed_runs_go_on_and_say_so(started: tuple[dict[str, Any], str], projects: Path) -> None:
+def _observed_runs_go_on_and_say_so(started: tuple[dict[str, Any], str], projects: Path) -> None:
     assert outcomes(started, "observed_denied", "observed_unknown") == {
         "observed_denied": [True, "ran"],
         "observed_unknown": [True, "ran"],
@@ -159,7 +151,7 @@ def test_observed_runs_go_on_and_say_so(started: tuple[dict[str, Any], str], pro
     assert [event.type for event in events][:2] == ["WouldBlock", "PipelineStarted"]
 
 
-def test_guard_off_is_told_and_recorded_once(started: tuple[dict[str, Any], str], projects: Path) -> None:
+def _guard_off_is_told_and_recorded_once(started: tuple[dict[str, Any], str], projects: Path) -> None:
     assert started[0]["off"] == [True, "ran"]
     assert started[1].count("runs are not judged, because policy.enforce is none") == 1
     with AuditStore(projects / "none" / ".flowyml" / "policy.db") as audit:
@@ -168,15 +160,14 @@ def test_guard_off_is_told_and_recorded_once(started: tuple[dict[str, Any], str]
         ]
 
 
-def test_guard_disabled_lets_go_until_it_is_enabled(started: tuple[dict[str, Any], str]) -> None:
+def _guard_disabled_lets_go_until_it_is_enabled(started: tuple[dict[str, Any], str]) -> None:
     assert started[0]["disabled_and_enabled_again"] == [
         False,
         ["runs of FlowyML are not guarded in this process: disable() was called", [True, False], "PolicyDenied"],
     ]
 
 
-def test_runs_are_recorded_with_their_decisions(started: tuple[dict[str, Any], str], projects: Path) -> None:
-    del started
+def _runs_are_recorded_with_their_decisions(projects: Path) -> None:
     with AuditStore(projects / ".flowyml" / "policy.db") as audit:
         events = list(audit.get_events())
     outcome = {event.decision_id: event.payload["outcome"] for event in events if event.type == "PolicyChecked"}
@@ -191,3 +182,58 @@ def test_runs_are_recorded_with_their_decisions(started: tuple[dict[str, Any], s
     retried = [event for event in runs if event.payload["pipeline"] == "denied_with_retries"]
     assert [event.payload["denials"] for event in retried] == [[NAMED]]
     assert [event.payload["why"] for event in events if event.type == "GuardOff"] == ["disable()"]
+
+
+def test_every_way_to_start_fails_closed(run: Run, flowyml_python: Path, projects: Path) -> None:
+    """All cases are one process, since each import of FlowyML takes seconds."""
+    results = projects / "results.json"
+    ended = run(flowyml_python, PROGRAMS / "starts.py", results, cwd=projects, CASES=str(PROGRAMS))
+    assert ended.returncode == 0, ended.stderr
+    started = json.loads(results.read_text()), ended.stderr
+    _runs_that_policy_allows_run(started)
+    _runs_that_policy_does_not_allow_never_start_fails_closed(started)
+    _observed_runs_go_on_and_say_so(started, projects)
+    _guard_off_is_told_and_recorded_once(started, projects)
+    _guard_disabled_lets_go_until_it_is_enabled(started)
+    _runs_are_recorded_with_their_decisions(projects)
+
+
+def test_step_runner_started_as_a_module_is_judged(run: Run, flowyml_python: Path, projects: Path) -> None:
+    """`python -m` runs a module's own code: it must not be a copy without hooks."""
+    (projects / "container.py").write_text(
+        "from flowyml import Pipeline, step\n\n\n"
+        "@step(name='write')\ndef write():\n    open('ran/container', 'a').close()\n\n\n"
+        "def build():\n    pipeline = Pipeline('container', stack='toy-cpu')\n    pipeline.add_step(write)\n"
+        "    return pipeline\n"
+    )
+    ended = run(
+        flowyml_python,
+        "-m",
+        "flowyml.core.step_runner",
+        cwd=projects,
+        PYTHONPATH=str(projects),
+        FLOWYML_PIPELINE_MODULE="container:build",
+        FLOWYML_STEP_NAMES="write",
+        FLOWYML_RUN_ID="run-1",
+        FLOWYML_ARTIFACT_DIR=str(projects / "artifacts"),
+    )
+    assert ended.returncode == 1
+    assert "PolicyDenied: stack 'toy-cpu' is denied: naming.allowed_stacks" in ended.stderr
+    assert not (projects / "ran" / "container").exists()
+
+
+def test_flowyml_run_of_a_denied_stack_says_what_policy_found(run: Run, flowyml_python: Path, projects: Path) -> None:
+    (projects / "by_command.py").write_text(
+        "from flowyml import Pipeline, step\n\n\n"
+        "@step(name='write')\ndef write():\n    open('ran/by_command', 'a').close()\n\n\n"
+        "pipeline = Pipeline('by_command')\npipeline.add_step(write)\n"
+    )
+    ended = run(flowyml_python.parent / "flowyml", "run", "by_command", "--env", "dev", "--retry", "3", cwd=projects)
+    assert ended.returncode == 1
+    assert "naming.allowed_stacks" in ended.stdout + ended.stderr
+    assert not (projects / "ran" / "by_command").exists()
+
+
+def test_check_says_whether_a_process_is_guarded(run: Run, flowyml_python: Path, projects: Path) -> None:
+    ended = run(flowyml_python, "-m", "flowyml_policy.integrations.flowyml", "--check", cwd=projects)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "runs of FlowyML 2.2.1 are guarded\n", "")

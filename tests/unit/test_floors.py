@@ -60,6 +60,7 @@ LAZY = {
     "ssl": ("network/failures.py", "network/tls.py"),  # 8 ms with http, and what is remembered of servers needs none
     "opa_client": ("opa/sidecar.py",),  # 300 ms, and an extra: a server judges
     "requests": ("opa/sidecar.py",),  # as opa_client, which brings it
+    "importlib": ("definitions/stack.py",),  # 30 ms, and only `to_stack` asks what else is installed
     "gzip": ("opa/bundle_files.py",),  # a wheel's bundle is packed already
     "tarfile": ("opa/bundle_files.py",),  # as gzip
     "tempfile": ("opa/loading.py", "opa/shipped.py"),  # as gzip; a policy of the project's own is staged

@@ -42,6 +42,7 @@ DefinitionInvalid FlowymlPolicyError definition_invalid 1
 EnvironmentUnknown FlowymlPolicyError environment_unknown 3
 FeatureUnavailable FlowymlPolicyError feature_unavailable 3
 FlowymlPolicyError Exception error 3
+GuardInactive FlowymlPolicyError guard_inactive 3
 ImageAccessDenied ImageError image_access_denied 3
 ImageCredentialsUnusable ImageError image_credentials_unusable 3
 ImageDigestMismatch ImageError image_digest_mismatch 3
@@ -116,6 +117,7 @@ StackAmbiguous SourceError stack_ambiguous 3
 StackDrifted LockfileError stack_drifted 3
 StackNotFound SourceError stack_not_found 3
 StackNotPinned LockfileError stack_not_pinned 3
+StackUnbuildable FlowymlPolicyError stack_unbuildable 3
 StackUnknown RegistryError stack_unknown 3
 StackUnregistrable RegistryError stack_unregistrable 1
 UsageError FlowymlPolicyError usage 2

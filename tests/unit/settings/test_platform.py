@@ -111,6 +111,7 @@ KEPT_FOR_THE_PLATFORM = {
     "registry.token_env": "OWN",
     "registry.ca": "own.pem",
     "audit.report_to": "https://own.example",
+    "run_locally": "[kubernetes]",
 }
 LEFT_TO_THE_PROJECT = {
     "rules": "[mine]",
