@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from flowyml_policy.audit.store import AuditStore
     from flowyml_policy.decision.engine import PolicyEngine
+    from flowyml_policy.decision.governed import assert_allowed, governed
     from flowyml_policy.decision.lifecycle import StackLifecycle
     from flowyml_policy.definitions.stack import StackDefinition
     from flowyml_policy.errors.decision import PolicyDenied, PolicyUndecided
@@ -41,6 +42,8 @@ __all__ = [
     "StackLockManager",
     "StackResolver",
     "__version__",
+    "assert_allowed",
+    "governed",
 ]
 
 _MODULES: Final = {
@@ -59,6 +62,8 @@ _MODULES: Final = {
     "StackLockManager": "storage.locks",
     "StackResolver": "resolution.resolver",
     "__version__": "version",
+    "assert_allowed": "decision.governed",
+    "governed": "decision.governed",
 }
 
 

@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -52,8 +53,14 @@ class _Guard:
         self.hooked: set[str] = set()
         self.missing: str | None = None
 
+    def renew_lock(self) -> None:
+        """In the child of a fork, where a thread that held it is gone."""
+        self.lock = threading.RLock()
+
 
 _guard = _Guard()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_guard.renew_lock)
 
 
 def install() -> None:

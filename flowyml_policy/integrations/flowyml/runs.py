@@ -135,7 +135,7 @@ def resolve(original: Any, pipeline: Any, stack: Any, env: str | None, *, projec
         with current_project(project) as of:
             found = _find(of, stack, env)
             is_blocked = of.settings.policy.enforce == "block"
-    except FlowymlPolicyError:
+    except Exception:  # noqa: BLE001  the run says what it was
         return None
     if not found.is_unknown:
         setattr(pipeline, _LIVE, found.live)
@@ -224,7 +224,8 @@ class _Run:
                 self._decide(project)
                 given["docker_config"] = self._asked.docker
             self._record_start(project)
-        orchestrator = self._orchestrator or getattr(live, "orchestrator", None) or LocalOrchestrator()
+        orchestrator = getattr(live, "orchestrator", None) if self._orchestrator is None else self._orchestrator
+        orchestrator = LocalOrchestrator() if orchestrator is None else orchestrator
         with guard.approved(pipeline):
             return orchestrator.run_pipeline(pipeline, **given)
 
@@ -389,7 +390,7 @@ def _asked(pipeline: Any, found: _Found, orchestrator: Any, docker: Any, resourc
         resources = getattr(live, "resources", None) if resources is None else resources
     docker = _coerced(pipeline, "_coerce_docker_config", docker)
     resources = _coerced(pipeline, "_coerce_resource_config", resources)
-    runs_by = orchestrator or getattr(live, "orchestrator", None)
+    runs_by = getattr(live, "orchestrator", None) if orchestrator is None else orchestrator
     kind = LocalOrchestrator if runs_by is None else type(runs_by)
     said = _said(docker)
     if said is not None and said.get("image"):  # nothing is built then

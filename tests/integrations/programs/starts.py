@@ -22,10 +22,8 @@ from flowyml.stacks.enterprise.models import StackDefinition as Theirs
 from flowyml.stacks.local import LocalStack
 from flowyml.stacks.registry import get_registry
 
-sys.path.insert(0, os.environ["CASES"])
-from cases import QUIET, Work, case, inside, run_as_program, variables
-
 from flowyml_policy import StackDefinition
+from tests.integrations.programs.cases import QUIET, Work, case, inside, run_as_program, variables
 
 ROOT = Path.cwd()
 
@@ -86,6 +84,12 @@ def allowed_env_beats_variable(work: Work) -> object:
 @case
 def allowed_definition(work: Work) -> object:
     return work.run(stack=StackDefinition.from_file("stacks/prod-cpu.yaml"))
+
+
+@case
+def allowed_their_definition(work: Work) -> object:
+    with inside(ROOT / "free"):
+        return work.run(stack=theirs("theirs"))
 
 
 @case
@@ -213,6 +217,17 @@ def denied_their_definition(work: Work) -> object:
 @case
 def denied_their_stack(work: Work) -> object:
     return work.run(work.pipeline(stack="prod-cpu"), stack=theirs("toy-cpu").to_stack())
+
+
+@case
+def denied_by_their_own_policy(work: Work) -> object:
+    definition = theirs("theirs")
+    definition.spec.permissions.allowed_groups = ["ml"]
+    with inside(ROOT / "free"):
+        try:
+            return work.run(stack=definition)
+        except Exception as error:  # noqa: BLE001  its class is the outcome
+            return type(error).__name__
 
 
 @case
