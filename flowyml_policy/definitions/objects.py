@@ -93,10 +93,22 @@ def _definition(stack: object) -> StackDefinition:
 
 def _printed(stack: Any, provenance: Provenance) -> StackDefinition:
     values = stack.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    if not isinstance(values, dict):
+    changed = stack.model_dump(mode="json", by_alias=True, exclude_defaults=True)  # below a section that was not set
+    if not isinstance(values, dict) or not isinstance(changed, dict):
         raise _unknown(stack)
+    values = _joined(values, changed)
     document = {"apiVersion": API_VERSION_B, "kind": KIND_B, **values}
     return StackDefinition.from_dict(document, source=provenance.as_source()).located(provenance)
+
+
+def _joined(values: dict[str, Json], others: dict[str, Json]) -> dict[str, Json]:
+    """`values` with what only `others` say."""
+    joined = dict(values)
+    for key, other in others.items():
+        mine = joined.setdefault(key, other)
+        if isinstance(mine, dict) and isinstance(other, dict):
+            joined[key] = _joined(mine, other)
+    return joined
 
 
 def _spec(facts: dict[str, Json]) -> dict[str, Json]:
