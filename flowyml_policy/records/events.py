@@ -284,8 +284,6 @@ _TYPES: dict[str, type[Event]] = {
         BundleTagForced,
         BundleActivated,
         DecisionLogReceived,
-
-
         PipelineStarted,
         PipelineBlocked,
         WouldBlock,
