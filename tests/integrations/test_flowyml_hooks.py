@@ -189,6 +189,13 @@ def test_guard_that_was_replaced_says_so(run: Run, tmp_path: Path) -> None:
     )
 
 
+def test_enable_without_flowyml_is_an_error_that_is_no_import_error(run: Run, tmp_path: Path) -> None:
+    program = "from flowyml_policy.integrations.flowyml import enable\nenable()"
+    ended = run(sys.executable, "-c", program, cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert ended.returncode == 1
+    assert "GuardInactive: runs of FlowyML cannot be guarded: No module named 'flowyml'" in ended.stderr
+
+
 def test_bridge_wraps_no_component() -> None:
     from flowyml_policy.integrations.flowyml import Bridge
 

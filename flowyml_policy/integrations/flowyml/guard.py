@@ -88,15 +88,26 @@ def enable(project: str | Path = ".") -> None:
 
     It is what importing FlowyML does beside this package. Raises GuardInactive where FlowyML cannot be guarded.
     """
-    import importlib
-
     folder = None if str(project) == "." else Path(project).absolute()
+    _load_seams()  # not under the lock: a thread that imports one of them waits for it, to hook it
     with _guard.lock:
         _guard.is_on = True
         _guard.project = folder
-        importlib.import_module("flowyml")
         install()
     require_guard()
+
+
+def _load_seams() -> None:
+    """Import all that is hooked, since nothing hooks it later where no entry point of ours was loaded."""
+    from importlib import import_module
+
+    from flowyml_policy.errors.decision import GuardInactive
+
+    try:
+        for name in SEAMS:
+            import_module(name)
+    except ImportError as error:
+        raise GuardInactive(f"runs of FlowyML cannot be guarded: {error}") from error
 
 
 def disable() -> None:
