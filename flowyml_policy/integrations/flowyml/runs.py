@@ -13,81 +13,46 @@ Rules:
 
 from __future__ import annotations
 
-import copy
 import inspect
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from flowyml_policy.decision import results
-from flowyml_policy.decision.candidates import StackDocument, read_one
+from flowyml_policy.decision.candidates import StackDocument
 from flowyml_policy.decision.engine import as_internal
 from flowyml_policy.decision.results import Call
-from flowyml_policy.definitions.builtin import LOCAL_STACK
-from flowyml_policy.definitions.objects import component_facts, definition_of
+from flowyml_policy.definitions.objects import definition_of
 from flowyml_policy.definitions.schema_b import API_VERSION_B
 from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.errors.decision import PolicyDenied, PolicyUndecided
-from flowyml_policy.errors.root import FlowymlPolicyError, UsageError
+from flowyml_policy.errors.root import FlowymlPolicyError
 from flowyml_policy.errors.settings import EnvironmentUnknown
 from flowyml_policy.integrations.flowyml import guard
+from flowyml_policy.integrations.flowyml.description import Asked, asked_of, by_digest
+from flowyml_policy.integrations.flowyml.origins import keep_origin
 from flowyml_policy.integrations.flowyml.projects import GuardedProject, current_project, tell
-from flowyml_policy.integrations.flowyml.stacks import (
-    facts_of,
-    keep_origin,
-    origin_of,
-    require_buildable,
-    to_stack,
+from flowyml_policy.integrations.flowyml.resolution import (
+    ASKED,
+    LIVE,
+    UNRESOLVED,
+    Found,
+    find_stack,
+    of_live,
+    wanted_stack,
 )
 from flowyml_policy.records.instant import utc_now
 from flowyml_policy.records.policy_input import RunFacts, Source
 from flowyml_policy.records.record import Json
 from flowyml_policy.records.result import DecisionRecord
-from flowyml_policy.resolution.resolver import StackResolver
 from flowyml_policy.system.actor import current_actor
-
-_LIVE: Final = "_policy_live"
-_ASKED: Final = "_policy_asked"
-"""What the guard keeps on a pipeline: the stack that it put there, and what was asked for when it was made."""
-
-_UNRESOLVED: Final = "unresolved"
-"""What stands for the stack of a pipeline that could not be found when it was made."""
-
-_BUILT_FROM: Final = frozenset({"base_image", "dockerfile"})
-_NOTHING: Final[tuple[Json, ...]] = (None, "", [], {})
 
 _starting: ContextVar[object] = ContextVar("flowyml_policy_starting", default=None)
 """The pipeline whose run is being started by FlowyML, on the stack that was judged."""
-
-
-@dataclass
-class _Found:
-    """What a run would run on. `live` is null for what FlowyML runs on without a stack; `failure` is why nothing may.
-
-    `is_unknown`: nobody knows what was meant, so that only FlowyML itself could go on. `facts` are the digest of what
-    `live` is. `is_built`: it was built here, and says what the run is to be told.
-    """
-
-    document: StackDocument
-    live: Any = None
-    environment: str | None = None
-    failure: FlowymlPolicyError | None = None
-    is_unknown: bool = False
-    facts: str = ""
-    is_built: bool = False
-
-
-class _Asked(NamedTuple):
-    """What a run asks for; all but `run` as FlowyML takes it."""
-
-    run: RunFacts
-    docker: Any
-    resources: Any
 
 
 class _What(NamedTuple):
@@ -129,16 +94,16 @@ def resolve(original: Any, pipeline: Any, stack: Any, env: str | None, *, projec
 
     if _starting.get() is pipeline:
         return stack if isinstance(stack, Stack) else original(pipeline, stack, env)
-    setattr(pipeline, _ASKED, (stack, env))
-    setattr(pipeline, _LIVE, _UNRESOLVED)
+    setattr(pipeline, ASKED, (stack, env))
+    setattr(pipeline, LIVE, UNRESOLVED)
     try:
         with current_project(project) as of:
-            found = _find(of, stack, env)
+            found = find_stack(of, stack, env)
             is_blocked = of.settings.policy.enforce == "block"
     except Exception:  # noqa: BLE001  the run says what it was
         return None
     if not found.is_unknown:
-        setattr(pipeline, _LIVE, found.live)
+        setattr(pipeline, LIVE, found.live)
         return found.live
     return None if is_blocked else original(pipeline, stack, env)
 
@@ -171,8 +136,8 @@ class _Run:
         self._project = project
         self._is_dry = is_dry
         self._orchestrator: Any = None
-        self._found: _Found
-        self._asked: _Asked
+        self._found: Found
+        self._asked: Asked
         self._judged: _What | None = None
         self._record: DecisionRecord | None = None
 
@@ -192,8 +157,8 @@ class _Run:
         """
         self._orchestrator = orchestrator
         with current_project(self._project) as project:
-            self._found = _wanted(project, self.pipeline, stack, env)
-            self._asked = _asked(self.pipeline, self._found, orchestrator, docker, resources)
+            self._found = wanted_stack(project, self.pipeline, stack, env)
+            self._asked = asked_of(self.pipeline, self._found, orchestrator, docker, resources)
             self._decide(project)
             if is_started:
                 self._record_start(project)
@@ -217,8 +182,8 @@ class _Run:
 
         live = getattr(pipeline, "stack", None)
         with _only_policy_errors(), current_project(self._project) as project:
-            there = _of_live(project, live, self._found.environment)
-            asked = _asked(pipeline, there, self._orchestrator, given.get("docker_config"), given.get("resources"))
+            there = of_live(project, live, self._found.environment)
+            asked = asked_of(pipeline, there, self._orchestrator, given.get("docker_config"), given.get("resources"))
             if not project.is_off and _What(there.facts, asked.run) != self._judged:
                 self._found, self._asked = there, asked
                 self._decide(project)
@@ -248,7 +213,7 @@ class _Run:
         self._record = record
         if not record.result.allowed:
             self._refuse(project, record)
-        self._asked = _by_digest(self._asked, record.result.judged_images)
+        self._asked = by_digest(self._asked, record.result.judged_images)
         self._judged = _What(found.facts, self._asked.run)
 
     def _refuse(self, project: GuardedProject, record: DecisionRecord) -> None:
@@ -292,146 +257,6 @@ class _Gate:
 
     def run_pipeline(self, pipeline: Any, **given: Any) -> Any:
         return self._run.run_pipeline(pipeline, given)
-
-
-def _wanted(project: GuardedProject, pipeline: Any, stack: Any, env: str | None) -> _Found:
-    """What a run means that was given `stack` and `env`: those, else what the pipeline was made for, else the chain."""
-    if stack is not None or env is not None:
-        setattr(pipeline, _ASKED, (stack, env))
-        return _find(project, stack, env)
-    asked = getattr(pipeline, _ASKED, (None, None))
-    live, ours = getattr(pipeline, "stack", None), getattr(pipeline, _LIVE, None)
-    if ours == _UNRESOLVED:
-        return _find(project, *asked)
-    if live is not None and (live is not ours or asked != (None, None)):  # set by hand, or what it was made for
-        return _of_live(project, _activated(pipeline, asked) or live, asked[1])
-    found = _find(project, *asked)
-    activated = _activated(pipeline, asked) if found.live is None and found.failure is None else None
-    return found if activated is None else _of_live(project, activated, None)
-
-
-def _activated(pipeline: Any, asked: tuple[Any, str | None]) -> Any:
-    """The stack that a program made FlowyML's active one, which counts where a pipeline was made for none."""
-    from flowyml.stacks.registry import get_active_stack
-
-    if asked != (None, None) or getattr(pipeline, "_stack_locked", False):
-        return None
-    return get_active_stack()
-
-
-def _find(project: GuardedProject, stack: Any, env: str | None) -> _Found:
-    """The stack that is meant by `stack`, for environment `env`, or by the chain, and made live."""
-    from flowyml.stacks.base import Stack
-
-    if isinstance(stack, Stack):
-        return _of_live(project, stack, env)
-    found = _Found(_unknown(stack), environment=env)
-    try:
-        found.document = _document(project, stack, env)
-        definition = found.document.content
-        if not isinstance(definition, StackDefinition):
-            found.is_unknown = True
-        elif definition.source.kind != "builtin" or stack is not None or env is not None:
-            found.live = to_stack(definition, run_locally=project.settings.policy.run_locally)
-            found.facts = keep_origin(found.live, definition, found.document.reference)
-            found.is_built = True
-    except Exception as error:  # noqa: BLE001  whatever FlowyML raises, too: nothing runs where a stack cannot be made
-        found.failure = as_internal(error)
-        found.is_unknown = True
-    return found
-
-
-def _document(project: GuardedProject, stack: Any, env: str | None) -> StackDocument:
-    """The one document that is meant. Raises UsageError, EnvironmentUnknown."""
-    if not (stack is None or isinstance(stack, str | Path | StackDefinition)):
-        stack = definition_of(copy.deepcopy(stack))  # it may change, and what was judged must not
-    settings = project.settings
-    return read_one(
-        stack,
-        open_resolver=lambda: StackResolver(settings=settings),
-        project=settings.root,
-        environment=settings.requested_environment(env),
-    )
-
-
-def _of_live(project: GuardedProject, live: Any, env: str | None) -> _Found:
-    """A live stack: what it was made of, if it still is that, else what it is."""
-    found = _Found(_unknown(live), live, env, facts=facts_of(live))
-    try:
-        origin = origin_of(live, found.facts)
-        if live is None:
-            found.document = StackDocument(LOCAL_STACK.source, LOCAL_STACK)
-        elif origin is not None:
-            found.document = StackDocument(origin.definition.source, origin.definition, origin.reference)
-            found.is_built = origin.is_built
-            require_buildable(origin.definition, project.settings.policy.run_locally)
-        else:
-            definition = definition_of(live)
-            found.document = StackDocument(definition.source, definition)
-    except FlowymlPolicyError as error:
-        found.failure = error
-    return found
-
-
-def _unknown(stack: Any) -> StackDocument:
-    """What stands for a stack that was not found: what it was called by."""
-    kind = type(stack)
-    source = Source(kind="object", uri=stack if isinstance(stack, str) else f"object:{kind.__module__}.{kind.__name__}")
-    return StackDocument(source, UsageError("the stack was not found"))
-
-
-def _asked(pipeline: Any, found: _Found, orchestrator: Any, docker: Any, resources: Any) -> _Asked:
-    """What a run asks for, with what hangs on a stack that was made of a definition where it says nothing itself."""
-    from flowyml.core.orchestrator import LocalOrchestrator
-
-    live = found.live
-    if found.is_built:
-        docker = getattr(live, "docker_config", None) if docker is None else docker
-        resources = getattr(live, "resources", None) if resources is None else resources
-    docker = _coerced(pipeline, "_coerce_docker_config", docker)
-    resources = _coerced(pipeline, "_coerce_resource_config", resources)
-    runs_by = getattr(live, "orchestrator", None) if orchestrator is None else orchestrator
-    kind = LocalOrchestrator if runs_by is None else type(runs_by)
-    said = _said(docker)
-    if said is not None and said.get("image"):  # nothing is built then
-        said = {key: value for key, value in said.items() if key not in _BUILT_FROM}
-    packages = getattr(docker, "requirements", None) or ()
-    run = RunFacts(
-        pipeline=str(getattr(pipeline, "name", "")),
-        orchestrator=f"{kind.__module__}.{kind.__qualname__}",
-        docker_config=said,
-        resources=_said(resources),
-        packages=tuple(map(str, packages)),
-        orchestrator_config=None if orchestrator is None else component_facts(orchestrator),
-    )
-    return _Asked(run, docker, resources)
-
-
-def _coerced(pipeline: Any, name: str, value: Any) -> Any:
-    """`value` as FlowyML would make it, and nobody else's to change."""
-    if value is None:
-        return None
-    coerce = getattr(pipeline, name, None)
-    made = value if coerce is None else coerce(value)
-    return replace(made) if is_dataclass(made) and not isinstance(made, type) else made
-
-
-def _said(part: Any) -> dict[str, Json] | None:
-    """The keys of a configuration that say something."""
-    if part is None:
-        return None
-    said = component_facts(part) or {}
-    return {key: value for key, value in said.items() if key != "class" and value not in _NOTHING}
-
-
-def _by_digest(asked: _Asked, judged: Mapping[str, str]) -> _Asked:
-    """`asked` with its image named by the digest that was judged, where it has one."""
-    docker, said = asked.docker, asked.run.docker_config
-    exact = judged.get(getattr(docker, "image", None) or "")
-    if exact is None or said is None or not is_dataclass(docker) or isinstance(docker, type):
-        return asked
-    run = asked.run.model_copy(update={"docker_config": {**said, "image": exact}})
-    return asked._replace(run=run, docker=replace(docker, image=exact))
 
 
 def _for_their_policy(document: StackDocument) -> Any:

@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary
 
-from flowyml_policy.definitions.objects import definition_of
 from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.errors.definitions import StackUnbuildable
 from flowyml_policy.errors.references import ReferenceInvalid
-from flowyml_policy.errors.root import FlowymlPolicyError, UsageError
+from flowyml_policy.errors.root import UsageError
+from flowyml_policy.integrations.flowyml.origins import keep_origin
 from flowyml_policy.records.record import Json
 from flowyml_policy.references.image import ImageReference, parse_reference
 from flowyml_policy.settings.loading import load_settings
@@ -104,47 +103,6 @@ def require_buildable(definition: StackDefinition, run_locally: Collection[str])
         f"FlowyML has no stack for {backend}: it would run {name!r} in this process",
         advice=f"use another backend, or allow it: `policy.run_locally: [{backend}]`",
     )
-
-
-class Origin(NamedTuple):
-    """What a live stack was made of, and the digest of what it was then. `reference` is what named the definition.
-
-    `is_built`: it was built here, and so carries what a run is to be told.
-    """
-
-    definition: StackDefinition
-    facts: str
-    reference: str | None = None
-    is_built: bool = True
-
-
-_origins: WeakKeyDictionary[Any, Origin] = WeakKeyDictionary()
-
-
-def keep_origin(live: Any, definition: StackDefinition, reference: str | None = None, *, is_built: bool = True) -> str:
-    """Keep that `live`, as it is now, was made of `definition`; return the digest of what it is."""
-    facts = facts_of(live)
-    _origins[live] = Origin(definition, facts, reference, is_built)
-    return facts
-
-
-def origin_of(live: Any, facts: str) -> Origin | None:
-    """What `live`, of which `facts` are the digest, was made of; null where it was changed since, or nobody knows."""
-    try:
-        origin = _origins.get(live)
-    except TypeError:  # no weak reference can be made to it
-        return None
-    return origin if origin is not None and origin.facts == facts else None
-
-
-def facts_of(live: Any) -> str:
-    """The digest of what can be read off a live stack; empty for none."""
-    if live is None:
-        return ""
-    try:
-        return definition_of(live).digest
-    except FlowymlPolicyError:
-        return f"unreadable:{id(live)}"
 
 
 class _Parts:

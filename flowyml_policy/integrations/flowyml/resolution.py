@@ -1,0 +1,130 @@
+"""Which stack a run would be on: what names it, the definition that is meant, and FlowyML's stack of that."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from flowyml_policy.decision.candidates import StackDocument, read_one
+from flowyml_policy.decision.engine import as_internal
+from flowyml_policy.definitions.builtin import LOCAL_STACK
+from flowyml_policy.definitions.objects import definition_of
+from flowyml_policy.definitions.stack import StackDefinition
+from flowyml_policy.errors.root import FlowymlPolicyError, UsageError
+from flowyml_policy.integrations.flowyml.origins import facts_of, keep_origin, origin_of
+from flowyml_policy.integrations.flowyml.projects import GuardedProject
+from flowyml_policy.integrations.flowyml.stacks import require_buildable, to_stack
+from flowyml_policy.records.policy_input import Source
+from flowyml_policy.resolution.resolver import StackResolver
+
+LIVE: Final = "_policy_live"
+ASKED: Final = "_policy_asked"
+"""What the guard keeps on a pipeline: the stack that it put there, and what was asked for when it was made."""
+
+UNRESOLVED: Final = "unresolved"
+"""What stands for the stack of a pipeline that could not be found when it was made."""
+
+
+@dataclass
+class Found:
+    """What a run would run on. `live` is null for what FlowyML runs on without a stack; `failure` is why nothing may.
+
+    `is_unknown`: nobody knows what was meant, so that only FlowyML itself could go on. `facts` are the digest of what
+    `live` is. `is_built`: it was built here, and says what the run is to be told.
+    """
+
+    document: StackDocument
+    live: Any = None
+    environment: str | None = None
+    failure: FlowymlPolicyError | None = None
+    is_unknown: bool = False
+    facts: str = ""
+    is_built: bool = False
+
+
+def wanted_stack(project: GuardedProject, pipeline: Any, stack: Any, env: str | None) -> Found:
+    """What a run means that was given `stack` and `env`: those, else what the pipeline was made for, else the chain."""
+    if stack is not None or env is not None:
+        setattr(pipeline, ASKED, (stack, env))
+        return find_stack(project, stack, env)
+    asked = getattr(pipeline, ASKED, (None, None))
+    live, ours = getattr(pipeline, "stack", None), getattr(pipeline, LIVE, None)
+    if ours == UNRESOLVED:
+        return find_stack(project, *asked)
+    if live is not None and (live is not ours or asked != (None, None)):  # set by hand, or what it was made for
+        return of_live(project, _activated(pipeline, asked) or live, asked[1])
+    found = find_stack(project, *asked)
+    activated = _activated(pipeline, asked) if found.live is None and found.failure is None else None
+    return found if activated is None else of_live(project, activated, None)
+
+
+def _activated(pipeline: Any, asked: tuple[Any, str | None]) -> Any:
+    """The stack that a program made FlowyML's active one, which counts where a pipeline was made for none."""
+    from flowyml.stacks.registry import get_active_stack
+
+    if asked != (None, None) or getattr(pipeline, "_stack_locked", False):
+        return None
+    return get_active_stack()
+
+
+def find_stack(project: GuardedProject, stack: Any, env: str | None) -> Found:
+    """The stack that is meant by `stack`, for environment `env`, or by the chain, and made live."""
+    from flowyml.stacks.base import Stack
+
+    if isinstance(stack, Stack):
+        return of_live(project, stack, env)
+    found = Found(_unknown(stack), environment=env)
+    try:
+        found.document = _document(project, stack, env)
+        definition = found.document.content
+        if not isinstance(definition, StackDefinition):
+            found.is_unknown = True
+        elif definition.source.kind != "builtin" or stack is not None or env is not None:
+            found.live = to_stack(definition, run_locally=project.settings.policy.run_locally)
+            found.facts = keep_origin(found.live, definition, found.document.reference)
+            found.is_built = True
+    except Exception as error:  # noqa: BLE001  whatever FlowyML raises, too: nothing runs where a stack cannot be made
+        found.failure = as_internal(error)
+        found.is_unknown = True
+    return found
+
+
+def _document(project: GuardedProject, stack: Any, env: str | None) -> StackDocument:
+    """The one document that is meant. Raises UsageError, EnvironmentUnknown."""
+    if not (stack is None or isinstance(stack, str | Path | StackDefinition)):
+        stack = definition_of(copy.deepcopy(stack))  # it may change, and what was judged must not
+    settings = project.settings
+    return read_one(
+        stack,
+        open_resolver=lambda: StackResolver(settings=settings),
+        project=settings.root,
+        environment=settings.requested_environment(env),
+    )
+
+
+def of_live(project: GuardedProject, live: Any, env: str | None) -> Found:
+    """A live stack: what it was made of, if it still is that, else what it is."""
+    found = Found(_unknown(live), live, env, facts=facts_of(live))
+    try:
+        origin = origin_of(live, found.facts)
+        if live is None:
+            found.document = StackDocument(LOCAL_STACK.source, LOCAL_STACK)
+        elif origin is not None:
+            found.document = StackDocument(origin.definition.source, origin.definition, origin.reference)
+            found.is_built = origin.is_built
+            require_buildable(origin.definition, project.settings.policy.run_locally)
+        else:
+            definition = definition_of(live)
+            found.document = StackDocument(definition.source, definition)
+    except FlowymlPolicyError as error:
+        found.failure = error
+    return found
+
+
+def _unknown(stack: Any) -> StackDocument:
+    """What stands for a stack that was not found: what it was called by."""
+    kind = type(stack)
+    source = Source(kind="object", uri=stack if isinstance(stack, str) else f"object:{kind.__module__}.{kind.__name__}")
+    return StackDocument(source, UsageError("the stack was not found"))
