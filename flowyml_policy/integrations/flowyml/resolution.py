@@ -47,7 +47,6 @@ class Found:
 def wanted_stack(project: GuardedProject, pipeline: Any, stack: Any, env: str | None) -> Found:
     """What a run means that was given `stack` and `env`: those, else what the pipeline was made for, else the chain."""
     if stack is not None or env is not None:
-        setattr(pipeline, ASKED, (stack, env))
         return find_stack(project, stack, env)
     asked = getattr(pipeline, ASKED, (None, None))
     live, ours = getattr(pipeline, "stack", None), getattr(pipeline, LIVE, None)

@@ -166,6 +166,10 @@ class _Run:
     def hand_over(self, arguments: dict[str, Any]) -> None:
         """Put what was judged into the arguments of `Pipeline.run`."""
         found, asked = self._found, self._asked
+        given = (arguments.get("stack"), arguments.get("env"))
+        if given != (None, None):  # it stays for later runs
+            setattr(self.pipeline, ASKED, given)
+            setattr(self.pipeline, LIVE, UNRESOLVED if found.is_unknown else found.live)
         if found.live is not None:
             arguments["stack"] = found.live
         if asked.docker is not None:

@@ -22,7 +22,7 @@ from flowyml.stacks.enterprise.models import StackDefinition as Theirs
 from flowyml.stacks.local import LocalStack
 from flowyml.stacks.registry import get_registry
 
-from flowyml_policy import StackDefinition
+from flowyml_policy import PolicyDenied, StackDefinition
 from tests.integrations.programs.cases import QUIET, Work, case, inside, run_as_program, variables
 
 ROOT = Path.cwd()
@@ -128,6 +128,17 @@ def allowed_twice_on_what_run_named(work: Work) -> object:
     pipeline = work.pipeline()
     work.run(pipeline, stack="prod-cpu")
     return work.run(pipeline)
+
+
+@case
+def allowed_after_another_was_denied(work: Work) -> object:
+    with inside(ROOT / "active"):
+        pipeline = work.pipeline()
+        try:
+            work.run(pipeline, stack="toy-cpu")
+        except PolicyDenied:
+            return work.run(pipeline)
+    return "not denied"
 
 
 # --- denied
