@@ -120,15 +120,15 @@ class Demo:
 
     def said(self, mode: str) -> dict[str, str]:
         """What one judge says of each stack."""
-        return {str(one.stack.name): _said(one) for one in self.results()[mode]}
+        return {str(one.stack.name): said_of(one) for one in self.results()[mode]}
 
     def await_sequence(self, sequence: int) -> None:
         """Wait until both judges decide by the release `sequence`, and show what they decide."""
         revision = parse_archive(read_packed(self.folder / f"company-{sequence}.tar.gz"), Path()).release.revision
-        eventually(lambda: all(_revisions(told) == {revision} for told in self.results().values()))
+        eventually(lambda: all(revisions(told) == {revision} for told in self.results().values()))
         results = self.results()
-        _print(results)
-        if len({_canonical(told) for told in results.values()}) != 1:
+        show_results(results)
+        if len({canonical(told) for told in results.values()}) != 1:
             raise DemoFailed("the two judges differ")
         print(f"Both decided alike, finding by finding, by {revision}, sequence {sequence}.")
 
@@ -281,7 +281,7 @@ def roll_back(demo: Demo) -> None:
     demo.replace_tag((demo.folder / "company-1.tar.gz").read_bytes())
     eventually(lambda: set(demo.said("sidecar").values()) == {"undecided: policy_rolled_back"})
     time.sleep(3 * POLLING["max_delay_seconds"])  # the other one has asked the registry again by then
-    _print(demo.results())
+    show_results(demo.results())
     if demo.said("embedded") != STRICT:
         raise DemoFailed("the OPA in this process went back")
     print("The OPA in this process does not activate it: its sequence is lower than one that was seen before.")
@@ -318,12 +318,12 @@ def tampered(packed: bytes) -> bytes:
     return archive_bytes({**content, "data.json": encoded(data), ".manifest": encoded(manifest)})
 
 
-def eventually(holds: Callable[[], bool]) -> None:
+def eventually(holds: Callable[[], bool], *, seconds: float = PATIENCE) -> None:
     """Wait until it holds. Raises DemoFailed."""
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > until:
-            raise DemoFailed(f"it did not come to be within {PATIENCE:g} s")
+            raise DemoFailed(f"it did not come to be within {seconds:g} s")
         time.sleep(0.2)
 
 
@@ -332,15 +332,16 @@ def say(text: str) -> None:
     print(f"\n== {text}", flush=True)
 
 
-def _print(results: Mapping[str, list[Result]]) -> None:
+def show_results(results: Mapping[str, list[Result]]) -> None:
     """What each judge says of each stack."""
     modes = list(results)
     print(f"\n  {'':12}{modes[0]:40}{modes[1]}")
     for row in zip(*results.values(), strict=True):
-        print(f"  {row[0].stack.name:12}{_said(row[0]):40}{_said(row[1])}")
+        print(f"  {row[0].stack.name:12}{said_of(row[0]):40}{said_of(row[1])}")
 
 
-def _said(result: Result) -> str:
+def said_of(result: Result) -> str:
+    """What is said of one stack, in a few words."""
     codes = sorted(finding.code for finding in result.denials)
     if result.error is not None:
         return f"undecided: {result.error.code}"
@@ -348,11 +349,12 @@ def _said(result: Result) -> str:
     return " ".join([result.outcome, *codes]) + (", warned" if warned else "")
 
 
-def _revisions(results: list[Result]) -> set[str]:
+def revisions(results: list[Result]) -> set[str]:
+    """The revisions of the company's bundle that decided."""
     return {one.bundles.get("company", "") for one in results}
 
 
-def _canonical(results: list[Result]) -> str:
+def canonical(results: list[Result]) -> str:
     """What was decided by which release, without who decided it and when."""
     return json.dumps(
         [
