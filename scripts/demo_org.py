@@ -123,7 +123,7 @@ class Org:
     def start_server(self) -> None:
         """Start the company's server."""
         print("\n$ flowyml-policy server run --config server.yaml &", flush=True)
-        command = [PROGRAM, "server", "run", "--config", str(self.folder / "server.yaml")]
+        command: list[str | Path] = [PROGRAM, "server", "run", "--config", str(self.folder / "server.yaml")]
         log = self.folder / "server.log"
         self.server.enter_context(running(command, log, is_ready=lambda: answers(f"{self.url}/health")))
 
@@ -206,7 +206,7 @@ def serve(org: Org) -> None:
     for variable, (name, scopes) in SCOPES.items():
         arguments = ["--name", name, *(argument for scope in scopes for argument in ("--scope", scope))]
         print(f"\n$ {variable}=$(flowyml-policy server token new {' '.join(arguments)})")
-        command = [PROGRAM, "server", "token", "new", *arguments]
+        command: list[str | Path] = [PROGRAM, "server", "token", "new", *arguments]
         made = subprocess.run(command, cwd=org.folder, capture_output=True, text=True, check=True)
         org.tokens[variable] = made.stdout.strip()
     org.start_server()
