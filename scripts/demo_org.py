@@ -36,6 +36,8 @@ from tests.containers.programs import free_port, running
 
 FIRST: Final = {"prod-train": ("allow", ()), "prod-batch": ("allow", ())}
 STRICT: Final = {**FIRST, "prod-batch": ("deny", (COSTS,))}
+REPORTED: Final = 60.0
+"""An engine that goes on running reports every 30 seconds."""
 CLIENT: Final = ("bundles:read", "logs:write", "status:write")
 SCOPES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "PUBLISHER_TOKEN": ("release", ("bundles:publish:company",)),
@@ -286,6 +288,7 @@ def look(org: Org) -> None:
     """See at the server what was decided, and by which revision."""
     say("A command reports what it decided when it ends, and an OPA server every second.")
     org.show("stack", "validate", "stacks/prod-batch.yaml", here="team-a", code=1)
+    org.show("stack", "validate", "prod-train", here="team-b")
     say("At the server: who runs what, and every decision with the revision that gave it.")
     revision = parse_archive(read_packed(org.folder / "company-2.tar.gz"), Path()).release.revision
 
@@ -297,7 +300,8 @@ def look(org: Org) -> None:
             if one["outcome"] == "deny" and one["bundles"].get("company") == revision
         }
 
-    eventually(lambda: len({client for client, name in told() if name == "prod-batch"}) > 1, seconds=60)
+    eventually(lambda: len({client for client, name in told() if name == "prod-batch"}) > 1, seconds=REPORTED)
+    eventually(lambda: not behind(org), seconds=REPORTED)
     org.show("server", "status", "--url", org.url, "--token-env", "OPERATOR_TOKEN")
     org.show("audit", "list", "--server-data", "server", "--limit", "12")
     org.show("audit", "verify", "--server-data", "server")
@@ -310,6 +314,17 @@ def unplug(org: Org) -> None:
     org.await_release(2, STRICT)
     print("\nA program that starts now decides by its copy:")
     org.show("stack", "validate", "stacks/prod-batch.yaml", here="team-a", code=1)
+
+
+def behind(org: Org) -> list[str]:
+    """The clients whose policy of the company is not what is published."""
+    status = org.answer("server", "status", "--config", "server.yaml")["status"]
+    return [
+        client["name"]
+        for client in status["clients"]
+        for bundle in client["bundles"]
+        if bundle["name"] == "company" and bundle["active_revision"] != bundle["expected"]
+    ]
 
 
 def answers(url: str) -> bool:
