@@ -95,7 +95,8 @@ class PolicyProcess:
     ) -> None:
         self._source = source
         self._encode({})
-        self._named = self.remote = frozenset(one.name for one in source.read().remote)
+        self._named = frozenset(one.name for one in source.read().remote)
+        self.remote = self._named | (known.remote if known else frozenset())
         self._sequences = Sequences(sequences, required=source.require_signed)
         self._seen = b""
         self._deadline = source.deadline
