@@ -19,6 +19,7 @@ from flowyml_policy.errors.opa import OpaEvaluationFailed, OpaUnavailable, OpaUn
 from flowyml_policy.errors.root import FlowymlPolicyError
 from flowyml_policy.opa.activation import MOST_MOVES, too_fast
 from flowyml_policy.opa.configuration import DISCOVERY, PROJECT_BUNDLE, discovered
+from flowyml_policy.opa.library import is_alive
 from flowyml_policy.opa.loading import Discovery, LoadedPolicy, PolicySource, Rediscovered, again
 
 if TYPE_CHECKING:
@@ -109,7 +110,9 @@ class DiscoveredPolicy:
         return self._current.check_globs(patterns)
 
     def stop(self) -> None:
-        """Stop OPA; what is being loaded is stopped once it is."""
+        """Stop OPA; what is being loaded is stopped once it is. In a forked child there is nothing left to stop."""
+        if not is_alive():  # another thread may have held the lock at the fork
+            return
         with self._lock:
             self._stopped = True
         self._current.stop()

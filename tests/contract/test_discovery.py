@@ -417,7 +417,7 @@ def test_activations_of_what_is_discovered_are_in_the_journal(
 
 
 FORKED = """\
-import json, os, sys
+import json, os, signal, sys
 from pathlib import Path
 from tests.contract.remote import eventually, start
 from tests.contract.test_discovery import bundles
@@ -428,7 +428,11 @@ second = {"flowyml": "p1", "discovery": "d2", "other": "o1"}
 assert bundles(evaluator) == first
 children = []
 for number in range(2):
-    children.append(os.fork())
+    with evaluator._policy._lock:  # as another thread may hold it that loads a set
+        children.append(os.fork())
+        if children[number] == 0:
+            signal.alarm(45)
+            evaluator._policy.stop()
     if children[number] == 0:
         if number == 0:
             assert bundles(evaluator) == first
