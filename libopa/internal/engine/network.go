@@ -44,7 +44,8 @@ func route(request *http.Request) (*url.URL, error) {
 }
 
 // keepFromOthers takes what is for the first server of a chain of redirects out of a request to another, also where the
-// chain comes back. It refuses to go from https to http, where anybody could answer.
+// chain comes back. It refuses to go from https to http, where anybody could answer, and to take a body along: that of a
+// request for a token holds a secret.
 func keepFromOthers(request *http.Request) error {
 	chain := []*url.URL{request.URL}
 	for earlier := request.Response; earlier != nil && earlier.Request != nil; earlier = earlier.Request.Response {
@@ -57,6 +58,9 @@ func keepFromOthers(request *http.Request) error {
 	for _, step := range chain {
 		if originOf(step) == originOf(first) {
 			continue
+		}
+		if request.Body != nil && request.Body != http.NoBody {
+			return fmt.Errorf("the server redirects to %s what was sent to it, which is not followed", originOf(request.URL))
 		}
 		for name := range request.Header {
 			if !goesElsewhere[name] {

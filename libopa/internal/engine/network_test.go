@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -51,6 +52,21 @@ func TestRedirectsKeepWhatIsForOneServerFromOthers(t *testing.T) {
 	} {
 		if keepFromOthers(redirected(t, strings.Fields(addresses)...)) == nil {
 			t.Errorf("%s: followed", addresses)
+		}
+	}
+}
+
+// A request for a token holds the secret in its body, which Go sends again after a 307 or 308.
+func TestRedirectsTakeNoBodyElsewhere(t *testing.T) {
+	for addresses, goes := range map[string]bool{
+		"https://a.example/x https://a.example/y": true,
+		"https://a.example/x https://b.example/x": false,
+		"http://a.example/x https://a.example/x":  false,
+	} {
+		request := redirected(t, strings.Fields(addresses)...)
+		request.Body = io.NopCloser(strings.NewReader("client_secret=x"))
+		if err := keepFromOthers(request); (err == nil) != goes {
+			t.Errorf("%s: %v", addresses, err)
 		}
 	}
 }
