@@ -243,6 +243,7 @@ class LoadedPolicy:
                 self.bundles = described["bundles"]
                 self._described, self._checked = described, end
                 return
+            raise too_fast()
 
     def _check(self, described: dict[str, Json]) -> None:
         """Check one state of the policy. Raises PolicyInvalid and PolicyRolledBack, and _Moved where it is gone."""

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import re
 import shutil
 import tarfile
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import count
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -12,8 +14,26 @@ import pytest
 from flowyml_policy.errors.opa import OpaEvaluationFailed, OpaStartFailed, PolicyInvalid
 from flowyml_policy.opa.command import run_child
 from flowyml_policy.opa.embedded import EmbeddedEvaluator
+from flowyml_policy.opa.library import Library, load
 from tests.contract.conftest import MAIN, document, manifest, policy, write
 from tests.unit.opa.conftest import RULE, WriteFiles
+
+
+class Restless(Library):
+    """A library whose bundles are others whenever it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__(load().file)
+        self._states = count(1_000_000)
+
+    def decide(self, handle: int, path: bytes | None, document: bytes, deadline_ns: int) -> bytes:
+        answer = super().decide(handle, path, document, deadline_ns)
+        return re.sub(rb'"state":\d+}$', b'"state":%d}' % next(self._states), answer)
+
+
+def test_nothing_is_decided_by_bundles_that_could_not_be_checked() -> None:
+    with pytest.raises(OpaEvaluationFailed, match="faster than they can be checked"):
+        EmbeddedEvaluator(library=Restless())
 
 
 def test_project_rules_are_added_to_the_shipped_policy(files: WriteFiles) -> None:
