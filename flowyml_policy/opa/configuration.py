@@ -39,6 +39,8 @@ DISCOVERED_ROOTS: Final = ("org", "system/log")
 """What a bundle may own that a discovery bundle names: rules of a company, never those that ship."""
 
 _REFUSED_CONFIGURATION: Final = ("services", "keys", DISCOVERY)
+_PASSED_OVER: Final = frozenset({"decision_logs", "status", "labels"})
+"""What a discovery bundle may say to OPA servers of how they report, which no decision depends on."""
 
 _HONOURED: Final = frozenset({"bundles", "keys", "labels", "services", "persistence_directory", DISCOVERY})
 _LATER: Final = frozenset(
@@ -203,8 +205,15 @@ def refused_configuration(document: Mapping[str, Json]) -> Iterator[tuple[KeyPat
             yield path, f"{SIGNING_REFUSED[key]}: `{'.'.join(path)}`", "take it out"
 
 
+def as_discovered(document: Json) -> Json:
+    """What a discovery bundle says, without how OPA servers report: that is none of this program's."""
+    if not isinstance(document, Mapping):
+        return document
+    return {key: value for key, value in document.items() if key not in _PASSED_OVER}
+
+
 def discovered(read: Configuration, document: Json, *, require_signed: bool) -> Configuration:
-    """`read`, with the bundles that its discovery bundle names in `document`. Raises OpaError.
+    """`read`, with the bundles that its discovery bundle names: `document`, `as_discovered`. Raises OpaError.
 
     They come from the services of the settings, are signed where those must be, and own what a company may.
     """

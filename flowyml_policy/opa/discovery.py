@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from flowyml_policy.errors.opa import OpaEvaluationFailed, OpaUnavailable, OpaUndefined, PolicyInvalid
 from flowyml_policy.errors.root import FlowymlPolicyError
 from flowyml_policy.opa.activation import MOST_MOVES, too_fast
-from flowyml_policy.opa.configuration import DISCOVERY, PROJECT_BUNDLE, discovered
+from flowyml_policy.opa.configuration import DISCOVERY, PROJECT_BUNDLE, as_discovered, discovered
 from flowyml_policy.opa.library import is_alive
 from flowyml_policy.opa.loading import Discovery, LoadedPolicy, PolicySource, Rediscovered, again
 
@@ -129,7 +129,7 @@ class DiscoveredPolicy:
         )
         try:
             answer: dict[str, Json] = json.loads(asked.decide(self._read.discovery, b"{}"))
-            return answer["result"]
+            return as_discovered(answer["result"])
         except OpaUndefined:
             return None
         finally:

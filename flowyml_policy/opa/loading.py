@@ -28,6 +28,7 @@ from flowyml_policy.opa.configuration import (
     PROJECT_ROOTS,
     BundleSource,
     Configuration,
+    as_discovered,
     read_configuration,
 )
 from flowyml_policy.opa.copies import Remote, loadable
@@ -257,7 +258,7 @@ class LoadedPolicy:
         self._sequences.keep({**described, "origins": self._origins})
 
     def _check_discovered(self, found_by: Discovery, state: int) -> None:
-        document = self._value_at(found_by.configuration.discovery or "", state)
+        document = as_discovered(self._value_at(found_by.configuration.discovery or "", state))
         if document != found_by.document:
             raise Rediscovered(document)
 

@@ -35,6 +35,7 @@ from tests.contract.remote import POLLING, Follow, Publisher, eventually, start
 from tests.opa_server import OpaServer
 
 LONG = "a-long-name"
+REPORTS = {"decision_logs": {"service": "company"}, "status": {"service": "company"}, "labels": {"env": "prod"}}
 STACK = """\
 apiVersion: flowyml/v1
 kind: StackDefinition
@@ -61,12 +62,21 @@ class Company:
         data = {"org": {"longest": longest}} if "org" in roots else {"system": {"log": {"here": True}}}
         self._put(name, revision, {"data.json": json.dumps(data)}, roots, key, metadata)
 
-    def discover(self, revision: str, *names: str, content: Any = None, key: str | None = "", **metadata: Any) -> None:
-        """A discovery bundle that names bundles, each `name` or `name=resource`; or one that holds `content`."""
+    def discover(
+        self, revision: str, *names: str, content: Any = None, beside: Any = None, key: str | None = "", **metadata: Any
+    ) -> None:
+        """A discovery bundle that names bundles, each `name` or `name=resource`, and holds what stands `beside`.
+
+        Or one that holds `content`.
+        """
         options = {"service": "company", "polling": POLLING, "persist": True, **({"signing": {}} if self.key else {})}
         given = [(name.partition("=")[0], name.partition("=")[2]) for name in names]
         bundles = {name: {**options, **({"resource": place} if place else {})} for name, place in given}
-        files = {"data.json": json.dumps({"discovery": {"bundles": bundles} if content is None else content})}
+        files = {
+            "data.json": json.dumps(
+                {"discovery": {"bundles": bundles, **(beside or {})} if content is None else content}
+            )
+        }
         self._put("discovery", revision, files, metadata.pop("roots", ("discovery",)), key, metadata)
 
     def _put(
@@ -416,6 +426,17 @@ def test_activations_of_what_is_discovered_are_in_the_journal(
     assert sorted((one.bundle, one.revision) for one in found) == [("acme", "a1"), ("discovery", "d1")]
 
 
+def test_what_servers_report_by_is_passed_over(company: Company, follow: Follow) -> None:
+    """One discovery bundle is for OPA servers too. What they report by is no reason to load anything anew."""
+    company.publish("acme", "a1")
+    company.discover("d1", "acme", beside=REPORTS)
+    evaluator = follow(company.config())
+    assert bundles(evaluator) == {"flowyml": "p1", "discovery": "d1", "acme": "a1"}
+    del company.server.bundles["/bundles/acme"]
+    company.discover("d2", "acme", beside={**REPORTS, "labels": {"env": "test"}})
+    eventually(lambda: bundles(evaluator) == {"flowyml": "p1", "discovery": "d2", "acme": "a1"})
+
+
 FORKED = """\
 import json, os, signal, sys
 from pathlib import Path
@@ -461,7 +482,8 @@ def test_forked_children_follow_too(company: Company, tmp_path: Path) -> None:
 
 def test_a_sidecar_follows_discovery_by_itself(company: Company, tmp_path: Path) -> None:
     company.publish("acme", "a1", longest=20)
-    company.discover("d1", "acme")
+    company.discover("d1", "acme", beside=REPORTS)
+    company.server.bundles.update({"/logs": b"{}", "/status": b"{}"})
     with OpaServer(company.config(), tmp_path) as opa:
         opa.await_ready()
         with SidecarEvaluator(opa.url, start_timeout=10, deadline=10) as evaluator:
@@ -473,3 +495,4 @@ def test_a_sidecar_follows_discovery_by_itself(company: Company, tmp_path: Path)
             company.discover("d2", "acme", key=None)
             polled(company.server)
             assert bundles(evaluator) == {"flowyml": "p1", "acme": "a2"}
+            assert "/status" in {one.path for one in company.server.requests}
