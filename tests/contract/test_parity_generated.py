@@ -43,7 +43,7 @@ EVERY: Final = {"shipped": 1, "company": 3, "demanding": 2, "mistaken": 8}
 """The policies, what ships alone or beside a company's, each with how many inputs there are for one that it judges: the
 more a company demands, the longer it takes. With more time each judges all."""
 
-GENERATED: Final = 500
+GENERATED: Final = 200
 ROUNDS: Final = 8
 AT_ONCE: Final = 1000
 SHOWN: Final = 3

@@ -61,7 +61,7 @@ def replace(folder: Path, revisions: int, activated: Callable[[], None] = lambda
 
 
 def test_eight_threads_under_reload_see_whole_revisions(tmp_path: Path) -> None:
-    replace(tmp_path / "publisher", 8)
+    replace(tmp_path / "publisher", 5)
 
 
 @pytest.mark.slow

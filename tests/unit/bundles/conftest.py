@@ -76,6 +76,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 
 @pytest.fixture(scope="session")
+def what_ships(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The bundle of what ships, unsigned; not to be changed."""
+    folder = tmp_path_factory.mktemp("what-ships")
+    return build_bundle(read_recipe(RECIPES / "flowyml.yaml"), output=folder / "flowyml.tar.gz")
+
+
+@pytest.fixture(scope="session")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, KeyPair]:
     """Two pairs of keys, one of each algorithm that OPA verifies."""
     folder = tmp_path_factory.mktemp("keys")

@@ -31,15 +31,14 @@ def refused(recipe: Path) -> list[str]:
     return raised.value.message.replace(f"{recipe.parent}/", "").splitlines()
 
 
-def test_bundle_of_what_ships_holds_the_files_of_a_wheel(tmp_path: Path) -> None:
-    built = build_bundle(read_recipe(RECIPES / "flowyml.yaml"), output=tmp_path / "flowyml.tar.gz")
+def test_bundle_of_what_ships_holds_the_files_of_a_wheel(what_ships: Built, tmp_path: Path) -> None:
     stage(CHECKOUT_POLICY, tmp_path / "wheel.tar.gz", roots=["flowyml"], version=VERSION, only=["flowyml"])
-    ours, wheels = read_archive(built.file), read_archive(tmp_path / "wheel.tar.gz")
+    ours, wheels = read_archive(what_ships.file), read_archive(tmp_path / "wheel.tar.gz")
     assert set(ours.files) == set(wheels.files)
     assert {**ours.files, ".manifest": b""} == {**wheels.files, ".manifest": b""}
     assert ours.manifest["roots"] == wheels.manifest["roots"] == ["flowyml"]
-    assert built.tests > 100
-    assert built.rules == tuple(f"flowyml.rules.{rule}" for rule in ours.data["flowyml"]["catalogue"]["rules"])
+    assert what_ships.tests > 100
+    assert what_ships.rules == tuple(f"flowyml.rules.{rule}" for rule in ours.data["flowyml"]["catalogue"]["rules"])
 
 
 def test_bundle_is_the_same_bytes_from_another_folder_on_another_day(company: Path, tmp_path: Path) -> None:
@@ -114,15 +113,14 @@ def test_data_of_a_company_replaces_nothing_that_ships(company: Path) -> None:
 
 
 def test_installed_program_builds_what_ships_from_its_own_bundle(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    what_ships: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = build_bundle(read_recipe(RECIPES / "flowyml.yaml"), output=tmp_path / "checkout.tar.gz")
     packaged = tmp_path / "flowyml.tar.gz"
     stage(CHECKOUT_POLICY, packaged, roots=["flowyml"], version=VERSION, only=["flowyml"])
     monkeypatch.setattr(shipped, "PACKAGED_BUNDLE", packaged)
     monkeypatch.setattr(shipped, "CHECKOUT_POLICY", tmp_path / "none")
     there = build_bundle(read_recipe(RECIPES / "flowyml.yaml"), output=tmp_path / "installed.tar.gz")
-    assert there.digest == here.digest
+    assert there.digest == what_ships.digest
     assert there.tests == 0  # the rules carry none; they ran where the package was made
 
 

@@ -18,6 +18,7 @@ from flowyml_policy.errors.opa import OpaStartFailed
 from flowyml_policy.errors.root import UsageError
 from flowyml_policy.opa import shipped
 from flowyml_policy.opa.library import load
+from tests.unit.bundles.archives import archive
 
 Keys = dict[str, KeyPair]
 
@@ -119,9 +120,8 @@ def test_tampered_bundle_is_refused(bundle: Path, keys: Keys, change: Callable[[
     assert read_archive(bundle).files != before
 
 
-def test_signature_of_another_bundle_is_refused(bundle: Path, company: Path, keys: Keys) -> None:
-    (company.parent / "company" / "levels.yaml").write_text("version.missing: advisory\n")
-    other = build_bundle(read_recipe(company)).file
+def test_signature_of_another_bundle_is_refused(bundle: Path, tmp_path: Path, keys: Keys) -> None:
+    other = archive(tmp_path / "other.tar.gz")
     sign_bundle(other, read_private_key(keys["new"].private))
     moved = read_archive(other).files[SIGNATURES]
     with pytest.raises(SignatureRefused):
@@ -137,17 +137,14 @@ def test_signed_bundle_that_claims_the_root_of_another_is_refused(bundle: Path, 
             verify_bundle(bundle, public(keys, "new"))
 
 
-def test_discovery_bundle_and_what_ships_verify_too(tmp_path: Path, keys: Keys) -> None:
+def test_discovery_bundle_and_what_ships_verify_too(what_ships: Built, tmp_path: Path, keys: Keys) -> None:
     (tmp_path / "d.yaml").write_text("bundles: {company: {resource: c}}")
     recipe = tmp_path / "r.yaml"
-    for text in (
-        "name: d\nversion: 1.0.0\nkind: discovery\nroots: [discovery]\ndata: {discovery: d.yaml}\n",
-        "name: flowyml\nversion: 1.0.0\nroots: [flowyml]\nshipped: true\n",
-    ):
-        recipe.write_text(text)
-        built = build_bundle(read_recipe(recipe))
-        sign_bundle(built.file, read_private_key(keys["new"].private))
-        assert verify_bundle(built.file, public(keys, "new")).revision == built.revision
+    recipe.write_text("name: d\nversion: 1.0.0\nkind: discovery\nroots: [discovery]\ndata: {discovery: d.yaml}\n")
+    for built in (build_bundle(read_recipe(recipe)), what_ships):
+        file = Path(shutil.copy(built.file, tmp_path))
+        sign_bundle(file, read_private_key(keys["new"].private))
+        assert verify_bundle(file, public(keys, "new")).revision == built.revision
 
 
 def test_bundle_that_is_no_bundle_is_an_error(tmp_path: Path, keys: Keys) -> None:
