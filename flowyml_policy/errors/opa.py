@@ -22,7 +22,7 @@ class OpaStartFailed(OpaError):
     """OPA could not start or could not activate a bundle; the message carries OPA's own reason."""
 
     code = "opa_start_failed"
-    default_advice = "correct policy.opa.config, or the bundle that it names"
+    default_advice = "correct policy.opa.config, or the bundle that it names (see `flowyml-policy bundle verify`)"
 
 
 class PolicyRolledBack(OpaError):

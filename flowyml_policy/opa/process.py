@@ -38,6 +38,7 @@ from flowyml_policy.errors.opa import (
     OpaStartFailed,
     OpaUnavailable,
     PolicyInvalid,
+    PolicyRolledBack,
 )
 from flowyml_policy.opa import frames
 from flowyml_policy.opa.activation import MOST_MOVES, STATE, Sequences, too_fast
@@ -127,7 +128,7 @@ class PolicyProcess:
             answer = self._ask(kind, payload)
             if not self.remote or answer.endswith(self._seen):
                 return answer
-            self._follow(json.loads(self._ask(frames.DESCRIBE, b"")))
+            self._look()
         raise too_fast()
 
     def check_globs(self, patterns: Sequence[str]) -> list[dict[str, str]]:
@@ -140,6 +141,13 @@ class PolicyProcess:
         with self._lock:
             self._stopped = True
             self._end()
+
+    def _look(self) -> None:
+        """Ask what is loaded now, and follow it. Raises OpaError."""
+        try:
+            self._follow(json.loads(self._ask(frames.DESCRIBE, b"")))
+        except PolicyRolledBack:  # or another thread, which asked later, kept what is newer in between
+            self._follow(json.loads(self._ask(frames.DESCRIBE, b"")))
 
     def _follow(self, described: Mapping[str, Json]) -> None:
         """Keep what the process loaded, which checked it. Raises PolicyRolledBack, OpaUnavailable."""
