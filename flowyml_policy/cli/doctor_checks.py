@@ -40,6 +40,8 @@ LARGEST_QUICK_AUDIT: Final = 64 * 2**20
 SIZE_OF_NEW_AUDIT: Final = 2**17
 """Bytes of an audit with one decision, and of what SQLite keeps beside it."""
 _ANSWER_SECONDS: Final = 5.0
+_NO_STACK: Final = "-"
+"""Which no stack is called, so that a listing of it is a short one."""
 
 GUARD_MODULE: Final = "flowyml_policy.integrations.flowyml"
 GUARD_SECONDS: Final = 120
@@ -225,24 +227,25 @@ def _images(settings: Settings) -> Iterator[Check]:
 
 
 def _registry(settings: Settings) -> Iterator[Check]:
-    """The company's registry, which is not asked: whether the certificates can be read that it is trusted by."""
+    """The company's registry: whether it answers."""
+    from flowyml_policy.network.offline import is_offline
+    from flowyml_policy.registry.remote import RemoteRegistry
+
     remote = settings.policy.registry
     if remote.url is None:
         return
-    import ssl
-
-    ca = settings.registry_ca
     try:
-        ssl.create_default_context(cafile=ca)
-    except OSError as error:
-        reason = "it holds no certificates" if isinstance(error, ssl.SSLError) else error.strerror
-        yield Check(
-            "registry",
-            f"the CA certificates of {remote.url} cannot be read: {ca}: {reason}",
-            "name a readable PEM file in policy.registry.ca, or put it there",
+        if is_offline(os.environ):
+            yield Check("registry", f"{remote.url}, not asked: FLOWYML_POLICY_OFFLINE is set")
+            return
+        registry = RemoteRegistry(
+            remote.url, token_env=remote.token_env, ca=settings.registry_ca, timeout=_ANSWER_SECONDS
         )
+        registry.list(name=_NO_STACK)
+    except FlowymlPolicyError as error:
+        yield _failed("registry", error)
     else:
-        yield Check("registry", f"{remote.url}, not asked")
+        yield Check("registry", f"{remote.url} answers")
 
 
 def _audit(settings: Settings) -> Check:

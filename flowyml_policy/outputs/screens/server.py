@@ -8,7 +8,7 @@ from typing import Final
 
 from flowyml_policy.outputs.json import print_json
 from flowyml_policy.outputs.terminal import Look, Screen, pad, plural, printable
-from flowyml_policy.records.clients import ClientStatus, Health, ServerStatus
+from flowyml_policy.records.clients import ClientStatus, Health, PublishedBundle, ServerStatus
 from flowyml_policy.records.instant import utc_now
 from flowyml_policy.records.server import Token
 
@@ -65,6 +65,7 @@ def _status_table(screen: Screen, status: ServerStatus) -> None:
             printable(one.revision),
             f"sequence {one.sequence}",
             f"since {one.published_at[:_SECOND]}Z",
+            _validity(one, status.at),
         )
         for one in status.bundles
     ]
@@ -80,6 +81,12 @@ def _status_table(screen: Screen, status: ServerStatus) -> None:
     behind = sum(client.is_behind for client in status.clients)
     told += [f"{behind} behind"] if behind else []
     screen.line(f"{plural(len(status.clients), 'client')}{': ' if told else ''}{', '.join(told)}")
+
+
+def _validity(bundle: PublishedBundle, at: str) -> str:
+    if bundle.expires is None:
+        return ""
+    return f"expires {bundle.expires}" if at < bundle.expires else f"EXPIRED {bundle.expires}: its clients deny"
 
 
 def _client(screen: Screen, client: ClientStatus) -> None:

@@ -38,11 +38,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(tmp_path_factory.mktemp("server"))
     server.token("operator", name="ops")
     with closing(open_database(server.data / "server.db")) as database, database.writing() as transaction:
-        for number, revision in enumerate(("0.9.0+z", "1.0.0+a"), 1):
+        for name, revision, number, expires in (
+            ("company", "0.9.0+z", 1, None),
+            ("company", "1.0.0+a", 2, None),
+            ("old", "1.0.0+b", 3, "2026-01-31T00:00:00Z"),
+        ):
             transaction.connection.execute(
-                "INSERT INTO publications (name, revision, sequence, digest, size, published_at, published_by)"
-                " VALUES ('company', ?, ?, 'sha256:0', 1, '2026-01-30T10:00:00.000000Z', 'ada')",
-                (revision, number),
+                "INSERT INTO publications (name, revision, sequence, expires, digest, size, published_at, published_by)"
+                " VALUES (?, ?, ?, ?, 'sha256:0', 1, '2026-01-30T10:00:00.000000Z', 'ada')",
+                (name, revision, number, expires),
             )
     with closing(Statuses(server.data / "server.db")) as statuses:
         statuses.open()
@@ -73,6 +77,7 @@ def test_status_says_who_runs_what_and_who_is_behind(server: Server) -> None:
     assert said == [
         "published",
         "  company  1.0.0+a  sequence 2  since 2026-01-30T10:00:00Z",
+        "  old      1.0.0+b  sequence 3  since 2026-01-30T10:00:00Z  EXPIRED 2026-01-31T00:00:00Z: its clients deny",
         "",
         "clients",
         "  silent  fraud@gpu-1  token fleet",
