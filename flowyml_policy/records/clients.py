@@ -71,7 +71,7 @@ class ClientReport(Record):
 
 
 class BundleStatus(BundleReport):
-    """The same beside what it should be: `expected` is what the server publishes, or else the newest among clients."""
+    """The same beside what it should be: `expected` is what the server publishes, null where it does not."""
 
     expected: str | None = None
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -141,14 +141,12 @@ class Statuses:
     def clients(self, at: str, published: Mapping[str, str] | None = None) -> tuple[ClientStatus, ...]:
         """Every client as it is at the instant `at`; `published` is the revision of each bundle that is to be had here.
 
-        A bundle that is not published here is behind where another client reports a newer one of that name. Raises
-        ServerError.
+        Of a bundle that is not published here nobody can say what its revision should be. Raises ServerError.
         """
         with self._database.reading() as connection:
             rows = [] if connection is None else connection.execute(_ALL).fetchall()
         known = [_Known(row[0], row[1], row[2], row[3], ClientReport.model_validate_json(row[4])) for row in rows]
-        expected = {**_newest(known), **(published or {})}
-        return _without_predecessors([_status(one, at, expected) for one in known])
+        return _without_predecessors([_status(one, at, published or {}) for one in known])
 
     def changes(self, token: str, name: str) -> tuple[RevisionChange, ...]:
         """Which revisions the client with this id, or name where it has none, had when; the newest first."""
@@ -228,17 +226,6 @@ class _Known(NamedTuple):
     interval: float | None
     dropped: int
     report: ClientReport
-
-
-def _newest(known: Iterable[_Known]) -> dict[str, str]:
-    """Of each bundle the revision that appeared last at any client."""
-    appeared: dict[str, dict[str, str]] = {}
-    for one in known:
-        for bundle in one.report.bundles:
-            if bundle.active_revision and bundle.since:
-                first = appeared.setdefault(bundle.name, {})
-                first[bundle.active_revision] = min(first.get(bundle.active_revision, bundle.since), bundle.since)
-    return {name: max(first, key=lambda revision: first[revision]) for name, first in appeared.items()}
 
 
 def _without_predecessors(clients: Sequence[ClientStatus]) -> tuple[ClientStatus, ...]:
