@@ -20,7 +20,7 @@ import pytest
 from flowyml_policy.audit.store import AuditStore
 from flowyml_policy.errors.server import ServerCorrupt, ServerUnwritable
 from flowyml_policy.server.exchange import Refused
-from flowyml_policy.server.intake import Intake, Taken
+from flowyml_policy.server.intake import MOST_EVENTS, Intake, Taken
 from tests.unit.server.conftest import AT, event, packed
 
 LARGEST = 1 << 20
@@ -152,6 +152,24 @@ def test_take_same_id_with_other_content_is_kept_beside_it(intake: Intake, path:
     assert rows(path, "number, outcome, conflict") == [(1, "deny", 0), (2, "allow", 1)]
 
 
+def test_take_many_contents_of_one_id_take_no_longer_than_others(intake: Intake) -> None:
+    """One client would keep the file from all others, and tokens from being revoked."""
+    seconds = []
+    for same in (False, True):
+        begun = time.monotonic()
+        events = (event(0 if same else number + 1, req_id=number) for number in range(4000))
+        taken = post(intake, packed(*events), largest=8 << 20)
+        seconds.append(time.monotonic() - begun)
+    assert taken == Taken(new=1, conflicts=3999)
+    assert seconds[1] < 6 * seconds[0]
+
+
+def test_take_partition_is_masked_and_short(intake: Intake, path: Path) -> None:
+    take(intake, event(), partition=f"{SECRET}/{'x' * 60_000}")
+    ((partition,),) = rows(path, "partition")
+    assert (SECRET in partition, len(partition)) == (False, 200)
+
+
 def test_take_secrets_are_masked_again(intake: Intake, path: Path) -> None:
     leaking = event(
         labels={"id": SECRET, "app": SECRET},
@@ -185,6 +203,7 @@ def bomb() -> bytes:
         pytest.param(packed(event()) + b"more", "gzip", 400, "gzip_invalid", id="more behind it"),
         pytest.param(bomb(), "gzip", 413, "body_too_large", id="bomb"),
         pytest.param(b"[]" + b" " * LARGEST, None, 413, "body_too_large", id="large"),
+        pytest.param(gzip.compress(b"[0" + b",0" * MOST_EVENTS + b"]"), "gzip", 413, "too_many_events", id="events"),
         pytest.param(b"[]", "br", 415, "encoding_unknown", id="other encoding"),
         pytest.param(b"", None, 400, "json_invalid", id="empty"),
         pytest.param(b"[{}", None, 400, "json_invalid", id="half"),
@@ -200,6 +219,14 @@ def test_take_no_chunk_of_events_is_refused(
     with pytest.raises(Refused) as refused:
         post(intake, body, encoding=encoding)
     assert (refused.value.status, refused.value.code, path.exists()) == (status, code, False)
+
+
+def test_take_more_values_than_anybody_tells_are_refused(intake: Intake) -> None:
+    """As Python objects they would be fifty times as large as the body."""
+    body = gzip.compress(b"[[{}" + b",{}" * 5_000_001 + b"]]", 1)
+    with pytest.raises(Refused) as refused:
+        post(intake, body, largest=64 << 20)
+    assert (refused.value.status, refused.value.code) == (413, "too_many_values")
 
 
 def test_take_gzip_of_several_members_and_no_events(intake: Intake) -> None:
