@@ -13,7 +13,7 @@ class ServerError(FlowymlPolicyError):
 
 
 class ServerNotStarted(ServerError):
-    """The server cannot listen: the address is taken, or a certificate cannot be used."""
+    """The server cannot run: its address or its folder is taken, or a certificate cannot be used."""
 
     code = "server_not_started"
     default_advice = "correct the server's settings, and start it again"

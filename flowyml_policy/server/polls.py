@@ -41,6 +41,10 @@ class Polls:
         """How many wait."""
         return self._count
 
+    def open(self) -> None:
+        """Hear news from now on. From the event loop: news from another thread could overtake the first who waits."""
+        self._loop = asyncio.get_running_loop()
+
     async def wait(self, name: str, seconds: float, token: Token | None) -> None:
         """Wait for news of `name`, at most `seconds`. Raises Refused where too many wait.
 
@@ -55,9 +59,9 @@ class Polls:
                 "too many wait already",
                 headers={"retry-after": str(_RETRY_SECONDS)},
             )
-        self._loop = asyncio.get_running_loop()
-        waiter: _Waiter = self._loop.create_future()
-        timer = self._loop.call_later(seconds, _wake, waiter)
+        loop = asyncio.get_running_loop()
+        waiter: _Waiter = loop.create_future()
+        timer = loop.call_later(seconds, _wake, waiter)
         waiting = (self._by_name.setdefault(name, set()), self._by_token.setdefault(token, set()))
         for group in waiting:
             group.add(waiter)
@@ -92,7 +96,7 @@ class Polls:
                 self._wake_all(group)
 
     def _on_loop(self, work: Callable[[], None]) -> None:
-        if self._loop is not None and not self._loop.is_closed():  # None: nobody has ever waited
+        if self._loop is not None and not self._loop.is_closed():  # None: nobody can wait yet
             self._loop.call_soon_threadsafe(work)
 
     def _wake_all(self, waiters: Iterable[_Waiter]) -> None:

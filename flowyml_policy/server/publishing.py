@@ -44,6 +44,10 @@ class Publishing:
         """Read what is active. Raises ServerError."""
         self.publications.start()
 
+    def open(self) -> None:
+        """Let clients wait. From the event loop, before any of them asks."""
+        self._polls.open()
+
     def close(self) -> None:
         """Release the file."""
         self._protocol.close()

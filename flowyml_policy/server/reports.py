@@ -3,11 +3,13 @@
 Rules:
 - Nothing is acknowledged before it is on disk.
 - OPA puts a partition behind the path, and posts to `/status/` where it has none.
+- Posts have threads of their own: however slowly they are kept, other questions are answered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from flowyml_policy.records.instant import utc_now
@@ -20,6 +22,7 @@ from flowyml_policy.server.status import Statuses
 
 _LOGS: Final = ("/logs", "/logs/{partition:path}")
 _STATUS: Final = ("/status", "/status/{partition:path}")
+_AT_ONCE: Final = 8
 
 
 class Reports:
@@ -30,6 +33,7 @@ class Reports:
         self._largest = configuration.values.limits.body
         self.intake = Intake(configuration.database)
         self.statuses = Statuses(configuration.database)
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="flowyml-policy-reports")
 
     def open(self) -> None:
         """Open the file. Raises ServerError."""
@@ -39,14 +43,18 @@ class Reports:
     def operations(self) -> Sequence[Operation]:
         """What can be asked of it."""
         return [
-            *(Operation("POST", path, LOGS_WRITE, self._logs, body=True) for path in _LOGS),
-            *(Operation("POST", path, STATUS_WRITE, self._status, body=True) for path in _STATUS),
+            *(self._operation(path, LOGS_WRITE, self._logs) for path in _LOGS),
+            *(self._operation(path, STATUS_WRITE, self._status) for path in _STATUS),
         ]
 
     def close(self) -> None:
-        """Release the file."""
+        """Keep what has come, and release the file."""
+        self._threads.shutdown()
         self.intake.close()
         self.statuses.close()
+
+    def _operation(self, path: str, scope: str, handle: Callable[[Call], Answer]) -> Operation:
+        return Operation("POST", path, scope, handle, body=True, executor=self._threads)
 
     def _logs(self, call: Call) -> Answer:
         taken = self.intake.take(

@@ -2,17 +2,23 @@
 
 Rules:
 - Nothing is answered before it is on disk.
-- Work beside requests never ends the server: what goes wrong is told, and makes it not ready.
+- Work beside requests never ends the server: what goes wrong is told, and makes it not ready. It has threads of its
+  own: however much is asked at once, a token that is revoked ends.
+- One server has a folder: two would each serve what they read when they started.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+from filelock import FileLock, Timeout
 
 from flowyml_policy.errors.root import FlowymlPolicyError
+from flowyml_policy.errors.server import ServerNotStarted, ServerUnwritable
 from flowyml_policy.mask.text import mask
 from flowyml_policy.records.record import Json
 from flowyml_policy.server.access import Access
@@ -25,6 +31,10 @@ from flowyml_policy.server.reports import Reports
 from flowyml_policy.server.scopes import OPERATOR
 from flowyml_policy.server.stacks import Stacks
 from flowyml_policy.server.tokens import RELOAD_SECONDS, Tokens, TokensStale
+
+_TASKS: Final = 8
+"""Threads for what is done beside requests: one for each task, and some more."""
+_LOCK: Final = "server.lock"
 
 Tell = Callable[[str], None]
 """Tells operators one line."""
@@ -60,6 +70,10 @@ class Service:
         self._troubles: dict[str, str] = {}
         self._is_stopping = False
         self._tasks: list[Task] = []
+        self._threads = ThreadPoolExecutor(_TASKS, thread_name_prefix="flowyml-policy-tasks")
+        self._lock = FileLock(
+            configuration.data / _LOCK, mode=0o600, thread_local=False, fallback_to_soft=False, timeout=0
+        )
         self._overview = Overview(configuration.database, self.metrics)
         self.add_task("clients", SECONDS, self._overview.count, is_vital=False)
         self.add_task("tokens", RELOAD_SECONDS, self._reload_tokens)
@@ -68,17 +82,34 @@ class Service:
 
     def start(self) -> None:
         """Read what is kept, and load policy. Raises ServerError, and what is wrong with the settings."""
+        self._take_folder()
         self.tokens.reload()
         self.reports.open()
         self._stacks.start()
         self.publishing.start()
 
     def close(self) -> None:
-        """Release everything."""
+        """Release everything, once what is done beside requests has ended."""
+        self._threads.shutdown(cancel_futures=True)
         self.publishing.close()
         self._stacks.close()
         self.reports.close()
         self.tokens.close()
+        self._lock.release()
+
+    def _take_folder(self) -> None:
+        """Raises ServerNotStarted where another server has it, ServerUnwritable."""
+        folder = self.configuration.data
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock.acquire()
+        except Timeout as error:
+            raise ServerNotStarted(
+                f"another server runs on this folder: {folder}",
+                advice="stop it first, or name another folder in `data` of the server's settings",
+            ) from error
+        except (OSError, RuntimeError, NotImplementedError) as error:
+            raise ServerUnwritable(f"the server's folder cannot be locked: {folder}: {error}") from error
 
     def stop(self) -> None:
         """Let go of what waits: the server is about to end."""
@@ -102,6 +133,7 @@ class Service:
 
     async def run_tasks(self) -> None:
         """Do what is done beside requests, each on its own time."""
+        self.publishing.open()
         await asyncio.gather(*(self._repeat(task) for task in self._tasks))
 
     def _reload_tokens(self) -> None:
@@ -111,7 +143,7 @@ class Service:
     async def _repeat(self, task: Task) -> None:
         while True:
             try:
-                await asyncio.to_thread(task.work)
+                await asyncio.get_running_loop().run_in_executor(self._threads, task.work)
             except Exception as error:  # noqa: BLE001  it is told, and the server goes on
                 self._set_trouble(task.name, _words(error))
             else:

@@ -37,6 +37,7 @@ async def parked(polls: Polls, count: int) -> None:
 def test_news_wakes_all_of_its_name_and_no_other() -> None:
     async def work() -> None:
         polls = Polls(1000)
+        polls.open()
         waiting = [asyncio.create_task(polls.wait("a", LONG, None)) for _ in range(300)]
         other = asyncio.create_task(polls.wait("b", LONG, None))
         await parked(polls, 301)
@@ -48,9 +49,20 @@ def test_news_wakes_all_of_its_name_and_no_other() -> None:
     assert ran(work) < LONG / 2
 
 
+def test_news_that_comes_while_the_first_begins_to_wait_is_heard() -> None:
+    async def work() -> None:
+        polls = Polls(1)
+        polls.open()
+        polls.tell("a")  # by now the old bundle was looked at
+        await polls.wait("a", LONG, None)
+
+    assert ran(work) < LONG / 2
+
+
 def test_others_get_their_turn_while_many_are_woken() -> None:
     async def work() -> None:
         polls = Polls(1000)
+        polls.open()
         woken = 0
 
         async def wait() -> None:
@@ -74,6 +86,7 @@ def test_others_get_their_turn_while_many_are_woken() -> None:
 def test_wait_ends_by_itself_and_not_before() -> None:
     async def work() -> None:
         polls = Polls(1)
+        polls.open()
         await polls.wait("a", 0.2, None)
         assert polls.count == 0
 
@@ -83,6 +96,7 @@ def test_wait_ends_by_itself_and_not_before() -> None:
 def test_too_many_are_refused() -> None:
     async def work() -> None:
         polls = Polls(1)
+        polls.open()
         first = asyncio.create_task(polls.wait("a", LONG, None))
         await parked(polls, 1)
         with pytest.raises(Refused) as refused:
@@ -98,6 +112,7 @@ def test_too_many_are_refused() -> None:
 def test_token_that_ends_ends_its_polls_alone() -> None:
     async def work() -> None:
         polls = Polls(10)
+        polls.open()
         gone = [asyncio.create_task(polls.wait(name, LONG, token("gone"))) for name in "ab"]
         stays = [asyncio.create_task(polls.wait("a", LONG, one)) for one in (token("stays"), None)]
         await parked(polls, 4)
