@@ -37,6 +37,7 @@ from flowyml_policy.records.server import Token
 from flowyml_policy.server.certificate import CertificateFile, make_context
 from flowyml_policy.server.configuration import Configuration, Limits, TlsSettings
 from flowyml_policy.server.exchange import Answer, Call, Operation, Poll, Refused
+from flowyml_policy.server.incoming import Incoming
 from flowyml_policy.server.service import Service, Tell
 
 LARGEST_HEAD: Final = 64 << 10
@@ -44,10 +45,9 @@ LARGEST_HEAD: Final = 64 << 10
 STOP_SECONDS: Final = 15
 
 _CHUNK: Final = 64 << 10
-_BODIES: Final = 4
-"""How many bodies of the largest size may be in memory at once."""
 _CONNECTIONS_BESIDE_POLLS: Final = 2_000
 _CERTIFICATE_SECONDS: Final = 1.0
+_LONGEST_ADDRESS: Final = 100
 _TLS_BUFFER: Final = 16 << 10
 """Bytes that asyncio keeps for each connection with TLS, in place of its 256 KiB: the largest record that TLS has."""
 
@@ -61,8 +61,9 @@ class _Application:
     def __init__(self, service: Service, tell: Tell) -> None:
         self._service = service
         self._tell = tell
-        self._limits = service.configuration.values.limits
-        self._buffered = 0
+        values = service.configuration.values
+        self._is_behind_proxy = values.behind_proxy
+        self._incoming = Incoming(largest=values.limits.body, seconds=values.limits.body_timeout)
         self.starlette = Starlette(
             routes=[
                 Route(operation.path, self._endpoint(operation), methods=[operation.method])
@@ -116,9 +117,17 @@ class _Application:
         return endpoint
 
     def _admitted(self, operation: Operation | Poll, request: Request) -> Token | None:
-        client = "" if request.client is None else request.client.host
         name = request.path_params.get("name")
-        return self._service.access.admit(operation, request.headers.getlist("authorization"), client, name)
+        authorization = request.headers.getlist("authorization")
+        return self._service.access.admit(operation, authorization, self._client(request), name)
+
+    def _client(self, request: Request) -> str:
+        """The address of who asks. Of X-Forwarded-For only the end is the proxy's: anybody can send a beginning."""
+        if self._is_behind_proxy:
+            said = ",".join(request.headers.getlist("x-forwarded-for")).rpartition(",")[2].strip()
+            if said:
+                return said[:_LONGEST_ADDRESS]
+        return "" if request.client is None else request.client.host
 
     async def _answered(self, operation: Operation | Poll, request: Request, token: Token | None) -> Answer:
         call = Call(
@@ -126,48 +135,17 @@ class _Application:
             headers=_headers(request),
             query=tuple(request.query_params.multi_items()),
             token=token,
-            client="" if request.client is None else request.client.host,
+            client=self._client(request),
             began=time.monotonic(),
         )
         if isinstance(operation, Poll):
             found = operation.answer(call)
             return found if isinstance(found, Answer) else await self._waited(found, request)
         if operation.body:
-            return await self._with_body(operation, request, call)
+            declared = request.headers.get("content-length", "")
+            async with self._incoming.body(declared, request.stream()) as body:
+                return await _handled(operation, call._replace(body=body))
         return await _handled(operation, call)
-
-    async def _with_body(self, operation: Operation, request: Request, call: Call) -> Answer:
-        """The answer to a request with a body, which is counted while it is in memory."""
-        taken = 0
-        body = bytearray()
-
-        async def read() -> None:
-            nonlocal taken
-            async for chunk in request.stream():
-                if len(body) + len(chunk) > self._limits.body:
-                    raise Refused(
-                        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", f"at most {self._limits.body} bytes are taken"
-                    )
-                if self._buffered + len(chunk) > _BODIES * self._limits.body:
-                    raise Refused(
-                        HTTPStatus.SERVICE_UNAVAILABLE, "busy", "too much comes at once", headers={"retry-after": "1"}
-                    )
-                self._buffered += len(chunk)
-                taken += len(chunk)
-                body.extend(chunk)
-
-        declared = request.headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > self._limits.body:
-            raise Refused(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", f"at most {self._limits.body} bytes are taken"
-            )
-        try:
-            await asyncio.wait_for(read(), self._limits.body_timeout)
-            return await _handled(operation, call._replace(body=bytes(body)))
-        except asyncio.TimeoutError as error:
-            raise Refused(HTTPStatus.REQUEST_TIMEOUT, "too_slow", "the body did not come in time") from error
-        finally:
-            self._buffered -= taken
 
     async def _waited(self, answer: Awaitable[Answer], request: Request) -> Answer:
         """What is answered after a wait, which ends when the client goes away."""
@@ -194,10 +172,10 @@ class _Application:
         self._service.metrics.count(request.method, path, answer.status, seconds)
         line = {
             "at": utc_now(),
-            "client": "" if request.client is None else request.client.host,
+            "client": self._client(request),
             "token": name,
             "method": request.method,
-            "path": mask(request.url.path),
+            "path": mask(request.scope["path"]),
             "status": answer.status,
             "bytes": len(answer.body),
             "ms": round(seconds * 1000, 1),
@@ -206,7 +184,7 @@ class _Application:
 
 
 class _Connection(HttpToolsProtocol):
-    """A connection whose requests must come in time, with a head of bounded size."""
+    """A connection whose requests must come in time, with a head of bounded size, and whose answers must be taken."""
 
     limits: Limits
 
@@ -214,11 +192,27 @@ class _Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self._head = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_is_there()
+        self._is_taken()
         super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """What comes next must be a request: uvicorn's own timer ends with any byte, a blank line's too."""
+        super().on_response_complete()
+        if self._timer is None and self.cycle.response_complete:  # else the next has begun already
+            self._expect_head()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self.loop.call_later(self.limits.body_timeout, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._is_taken()
+        super().resume_writing()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -245,6 +239,11 @@ class _Connection(HttpToolsProtocol):
         self._head += size
         if self._head > LARGEST_HEAD:
             raise ValueError("the head of the request is too large")  # httptools answers 400 and closes
+
+    def _is_taken(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def _expect_head(self) -> None:
         self._head_is_there()
@@ -327,8 +326,7 @@ def _uvicorn_config(configuration: Configuration, application: Starlette) -> uvi
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=values.behind_proxy,
-        forwarded_allow_ips="*" if values.behind_proxy else "",
+        proxy_headers=False,  # it would believe the beginning of X-Forwarded-For
         limit_concurrency=values.limits.polls + _CONNECTIONS_BESIDE_POLLS,
         timeout_graceful_shutdown=STOP_SECONDS,
         backlog=4096,

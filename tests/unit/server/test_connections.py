@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import trustme
 from cryptography.x509 import load_pem_x509_certificate
+
+from flowyml_policy.records.instant import utc_now
+from flowyml_policy.server.status import Statuses
 
 UNSIGNED = "bundles: {require_signed: false}\n"
 
@@ -174,6 +178,102 @@ def test_second_request_of_a_connection_must_come_in_time_too(server: Started) -
         assert received(connection) == b""
 
 
+@pytest.mark.parametrize(
+    ("asked", "drip"), [(GET, b"\r\n"), (HEAD + b"Content-Length: 1000000\r\n", b"x")], ids=["blank lines", "a body"]
+)
+def test_connection_is_not_kept_by_what_is_no_request(server: Started, asked: bytes, drip: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+        connection.sendall(asked.replace(b"Connection: close\r\n", b"") + b"\r\n")
+        sent = 0
+        with suppress(ConnectionError):
+            while sent < 40:
+                time.sleep(0.1)
+                connection.sendall(drip)
+                sent += 1
+    assert sent < 40
+
+
+def test_answer_that_nobody_takes_ends_the_connection(server: Started) -> None:
+    secret = server.new_token("new", "--scope", "operator", "--name", "slow")
+    said = {"code": "x", "message": "x" * 500, "errors": ["x" * 500] * 5}
+    with closing(Statuses(server.folder / "server" / "server.db")) as statuses:
+        for number in range(20):
+            report = {"labels": {"id": str(number)}, "bundles": {f"b{index}": said for index in range(100)}}
+            statuses.take(json.dumps(report).encode(), token="fleet", at=utc_now())
+    time.sleep(0.7)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(10)
+        connection.connect(("127.0.0.1", server.port))
+        asked = b"GET /clients HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + secret.encode() + b"\r\n\r\n"
+        connection.sendall(asked)
+        time.sleep(2)
+        answer = received(connection)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert len(answer) < int(answer.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+
+
+def resident(server: Started) -> int:
+    """Bytes of memory."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) << 10
+
+
+def test_body_that_is_too_large_or_too_slow_is_refused_and_not_kept(server: Started) -> None:
+    secret = server.new_token("new", "--scope", "logs:write")
+    time.sleep(0.7)
+    head = b"POST /logs HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer " + secret.encode() + b"\r\n"
+    before = resident(server)
+    assert server.status(head + b"Content-Length: 1073741824\r\n\r\n[") == 413
+    part = b"40000\r\n" + bytes(0x40000) + b"\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+        connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
+        with suppress(ConnectionError):  # refused long before the end
+            for _ in range(1 << 12):
+                connection.sendall(part)
+        assert received(connection)[:13] in {b"HTTP/1.1 413 ", b""}
+    with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+        connection.sendall(head + b"Content-Length: 1000\r\n\r\n")
+        for _ in range(3):
+            connection.sendall(b"[")
+            time.sleep(0.1)
+        assert received(connection).startswith(b"HTTP/1.1 408 ")
+    assert 413 in {line["status"] for line in server.log() if line.get("path") == "/logs"}
+    assert resident(server) - before < 16 << 20
+
+
+def test_posts_that_wait_for_the_file_keep_nobody_waiting(server: Started) -> None:
+    secret = server.new_token("new", "--scope", "logs:write")
+    time.sleep(0.7)
+    head = b"POST /logs HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer " + secret.encode() + b"\r\n"
+    with closing(sqlite3.connect(server.folder / "server" / "server.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        posts = [socket.create_connection(("127.0.0.1", server.port), 10) for _ in range(40)]
+        for number, post in enumerate(posts):
+            post.sendall(head + b'Content-Length: 14\r\n\r\n[{"a": %05d}]' % (10_000 + number))
+        time.sleep(0.5)
+        begun = time.monotonic()
+        assert is_well(server)
+        assert time.monotonic() - begun < 3
+        other.execute("ROLLBACK")
+    for post in posts:
+        with post:
+            assert received(post).startswith(b"HTTP/1.1 200 ")
+
+
+def test_address_behind_a_proxy_is_the_one_that_the_proxy_added(tmp_path: Path) -> None:
+    """Before it stands what the client itself sent: wrong tokens would be counted for nobody."""
+    settings = UNSIGNED + "behind_proxy: true\nlimits: {failures_per_minute: 2}\n"
+    with started(tmp_path, settings) as server:
+
+        def wrong(said: str) -> int:
+            return server.status(GET + f"Authorization: Bearer x\r\nX-Forwarded-For: {said}\r\n\r\n".encode())
+
+        assert [wrong(f"192.0.2.{number}, 10.0.0.9") for number in range(3)] == [401, 401, 429]
+        assert wrong("10.0.0.9, 10.0.0.10") == 401
+        assert [line["client"] for line in server.log() if "client" in line] == ["10.0.0.9"] * 3 + ["10.0.0.10"]
+
+
 def test_many_slow_clients_keep_nobody_out(server: Started) -> None:
     slow = [socket.create_connection(("127.0.0.1", server.port), 10) for _ in range(200)]
     for connection in slow:
@@ -215,13 +315,19 @@ def test_stop_ends_with_the_exit_of_its_signal(tmp_path: Path) -> None:
         assert server.process.wait(20) == 0
 
 
-def test_address_that_is_taken_is_told(tmp_path: Path) -> None:
+def test_address_or_folder_that_is_taken_is_told(tmp_path: Path) -> None:
     with started(tmp_path, UNSIGNED) as server:
-        (tmp_path / "server.yaml").write_text(f"listen: 127.0.0.1:{server.port}\n{UNSIGNED}")
         command = [sys.executable, "-m", "flowyml_policy", "server", "run"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stdout) == (3, "")
-    assert f"error: the server cannot listen at 127.0.0.1:{server.port}" in done.stderr
+        told = f"error: the server cannot listen at 127.0.0.1:{server.port}"
+        for more, said in (
+            ("data: other\n", told),
+            ("", f"error: another server runs on this folder: {tmp_path}/server"),
+        ):
+            (tmp_path / "server.yaml").write_text(f"listen: 127.0.0.1:{server.port}\n{more}{UNSIGNED}")
+            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+            assert (done.returncode, done.stdout) == (3, "")
+            assert said in done.stderr
+        assert is_well(server)
 
 
 def certificate(folder: Path, authority: trustme.CA) -> int:
