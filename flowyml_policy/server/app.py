@@ -191,6 +191,7 @@ class _Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._head = 0
+        self._is_head = True
         self._timer: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._expect_head()
@@ -217,6 +218,7 @@ class _Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head = 0
+        self._is_head = True
         self._expect_head()
 
     def on_url(self, url: bytes) -> None:
@@ -225,10 +227,12 @@ class _Connection(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count(len(name) + len(value) + 4)
-        super().on_header(name, value)
+        if self._is_head:  # else it stands behind the body, and uvicorn would take it for one of the head
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._head_is_there()
+        self._is_head = False
         super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:

@@ -123,6 +123,17 @@ def test_request_of_another_form_is_refused(server: Started, request_: bytes) ->
     assert is_well(server)
 
 
+def test_what_stands_behind_a_body_is_no_header(server: Started) -> None:
+    """A proxy checks the head alone, and passes trailers on."""
+    secret = server.new_token("new", "--scope", "logs:write")
+    time.sleep(0.7)
+    head = b"POST /logs HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
+    body = b"2\r\n[]\r\n0\r\n"
+    token = b"Authorization: Bearer " + secret.encode() + b"\r\n"
+    assert server.status(head + b"\r\n" + body + token + b"\r\n") == 401
+    assert server.status(head + token + b"\r\n" + body + b"Content-Encoding: br\r\n\r\n") == 200
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [
