@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from flowyml_policy.server.status import Statuses
 from flowyml_policy.server.store import open_database
+from tests.forked import forking
 from tests.server import Server
+
+SCRIPT = "from flowyml_policy.cli import script; script()"
 
 STATUS = {
     "labels": {"id": "1", "app": "fraud", "host": "gpu-1"},
@@ -57,9 +59,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def run(*arguments: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "flowyml_policy", "server", "status", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
+class Ran(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(*arguments: str) -> Ran:
+    told = ("server", "status", *arguments)
+    code, stdout, stderr = forking().run(SCRIPT, told, folder=Path.cwd(), environ=dict(os.environ))
+    return Ran(code, stdout.decode(), stderr.decode())
 
 
 def without_ages(text: str) -> Any:
