@@ -39,7 +39,7 @@ from flowyml_policy.storage.migrations import Migration
 LARGEST: Final = 8 << 20
 """Bytes of a report; OPA's with the metrics of Prometheus are about 60 kB."""
 MOST_CLIENTS: Final = 20_000
-"""Each start of an OPA makes a client; who was heard longest ago goes first."""
+"""Each start of an OPA makes a client; of the token with the most, who was heard longest ago goes first."""
 MOST_CHANGES: Final = 100
 LONGEST_SILENCE: Final = 3600.0
 LEAST_SILENCE: Final = 60.0
@@ -95,7 +95,9 @@ _REPLACE: Final = (
 _CHANGE: Final = "INSERT INTO client_revisions (client, bundle, revision, at) VALUES (?, ?, ?, ?)"
 _FORGET_CHANGES: Final = """DELETE FROM client_revisions WHERE client = ? AND number NOT IN
   (SELECT number FROM client_revisions WHERE client = ? ORDER BY number DESC LIMIT ?)"""
-_OLD: Final = "SELECT number FROM clients ORDER BY heard_at DESC LIMIT -1 OFFSET ?"
+_TOO_MANY: Final = "SELECT count(*) > ? FROM clients"
+_OLDEST: Final = """SELECT number FROM clients WHERE token =
+  (SELECT token FROM clients GROUP BY token ORDER BY count(*) DESC LIMIT 1) ORDER BY heard_at LIMIT 1"""
 _ALL: Final = "SELECT token, heard_at, interval, dropped_before + dropped, report FROM clients ORDER BY token, key"
 
 
@@ -201,8 +203,9 @@ def _replace(connection: sqlite3.Connection, post: _Post) -> None:
 
 
 def _forget(connection: sqlite3.Connection) -> None:
-    """Drop the clients that are one too many."""
-    for (number,) in connection.execute(_OLD, (MOST_CLIENTS,)).fetchall():
+    """Drop the client that is one too many."""
+    if connection.execute(_TOO_MANY, (MOST_CLIENTS,)).fetchone()[0]:
+        (number,) = connection.execute(_OLDEST).fetchone()
         connection.execute("DELETE FROM client_revisions WHERE client = ?", (number,))
         connection.execute("DELETE FROM clients WHERE number = ?", (number,))
 

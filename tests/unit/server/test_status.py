@@ -239,6 +239,15 @@ def test_clients_heard_longest_ago_go_first(statuses: Statuses, monkeypatch: pyt
     assert [client.id for client in statuses.clients(after(9))] == ["c2", "c3", "c4"]
 
 
+def test_clients_of_one_token_push_out_none_of_another(statuses: Statuses, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or one that makes up clients would hide those that fell silent."""
+    monkeypatch.setattr(status, "MOST_CLIENTS", 3)
+    post(statuses, report("quiet"), 0, by="other")
+    for number in range(5):
+        post(statuses, report(f"c{number}"), number + 1)
+    assert [client.id for client in statuses.clients(after(9))] == ["c3", "c4", "quiet"]
+
+
 def test_take_secrets_are_masked(statuses: Statuses, path: Path) -> None:
     secret = "ghp_" + "A1b2C3d4E5f6G7h8I9j0" * 2
     post(
