@@ -6,7 +6,6 @@ import json
 import signal
 import socket
 import sqlite3
-import ssl
 import subprocess
 import sys
 import time
@@ -16,11 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import trustme
-from cryptography.x509 import load_pem_x509_certificate
 
 from flowyml_policy.records.instant import utc_now
 from flowyml_policy.server.status import Statuses
+from flowyml_policy.server.tokens import Tokens
 
 UNSIGNED = "bundles: {require_signed: false}\n"
 
@@ -88,6 +86,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def bearer(server: Started) -> bytes:
+    """The header of a token that the server knows."""
+    with closing(Tokens(server.folder / "server" / "server.db")) as tokens:
+        secret = tokens.new(["logs:write", "operator"], name="fleet")
+    header = b"Authorization: Bearer " + secret.encode() + b"\r\n"
+    deadline = time.monotonic() + 10
+    while server.status(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + header + b"\r\n") == 401:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return header
+
+
 GET = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
 
 
@@ -123,15 +134,12 @@ def test_request_of_another_form_is_refused(server: Started, request_: bytes) ->
     assert is_well(server)
 
 
-def test_what_stands_behind_a_body_is_no_header(server: Started) -> None:
+def test_what_stands_behind_a_body_is_no_header(server: Started, bearer: bytes) -> None:
     """A proxy checks the head alone, and passes trailers on."""
-    secret = server.new_token("new", "--scope", "logs:write")
-    time.sleep(0.7)
     head = b"POST /logs HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
     body = b"2\r\n[]\r\n0\r\n"
-    token = b"Authorization: Bearer " + secret.encode() + b"\r\n"
-    assert server.status(head + b"\r\n" + body + token + b"\r\n") == 401
-    assert server.status(head + token + b"\r\n" + body + b"Content-Encoding: br\r\n\r\n") == 200
+    assert server.status(head + b"\r\n" + body + bearer + b"\r\n") == 401
+    assert server.status(head + bearer + b"\r\n" + body + b"Content-Encoding: br\r\n\r\n") == 200
 
 
 @pytest.mark.parametrize(
@@ -204,19 +212,17 @@ def test_connection_is_not_kept_by_what_is_no_request(server: Started, asked: by
     assert sent < 40
 
 
-def test_answer_that_nobody_takes_ends_the_connection(server: Started) -> None:
-    secret = server.new_token("new", "--scope", "operator", "--name", "slow")
+def test_answer_that_nobody_takes_ends_the_connection(server: Started, bearer: bytes) -> None:
     said = {"code": "x", "message": "x" * 500, "errors": ["x" * 500] * 5}
     with closing(Statuses(server.folder / "server" / "server.db")) as statuses:
-        for number in range(20):
+        for number in range(14):
             report = {"labels": {"id": str(number)}, "bundles": {f"b{index}": said for index in range(100)}}
             statuses.take(json.dumps(report).encode(), token="fleet", at=utc_now())
-    time.sleep(0.7)
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(10)
         connection.connect(("127.0.0.1", server.port))
-        asked = b"GET /clients HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + secret.encode() + b"\r\n\r\n"
+        asked = b"GET /clients HTTP/1.1\r\nHost: x\r\n" + bearer + b"\r\n"
         connection.sendall(asked)
         time.sleep(2)
         answer = received(connection)
@@ -230,10 +236,8 @@ def resident(server: Started) -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) << 10
 
 
-def test_body_that_is_too_large_or_too_slow_is_refused_and_not_kept(server: Started) -> None:
-    secret = server.new_token("new", "--scope", "logs:write")
-    time.sleep(0.7)
-    head = b"POST /logs HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer " + secret.encode() + b"\r\n"
+def test_body_that_is_too_large_or_too_slow_is_refused_and_not_kept(server: Started, bearer: bytes) -> None:
+    head = b"POST /logs HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + bearer
     before = resident(server)
     assert server.status(head + b"Content-Length: 1073741824\r\n\r\n[") == 413
     part = b"40000\r\n" + bytes(0x40000) + b"\r\n"
@@ -253,10 +257,8 @@ def test_body_that_is_too_large_or_too_slow_is_refused_and_not_kept(server: Star
     assert resident(server) - before < 16 << 20
 
 
-def test_posts_that_wait_for_the_file_keep_nobody_waiting(server: Started) -> None:
-    secret = server.new_token("new", "--scope", "logs:write")
-    time.sleep(0.7)
-    head = b"POST /logs HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer " + secret.encode() + b"\r\n"
+def test_posts_that_wait_for_the_file_keep_nobody_waiting(server: Started, bearer: bytes) -> None:
+    head = b"POST /logs HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + bearer
     with closing(sqlite3.connect(server.folder / "server" / "server.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         posts = [socket.create_connection(("127.0.0.1", server.port), 10) for _ in range(40)]
@@ -339,69 +341,3 @@ def test_address_or_folder_that_is_taken_is_told(tmp_path: Path) -> None:
             assert (done.returncode, done.stdout) == (3, "")
             assert said in done.stderr
         assert is_well(server)
-
-
-def certificate(folder: Path, authority: trustme.CA) -> int:
-    """A new certificate in the folder; its serial number."""
-    leaf = authority.issue_cert("127.0.0.1")
-    for name, blobs in (("server.key", [leaf.private_key_pem]), ("server.pem", leaf.cert_chain_pems)):
-        unfinished = folder / f"{name}.new"
-        unfinished.write_bytes(b"".join(blob.bytes() for blob in blobs))
-        unfinished.replace(folder / name)
-    return load_pem_x509_certificate(leaf.cert_chain_pems[0].bytes()).serial_number
-
-
-def shown(server: Started, context: ssl.SSLContext) -> int:
-    """The serial number of the certificate that the server shows."""
-    with (
-        socket.create_connection(("127.0.0.1", server.port), 10) as plain,
-        context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
-    ):
-        connection.sendall(GET + b"\r\n")
-        assert received(connection).startswith(b"HTTP/1.1 200 ")
-        found = connection.getpeercert()
-    assert found is not None
-    return int(str(found["serialNumber"]), 16)
-
-
-def test_certificate_is_read_again_without_a_restart(tmp_path: Path) -> None:
-    authority = trustme.CA()
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    first = certificate(tmp_path, authority)
-    with started(tmp_path, UNSIGNED + "tls: {certificate: server.pem, key: server.key}\n") as server:
-        assert shown(server, context) == first
-        (tmp_path / "server.key").write_text("broken")
-        time.sleep(1.5)
-        assert shown(server, context) == first
-        second = certificate(tmp_path, authority)
-        deadline = time.monotonic() + 10
-        while shown(server, context) != second:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        assert any("certificate" in line for line in (tmp_path / "log").read_text().splitlines())
-
-
-def test_client_without_a_certificate_is_refused_where_one_is_wanted(tmp_path: Path) -> None:
-    authority = trustme.CA()
-    certificate(tmp_path, authority)
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    settings = UNSIGNED + "tls: {certificate: server.pem, key: server.key, client_ca: ca.pem}\n"
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    with started(tmp_path, settings) as server:
-        with pytest.raises((ssl.SSLError, ConnectionError, AssertionError)):
-            shown(server, context)
-        authority.issue_cert("client").configure_cert(context)
-        assert shown(server, context)
-
-
-def test_certificate_that_cannot_be_used_is_told_at_the_start(tmp_path: Path) -> None:
-    certificate(tmp_path, trustme.CA())
-    (tmp_path / "server.key").write_text("broken")
-    settings = UNSIGNED + "tls: {certificate: server.pem, key: server.key}\n"
-    (tmp_path / "server.yaml").write_text("listen: 127.0.0.1:0\n" + settings)
-    command = [sys.executable, "-m", "flowyml_policy", "server", "run"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stdout) == (3, "")
-    assert "error: the server's certificate cannot be used" in done.stderr
