@@ -105,6 +105,8 @@ class _Application:
                 answer = refused.answer
             except ClientDisconnect:
                 answer = Answer(499)
+            except asyncio.CancelledError:  # what takes longer than an end may
+                answer = Refused(HTTPStatus.SERVICE_UNAVAILABLE, "stopping", "the server ends; ask again").answer
             except FlowymlPolicyError as error:
                 answer = self._failed(operation, HTTPStatus.SERVICE_UNAVAILABLE, error.code, str(error))
             except Exception as error:  # noqa: BLE001  a fault of one request never ends the server

@@ -175,6 +175,8 @@ class Publications:
             return None
         if active.packed is None:
             with self._lock, _reported(self._folder):
+                if self._active[asked.name] is not active:  # another one was published meanwhile
+                    return None
                 self._place(self._write(asked), asked.name, digest)
                 self._active[asked.name] = active._replace(packed=asked.packed)
         return active.publication
