@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo demo-images demo-bundles demo-org test slow lint format types rego go pytest opa flowyml bench docs clean
+.PHONY: help install demo demo-images demo-bundles demo-org demo-flowyml test slow lint format types rego go pytest opa flowyml bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ demo-bundles: install ## publish policy, tamper with it, roll it back, unplug (D
 
 demo-org: install ## a company's server, an engine and an OPA server that it starts: one policy, stacks, decisions
 	@$(BIN)/python scripts/demo_org.py
+
+demo-flowyml: flowyml ## start pipelines of FlowyML that policy allows, denies, and cannot judge
+	@$(FLOWYML_ENV)/bin/python scripts/demo_flowyml.py
 
 test: lint types rego go pytest ## everything that must hold
 

@@ -2,7 +2,8 @@
 
 A `console` block is one session in a copy of the example project: `$` lines are typed, the lines after one are all
 that is then seen, whatever the times and ids; a line of `...` stands for any lines. A `python` block is one program,
-whose `#>` comments are what it prints. A `bash` block holds commands of `make`, run in the checkout.
+whose `#>` comments are what it prints; one that imports FlowyML runs in its environment. A `bash` block holds commands
+of `make`, run in the checkout.
 """
 
 from __future__ import annotations
@@ -42,8 +43,13 @@ def readme_blocks() -> list[Block]:
     return [Block(found[1], found[2], text.count("\n", 0, found.start()) + 1) for found in FENCE.finditer(text)]
 
 
-def blocks_of(*languages: str) -> list[pytest.param]:  # type: ignore[valid-type]  # pytest names no public type for it
-    return [pytest.param(block, id=f"line {block.line}") for block in readme_blocks() if block.language in languages]
+# pytest names no public type for what `param` makes
+def blocks_of(language: str, *, of_flowyml: bool = False) -> list[pytest.param]:  # type: ignore[valid-type]
+    return [
+        pytest.param(block, id=f"line {block.line}")
+        for block in readme_blocks()
+        if block.language == language and ("from flowyml import" in block.text) is of_flowyml
+    ]
 
 
 @pytest.fixture
@@ -97,10 +103,10 @@ def test_readme_console_session_shows_what_is_seen(block: Block, project: Path) 
         assert matches(expected, output), f"$ {command}\n{output}"
 
 
-@pytest.mark.parametrize("block", blocks_of("python"))
-def test_readme_program_prints_what_it_says(block: Block, project: Path) -> None:
+def said_by(block: Block, project: Path, *python: str | Path) -> list[str]:
+    """The lines that a program prints."""
     answer = subprocess.run(
-        [sys.executable, "-W", "error", "-c", block.text],
+        [*python, "-c", block.text],
         cwd=project,
         env=reader_environment(project),
         capture_output=True,
@@ -108,7 +114,18 @@ def test_readme_program_prints_what_it_says(block: Block, project: Path) -> None
         check=False,
     )
     assert answer.returncode == 0, answer.stderr
-    assert answer.stdout.splitlines() == re.findall(r"#> (.*)$", block.text, re.MULTILINE)
+    return answer.stdout.splitlines()
+
+
+@pytest.mark.parametrize("block", blocks_of("python"))
+def test_readme_program_prints_what_it_says(block: Block, project: Path) -> None:
+    assert said_by(block, project, sys.executable, "-W", "error") == re.findall(r"#> (.*)$", block.text, re.MULTILINE)
+
+
+@pytest.mark.flowyml
+@pytest.mark.parametrize("block", blocks_of("python", of_flowyml=True))
+def test_readme_pipeline_prints_what_it_says(block: Block, project: Path, flowyml_python: Path) -> None:
+    assert said_by(block, project, flowyml_python) == re.findall(r"#> (.*)$", block.text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("block", blocks_of("bash"))

@@ -1,4 +1,4 @@
-"""The real FlowyML lives in an environment of its own: `FLOWYML_PYTHON` names its Python (`make flowyml`)."""
+"""What starts programs beside the real FlowyML, and a project for them."""
 
 from __future__ import annotations
 
@@ -32,18 +32,6 @@ def run() -> Run:
         )
 
     return run_process
-
-
-@pytest.fixture(scope="session")
-def flowyml_python(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python with FlowyML and this package. Once it is named it must work: only its absence skips."""
-    named = os.environ.get("FLOWYML_PYTHON")
-    if not named:
-        pytest.skip("FLOWYML_PYTHON names no environment with FlowyML; `make flowyml` makes one")
-    python = Path(named).absolute()
-    probe = run(python, "-c", "import flowyml; print(flowyml.__version__)", cwd=tmp_path_factory.mktemp("probe"))
-    assert (probe.returncode, probe.stdout.strip()) == (0, "2.2.1"), probe.stderr
-    return python
 
 
 @pytest.fixture
