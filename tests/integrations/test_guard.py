@@ -223,15 +223,43 @@ def test_step_runner_started_as_a_module_is_judged(run: Run, flowyml_python: Pat
     assert not (projects / "ran" / "container").exists()
 
 
-def test_flowyml_run_of_a_denied_stack_says_what_policy_found(run: Run, flowyml_python: Path, projects: Path) -> None:
+DENIED_TABLE = """\
+DENIED  toy-cpu 1.0.0
+  stacks/toy-cpu.yaml:3:18  naming.allowed_stacks
+    the stack's name "toy-cpu" is not allowed: the project
+    (policies.allowed_stacks) allows "prod-*"
+    fix: use a stack whose name matches "prod-*", or add a pattern for this one
+         to the list in flowyml.yaml
+
+authority: project (no platform settings: this project decides for itself)
+audit: flowyml enterprise audit list
+1 stack: 0 allowed, 1 denied
+"""
+UNDECIDED_TABLE = """\
+UNDECIDED  object:run
+  environment_unknown
+    there is no environment 'nowhere':
+    {file}
+    fix: name one of dev, prod, or add it to flowyml.yaml
+
+authority: project (no platform settings: this project decides for itself)
+audit: flowyml enterprise audit list
+1 stack: 0 allowed, 1 undecided
+"""
+
+
+@pytest.mark.parametrize(("env", "code", "shown"), [("dev", 1, DENIED_TABLE), ("nowhere", 3, UNDECIDED_TABLE)])
+def test_flowyml_run_shows_what_policy_stops_as_a_table(
+    run: Run, flowyml_python: Path, projects: Path, env: str, code: int, shown: str
+) -> None:
     (projects / "by_command.py").write_text(
         "from flowyml import Pipeline, step\n\n\n"
         "@step(name='write')\ndef write():\n    open('ran/by_command', 'a').close()\n\n\n"
         "pipeline = Pipeline('by_command')\npipeline.add_step(write)\n"
     )
-    ended = run(flowyml_python.parent / "flowyml", "run", "by_command", "--env", "dev", "--retry", "3", cwd=projects)
-    assert ended.returncode == 1
-    assert "naming.allowed_stacks" in ended.stdout + ended.stderr
+    ended = run(flowyml_python.parent / "flowyml", "run", "by_command", "--env", env, "--retry", "3", cwd=projects)
+    assert (ended.returncode, ended.stderr) == (code, shown.format(file=projects / "flowyml.yaml"))
+    assert "Pipeline" not in ended.stdout
     assert not (projects / "ran" / "by_command").exists()
 
 

@@ -109,21 +109,22 @@ class _HookingLoader(Loader):
 
 
 def _hook(module: ModuleType) -> None:
-    """Let FlowyML's registration of commands add ours as well."""
+    """Let FlowyML's registration of commands add ours as well, and its `run` show what policy stops."""
     register = getattr(module, HOOKED_FUNCTION, None)
     if not callable(register):
         raise TypeError(f"this FlowyML has no {HOOKED_MODULE}.{HOOKED_FUNCTION}")
-    setattr(module, HOOKED_FUNCTION, _adding_enterprise(register))
+    setattr(module, HOOKED_FUNCTION, _adding_ours(register))
 
 
-def _adding_enterprise(register: Callable[[Any], None]) -> Callable[[Any], None]:
+def _adding_ours(register: Callable[[Any], None]) -> Callable[[Any], None]:
     @wraps(register)
     def register_all(cli_group: Any) -> None:
         register(cli_group)
         with _ends_loudly():
-            from flowyml_policy.integrations.flowyml.enterprise import add_to
+            from flowyml_policy.integrations.flowyml import enterprise, run_command
 
-            add_to(cli_group)
+            enterprise.add_to(cli_group)
+            run_command.show_in(cli_group)
 
     return register_all
 

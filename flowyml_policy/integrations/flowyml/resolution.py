@@ -124,6 +124,6 @@ def of_live(project: GuardedProject, live: Any, env: str | None) -> Found:
 
 def _unknown(stack: Any) -> StackDocument:
     """What stands for a stack that was not found: what it was called by."""
-    kind = type(stack)
-    source = Source(kind="object", uri=stack if isinstance(stack, str) else f"object:{kind.__module__}.{kind.__name__}")
+    kind = "run" if stack is None else f"{type(stack).__module__}.{type(stack).__name__}"
+    source = Source(kind="object", uri=stack if isinstance(stack, str) else f"object:{kind}")
     return StackDocument(source, UsageError("the stack was not found"))
