@@ -91,7 +91,6 @@ BUILT: dict[str, Any] = {
             {"compute": "Standard_NC6s_v3", "experiment_name": "flowyml", "code": "."},
         ],
         "artifacts": ["https://mystorage.blob.core.windows.net", "artifacts"],
-        "metadata": "sqlite:///shared.db",
         "registry": "myregistry.azurecr.io",
         "image": ["myregistry.azurecr.io/flowyml:1", "python:3.11-slim"],
         "machine": None,
@@ -186,9 +185,8 @@ def test_definitions_become_stacks_and_images_run_by_digest(run: Run, flowyml_py
         ended = run(flowyml_python, PROGRAM, tmp_path / "results.json", cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
     found = json.loads((tmp_path / "results.json").read_text())
-    for name, stack in found["built"].items():
-        if name != "azure":
-            stack.pop("metadata", None)
+    metadata = {name: stack.pop("metadata", None) for name, stack in found["built"].items()}
+    assert metadata["azure"] == f"sqlite:///{tmp_path / 'shared.db'}"
     assert found == {
         "built": BUILT,
         "images": {"pinned": f"{host}/team/train@{digest}", "unpinned": ["images_inspected.failed"]},

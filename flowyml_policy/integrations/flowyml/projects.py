@@ -18,12 +18,18 @@ from pathlib import Path
 from typing import Final
 
 from flowyml_policy.audit.recorder import AuditRecorder
+from flowyml_policy.decision.candidates import StackDocument
 from flowyml_policy.decision.engine import PolicyEngine
+from flowyml_policy.errors.root import FlowymlPolicyError
+from flowyml_policy.errors.settings import EnvironmentUnknown
 from flowyml_policy.mask.events import new_event
 from flowyml_policy.records.instant import utc_now
+from flowyml_policy.records.policy_input import RunFacts
 from flowyml_policy.records.record import Json
+from flowyml_policy.records.result import DecisionRecord, Result
 from flowyml_policy.settings.loading import load_settings
 from flowyml_policy.settings.places import PLATFORM_FILE
+from flowyml_policy.settings.policy_section import Enforce
 from flowyml_policy.settings.reading import find_platform_file, find_project
 from flowyml_policy.settings.settings import Settings
 from flowyml_policy.system.actor import current_actor
@@ -61,6 +67,24 @@ class GuardedProject:
         return (
             self.settings.policy.enforce == "none" and self.settings.enforcement(self.settings.environments) == "none"
         )
+
+    def judge(
+        self,
+        document: StackDocument,
+        run: RunFacts,
+        environment: str | None,
+        failure: FlowymlPolicyError | None = None,
+    ) -> DecisionRecord:
+        """The recorded answer to whether a run may start; in an environment that is none, that it may not."""
+        try:
+            return self.engine.judge_run(document, run, environment=environment, failure=failure)
+        except EnvironmentUnknown as error:
+            return self.engine.judge_run(document, run, failure=failure or error)
+
+    def enforcement(self, result: Result) -> Enforce:
+        """What `result`, which allows nothing, does to its run."""
+        is_placed = result.outcome == "deny" or bool(result.environments)
+        return self.settings.enforcement(result.environments if is_placed else self.settings.environments)
 
     def record(
         self,

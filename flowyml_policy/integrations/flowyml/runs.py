@@ -31,7 +31,6 @@ from flowyml_policy.definitions.schema_b import API_VERSION_B
 from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.errors.decision import PolicyDenied, PolicyUndecided
 from flowyml_policy.errors.root import FlowymlPolicyError
-from flowyml_policy.errors.settings import EnvironmentUnknown
 from flowyml_policy.integrations.flowyml import guard
 from flowyml_policy.integrations.flowyml.description import Asked, asked_of, by_digest
 from flowyml_policy.integrations.flowyml.origins import keep_origin
@@ -208,12 +207,7 @@ class _Run:
         if project.is_off:
             project.tell_off()
             return
-        try:
-            record = project.engine.judge_run(
-                found.document, self._asked.run, environment=found.environment, failure=found.failure
-            )
-        except EnvironmentUnknown as error:
-            record = project.engine.judge_run(found.document, self._asked.run, failure=found.failure or error)
+        record = project.judge(found.document, self._asked.run, found.environment, found.failure)
         self._record = record
         if not record.result.allowed:
             self._refuse(project, record)
@@ -222,9 +216,8 @@ class _Run:
 
     def _refuse(self, project: GuardedProject, record: DecisionRecord) -> None:
         """Raise what keeps the run from starting, or record that it would have been kept."""
-        result, settings = record.result, project.settings
-        is_placed = result.outcome == "deny" or bool(result.environments)
-        mode = settings.enforcement(result.environments if is_placed else settings.environments)
+        result = record.result
+        mode = project.enforcement(result)
         if mode == "none":
             return
         error = (

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.errors.definitions import StackUnbuildable
 from flowyml_policy.errors.references import ReferenceInvalid
-from flowyml_policy.errors.root import UsageError
+from flowyml_policy.errors.root import FlowymlPolicyError, UsageError
 from flowyml_policy.integrations.flowyml.origins import keep_origin
 from flowyml_policy.records.record import Json
 from flowyml_policy.references.image import ImageReference, parse_reference
@@ -75,10 +75,15 @@ def to_stack(definition: StackDefinition, *, run_locally: Collection[str] | None
     try:
         stack = build(definition.metadata.name, parts)
         _attach_deployment(stack, parts)
-    except (ImportError, TypeError, ValueError) as error:
+    except FlowymlPolicyError:
+        raise
+    except Exception as error:
+        why = str(error).partition("\n")[0]
+        advice = "correct what the definition names, or make it reachable"
+        if isinstance(error, ImportError):
+            advice = f"install what its backend needs: pip install 'flowyml[{backend}]'"
         raise StackUnbuildable(
-            f"FlowyML cannot make the stack {definition.metadata.name!r} of backend {backend!r}: {error}",
-            advice=f"install what its backend needs: pip install 'flowyml[{backend}]'",
+            f"FlowyML cannot make the stack {definition.metadata.name!r} of backend {backend!r}: {why}", advice=advice
         ) from error
     keep_origin(stack, definition)
     left = parts.left()
@@ -298,11 +303,11 @@ def _metadata(parts: _Parts) -> Any:
     from flowyml.storage.metadata import SQLiteMetadataStore
 
     place = parts.peek("storage", "metadata_store")
-    if isinstance(place, str) and "://" in place:
-        return SQLiteMetadataStore(db_url=parts.take("storage", "metadata_store"))
-    if isinstance(place, str):
-        return SQLiteMetadataStore(parts.take("storage", "metadata_store"))
-    return SQLiteMetadataStore()
+    if not isinstance(place, str):
+        return SQLiteMetadataStore()
+    parts.take("storage", "metadata_store")
+    # FlowyML makes the folder of a file that is named by its path, and not of one that is named by an address.
+    return SQLiteMetadataStore(place.removeprefix("sqlite:///"))
 
 
 def _attach_machine(stack: Any, parts: _Parts) -> None:
