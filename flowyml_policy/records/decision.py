@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 from pydantic import model_validator
 from typing_extensions import Self
 
+from flowyml_policy.records.html import GREEN, RED, report
 from flowyml_policy.records.record import KeyPath, Record
 
 Severity: TypeAlias = Literal["deny", "warn"]
@@ -93,6 +94,15 @@ class Decision(Record):
     @property
     def warnings(self) -> tuple[Finding, ...]:
         return tuple(finding for finding in self.findings if not finding.denies)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the outcome, and each finding with what puts it right, denials first."""
+        headline = "allowed" if self.allow else "DENIED"
+        rows = [
+            ("DENIED" if one.denies else "warning", one.code, one.subject, one.message, one.fix)
+            for one in (*self.denials, *self.warnings)
+        ]
+        return report(headline, GREEN if self.allow else RED, ("", "code", "subject", "what is wrong", "fix"), rows)
 
 
 class RuleLink(Record):

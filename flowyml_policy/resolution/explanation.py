@@ -5,12 +5,14 @@ What is told is masked: whoever reads it need not be trusted with what stood in 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, get_args
 
 from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.errors.root import FlowymlPolicyError
 from flowyml_policy.mask.text import mask
+from flowyml_policy.records.html import BLACK, report
 from flowyml_policy.records.policy_input import LockFacts
 from flowyml_policy.records.provenance import Provenance, StepName
 from flowyml_policy.references.stack import without_secrets
@@ -18,6 +20,12 @@ from flowyml_policy.references.stack import without_secrets
 Verdict: TypeAlias = Literal["chosen", "not set", "not asked", "broken"]
 
 STEPS: Final[tuple[StepName, ...]] = get_args(StepName)
+
+_STEP_WORDS: Final[dict[StepName, str]] = {
+    "argument": "by the argument",
+    "env": "by its environment",
+    "builtin": "since nothing names another",
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,42 @@ class ResolvedStack:
     environment: str | None
     provenance: Provenance
     lock: LockFacts | None = None
+
+    @property
+    def title(self) -> str:
+        """The stack's name, with its version where it has one."""
+        metadata = self.definition.metadata
+        return f"{metadata.name} {metadata.version}" if metadata.version else metadata.name
+
+    def facts(self) -> Iterator[tuple[str, str]]:
+        """Where it came from, in words: what each fact is called, and the fact, masked."""
+        provenance, lock = self.provenance, self.lock
+        for name, value in (
+            ("named", f"{self.reference}, {self._step_in_words()}"),
+            ("environment", self.environment),
+            ("source", f"{provenance.kind} {provenance.uri}"),
+            ("ref", provenance.ref),
+            ("commit", provenance.commit),
+            ("path", provenance.path),
+            ("bytes", provenance.digest),
+            ("definition", self.definition.digest),
+            ("pinned", "yes" if provenance.pinned else "no: it may change under this name"),
+            ("fetched", _instant(provenance.fetched_at)),
+            ("locked", None if lock is None else lock.definition_digest),
+        ):
+            if value is not None:
+                yield name, mask(value)
+
+    def _step_in_words(self) -> str:
+        return _STEP_WORDS.get(self.step, f"by {self.step}")
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the stack, and where it came from."""
+        return report(mask(self.title), BLACK, ("", ""), self.facts())
+
+
+def _instant(at: str | None) -> str | None:
+    return None if at is None else f"{at[:10]} {at[11:19]} UTC"
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ LAZY = {
     # what is loaded late: by which files; why most commands do without
     "asyncio": ("decision/engine.py",),  # 70 ms, and only `acheck` has an event loop
     "cryptography": ("bundles/keys.py",),  # an extra, which only who makes keys needs
+    "html": ("records/html.py",),  # 2 ms, and only a notebook shows values so
     "http": ("network/failures.py",),  # a server that was asked gave no answer
     "ssl": ("network/failures.py", "network/tls.py"),  # 8 ms with http, and what is remembered of servers needs none
     "opa_client": ("opa/sidecar.py",),  # 300 ms, and an extra: a server judges

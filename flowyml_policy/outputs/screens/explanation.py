@@ -20,7 +20,7 @@ from flowyml_policy.outputs.terminal import Look, Screen, printable
 from flowyml_policy.records.record import Json
 
 if TYPE_CHECKING:
-    from flowyml_policy.resolution.explanation import Explanation, ResolvedStack
+    from flowyml_policy.resolution.explanation import Explanation
 
 _LOOKS: Final[dict[str, Look]] = {
     "chosen": {"fg": "green", "bold": True},
@@ -65,49 +65,13 @@ def _table(screen: Screen, shown: Shown) -> None:
         return
     if shown.explain:
         screen.line()
-    metadata = resolved.definition.metadata
-    title = f"{metadata.name} {metadata.version}" if metadata.version else metadata.name
-    screen.line(screen.style(printable(title), bold=True))
-    for name, value in _facts(resolved):
-        for line in screen.wrap(printable(mask(value)), first=f"{name:<{_MARGIN}}"):
+    screen.line(screen.style(printable(resolved.title), bold=True))
+    for name, value in resolved.facts():
+        for line in screen.wrap(printable(value), first=f"{name:<{_MARGIN}}"):
             screen.line(line)
     screen.line()
     for line in _yaml_text(shown.document).splitlines():
         screen.line(line)
-
-
-def _facts(resolved: ResolvedStack) -> Iterator[tuple[str, str]]:
-    """Where it came from."""
-    provenance = resolved.provenance
-    yield "named", f"{resolved.reference}, {_step_in_words(resolved)}"
-    if resolved.environment is not None:
-        yield "environment", resolved.environment
-    yield "source", f"{provenance.kind} {provenance.uri}"
-    for name, value in (
-        ("ref", provenance.ref),
-        ("commit", provenance.commit),
-        ("path", provenance.path),
-        ("bytes", provenance.digest),
-        ("definition", resolved.definition.digest),
-        ("pinned", "yes" if provenance.pinned else "no: it may change under this name"),
-        ("fetched", _instant(provenance.fetched_at)),
-    ):
-        if value is not None:
-            yield name, value
-    if resolved.lock is not None:
-        yield "locked", resolved.lock.definition_digest
-
-
-def _instant(at: str | None) -> str | None:
-    return None if at is None else f"{at[:10]} {at[11:19]} UTC"
-
-
-def _step_in_words(resolved: ResolvedStack) -> str:
-    return {
-        "argument": "by the argument",
-        "env": "by its environment",
-        "builtin": "since nothing names another",
-    }.get(resolved.step, f"by {resolved.step}")
 
 
 def _steps(screen: Screen, told: Explanation) -> Iterator[str]:
