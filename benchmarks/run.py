@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from benchmarks import bundles, decisions, images, listing, peers, policy, processes, resolving, starting
+from benchmarks import bundles, decisions, guard, images, listing, peers, policy, processes, resolving, starting
 from benchmarks.clock import CannotMeasure
 from benchmarks.report import Report, Row, Target
 from benchmarks.stacks import StackProject, write_project
@@ -130,6 +130,12 @@ class Bench:
     def bundles(self) -> Iterator[Row]:
         return bundles.measure_build(self.work, self.effort.short_rounds)
 
+    def guard(self) -> Iterator[Row]:
+        beside = peers.own_program_beside(peers.flowyml_environment(), self.work)
+        return guard.measure_guard(
+            beside.with_name("python"), self.work, self.effort.short_rounds, self.effort.short_rounds * 20
+        )
+
     def list(self) -> Iterator[Row]:
         return listing.measure_list(self.own, self.work, self.effort.short_rounds)
 
@@ -150,6 +156,7 @@ class Bench:
             "images": self.images,
             "list": self.list,
             "bundles": self.bundles,
+            "guard": self.guard,
         }
 
 

@@ -25,11 +25,15 @@ class Origin(NamedTuple):
 _origins: WeakKeyDictionary[Any, Origin] = WeakKeyDictionary()
 
 
-def keep_origin(live: Any, definition: StackDefinition, reference: str | None = None, *, is_built: bool = True) -> str:
-    """Keep that `live`, as it is now, was made of `definition`; return the digest of what it is."""
-    facts = facts_of(live)
-    _origins[live] = Origin(definition, facts, reference, is_built)
-    return facts
+def keep_origin(live: Any, definition: StackDefinition, *, is_built: bool = True) -> None:
+    """Keep that `live`, as it is now, was made of `definition`."""
+    _origins[live] = Origin(definition, facts_of(live), is_built=is_built)
+
+
+def name_origin(live: Any, reference: str | None) -> str:
+    """Keep what named the definition of `live`, which was made just now; return the digest of what it is."""
+    _origins[live] = _origins[live]._replace(reference=reference)
+    return _origins[live].facts
 
 
 def origin_of(live: Any, facts: str) -> Origin | None:

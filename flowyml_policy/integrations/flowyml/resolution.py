@@ -13,7 +13,7 @@ from flowyml_policy.definitions.builtin import LOCAL_STACK
 from flowyml_policy.definitions.objects import definition_of
 from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.errors.root import FlowymlPolicyError, UsageError
-from flowyml_policy.integrations.flowyml.origins import facts_of, keep_origin, origin_of
+from flowyml_policy.integrations.flowyml.origins import facts_of, name_origin, origin_of
 from flowyml_policy.integrations.flowyml.projects import GuardedProject
 from flowyml_policy.integrations.flowyml.stacks import require_buildable, to_stack
 from flowyml_policy.records.policy_input import Source
@@ -82,7 +82,7 @@ def find_stack(project: GuardedProject, stack: Any, env: str | None) -> Found:
             found.is_unknown = True
         elif definition.source.kind != "builtin" or stack is not None or env is not None:
             found.live = to_stack(definition, run_locally=project.settings.policy.run_locally)
-            found.facts = keep_origin(found.live, definition, found.document.reference)
+            found.facts = name_origin(found.live, found.document.reference)
             found.is_built = True
     except Exception as error:  # noqa: BLE001  whatever FlowyML raises, too: nothing runs where a stack cannot be made
         found.failure = as_internal(error)
