@@ -58,8 +58,11 @@ def test_validate_killed_at_random_points_has_recorded_all_that_it_said(program:
     killed = 0
     for _ in range(KILLS):
         said, exit_code = _said_before_the_kill(program, chance.uniform(0, whole))
-        killed += exit_code == -signal.SIGKILL
         told.append(said)
+        if exit_code == -signal.SIGKILL:
+            killed += 1
+        else:  # the first run was slower, as on a machine that was busy
+            whole *= 0.8
 
     with AuditStore(program.here / ".flowyml" / "policy.db") as audit:
         recorded = {decision.decision_id for decision in audit.decisions(limit=None)}

@@ -47,8 +47,8 @@ def test_list_of_retired_stacks_alone_says_that_they_are_there(examples: Any) ->
 def test_schema_without_a_name_says_which_there_are_on_one_line(program: Any) -> None:
     ran = program.run("schema")
     said = (
-        "error: missing argument 'stack|flowyml|input|decision|settings'. Choose from: stack, flowyml, input, decision,"
-        " settings; see `flowyml-policy schema --help`\n"
+        "error: missing argument 'stack|flowyml|input|decision|settings|server'. Choose from: stack, flowyml, input,"
+        " decision, settings, server; see `flowyml-policy schema --help`\n"
     )
     assert (ran.exit_code, ran.stdout, ran.stderr) == (2, "", said)
 
