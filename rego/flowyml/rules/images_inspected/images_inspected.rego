@@ -123,6 +123,7 @@ default _code(_) := ""
 _code(error) := error.code
 
 _remedies := {
+	"image_not_asked": "have the server's operator name the registry in `inspect_hosts` of its settings",
 	"image_missing": "push the image, or correct its name, tag or digest",
 	"image_access_denied": "log in with `docker login`, or name credentials under policy.images.credentials",
 	"image_credentials_unusable": "correct the login, or name credentials under policy.images.credentials",
