@@ -32,6 +32,7 @@ from flowyml_policy.errors.decision import PolicyDenied, PolicyUndecided
 from flowyml_policy.errors.definitions import DefinitionInvalid
 from flowyml_policy.errors.opa import OpaError, OpaStartFailed
 from flowyml_policy.errors.root import FlowymlPolicyError, InternalError, UsageError
+from flowyml_policy.errors.settings import EnvironmentUnknown
 from flowyml_policy.images.inspection import Inspection, Told
 from flowyml_policy.opa.unavailable import UnavailableEvaluator
 from flowyml_policy.records.decision import CatalogueEntry, Decision
@@ -271,9 +272,13 @@ class PolicyEngine:
     ) -> DecisionRecord:
         """The recorded answer to whether `candidate` may run so; its `decision` is null where there is none.
 
-        `failure` is as in `answer`. Raises EnvironmentUnknown.
+        `failure` is as in `answer`. An environment that does not exist is one.
         """
-        return self._answered(self._call("run", environment)._replace(run=run), candidate, failure)
+        try:
+            call = self._call("run", environment)
+        except EnvironmentUnknown as error:
+            call, failure = Call("run", utc_now(), self.actor, self.settings.authority), failure or error
+        return self._answered(call._replace(run=run), candidate, failure)
 
     def read_reports(self, reports: Reports) -> ScanReports | None:
         """Read scan reports, unless that is done; None for none.

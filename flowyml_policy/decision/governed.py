@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from flowyml_policy.decision.engine import PolicyEngine
+from flowyml_policy.decision.results import enforcement_of
 from flowyml_policy.errors.decision import PolicyDenied, PolicyUndecided
 from flowyml_policy.errors.root import UsageError
 
@@ -79,7 +80,7 @@ class _Engine:
         try:
             engine.require(stack, environment=environment)
         except (PolicyDenied, PolicyUndecided) as error:
-            mode = settings.enforcement(error.result.environments or settings.environments)
+            mode = enforcement_of(error.result, settings)
             if mode == "block":
                 raise
             if mode == "observe":

@@ -36,6 +36,8 @@ from flowyml_policy.records.result import (
 if TYPE_CHECKING:
     from flowyml_policy.images.inspection import Told
     from flowyml_policy.images.scans import ScanReports
+    from flowyml_policy.settings.policy_section import Enforce
+    from flowyml_policy.settings.settings import Settings
 
 DEFINITION_RULE = "definition"
 """The name that stands in `rules` of a decision that was made without OPA."""
@@ -139,6 +141,15 @@ def unrecorded(record: DecisionRecord, error: FlowymlPolicyError) -> DecisionRec
         }
     )
     return record._replace(result=result, decision=None, cause=error)
+
+
+def enforcement_of(result: Result, settings: Settings) -> Enforce:
+    """What `result`, which allows nothing, does to its run by `settings`.
+
+    Where it never came to be judged nobody knows all environments of the stack, and each of them counts.
+    """
+    is_placed = bool(result.environments) or result.evaluator is not None
+    return settings.enforcement(result.environments if is_placed else settings.environments)
 
 
 def _without_judgement(

@@ -20,8 +20,8 @@ from typing import Final
 from flowyml_policy.audit.recorder import AuditRecorder
 from flowyml_policy.decision.candidates import StackDocument
 from flowyml_policy.decision.engine import PolicyEngine
+from flowyml_policy.decision.results import enforcement_of
 from flowyml_policy.errors.root import FlowymlPolicyError
-from flowyml_policy.errors.settings import EnvironmentUnknown
 from flowyml_policy.mask.events import new_event
 from flowyml_policy.records.instant import utc_now
 from flowyml_policy.records.policy_input import RunFacts
@@ -76,15 +76,11 @@ class GuardedProject:
         failure: FlowymlPolicyError | None = None,
     ) -> DecisionRecord:
         """The recorded answer to whether a run may start; in an environment that is none, that it may not."""
-        try:
-            return self.engine.judge_run(document, run, environment=environment, failure=failure)
-        except EnvironmentUnknown as error:
-            return self.engine.judge_run(document, run, failure=failure or error)
+        return self.engine.judge_run(document, run, environment=environment, failure=failure)
 
     def enforcement(self, result: Result) -> Enforce:
         """What `result`, which allows nothing, does to its run."""
-        is_placed = result.outcome == "deny" or bool(result.environments)
-        return self.settings.enforcement(result.environments if is_placed else self.settings.environments)
+        return enforcement_of(result, self.settings)
 
     def record(
         self,
