@@ -189,6 +189,27 @@ def test_guard_that_was_replaced_says_so(run: Run, tmp_path: Path) -> None:
     )
 
 
+def test_flowyml_that_is_loaded_again_is_guarded_again(run: Run, tmp_path: Path) -> None:
+    package = tmp_path / "flowyml" / "core"
+    package.mkdir(parents=True)
+    (tmp_path / "flowyml" / "__init__.py").touch()
+    (package / "__init__.py").touch()
+    (package / "pipeline.py").write_text(LIKE_FLOWYML)
+    program = (
+        "import importlib, sys\n"
+        "from flowyml_policy.integrations.flowyml import Bridge, require_guard\nBridge()\n"
+        "from flowyml.core import pipeline\n"
+        "def guarded():\n    require_guard()\n"
+        "    return hasattr(sys.modules[pipeline.__name__].Pipeline.run, '__wrapped__')\n"
+        "found = [guarded()]\n"
+        "importlib.reload(pipeline)\nfound.append(guarded())\n"
+        "del sys.modules[pipeline.__name__]\nimportlib.import_module(pipeline.__name__)\nfound.append(guarded())\n"
+        "print(found)\n"
+    )
+    ended = run(sys.executable, "-c", program, cwd=tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "[True, True, True]\n", "")
+
+
 def test_enable_without_flowyml_is_an_error_that_is_no_import_error(run: Run, tmp_path: Path) -> None:
     program = "from flowyml_policy.integrations.flowyml import enable\nenable()"
     ended = run(sys.executable, "-c", program, cwd=tmp_path, PYTHONPATH=str(ROOT))

@@ -46,7 +46,9 @@ SETTINGS = {
     "audit": f"policy: {{{NO_IMAGES}, audit: {{path: taken/policy.db}}}}\n",
     "observe": f"{POLICIES}policy: {{enforce: observe, {NO_IMAGES}}}\n",
     "observe-strict": f"{POLICIES}environments: {{strict: {{stack: toy-cpu, require_policy_validation: true}}}}\n"
+    "stacks: {bad: {source: local, path: ./bad.yaml}}\n"
     f"policy: {{enforce: observe, {NO_IMAGES}}}\n",
+    "named": f"{POLICIES}stacks: {{prod: {{source: local, path: ./stacks/prod-cpu.yaml}}}}\npolicy: {{{NO_IMAGES}}}\n",
     "none": f"{POLICIES}policy: {{enforce: none, {NO_IMAGES}}}\n",
     "none-strict": f"{POLICIES}environments: {{strict: {{stack: toy-cpu, requirePolicyValidation: true}}}}\n"
     f"policy: {{enforce: none, {NO_IMAGES}}}\n",
@@ -63,6 +65,7 @@ def projects(tmp_path: Path) -> Path:
         place = root / folder
         (place / "stacks").mkdir(parents=True)
         (place / "flowyml.yaml").write_text(settings)
+        (place / "bad.yaml").write_text("apiVersion: flowyml/v1\nkind: StackDefinition\nspec: {}\n")
         for name, backend in (("prod-cpu", "local"), ("toy-cpu", "local"), ("prod-kube", "kubernetes")):
             (place / "stacks" / f"{name}.yaml").write_text(definition(name, backend))
     (root / "audit" / "taken").write_text("a file where a folder should be")
@@ -88,7 +91,7 @@ BLOCKED: dict[str, object] = {
     "denied_by_their_own_policy": "PolicyViolationError",
     "denied_assigned": f"PolicyDenied {OBJECT}",
     "denied_changed_after_it_was_made": f"PolicyDenied {OBJECT}",
-    "denied_swapped_at_the_door": f"PolicyDenied {OBJECT}",
+    "denied_swapped_after_it_was_judged": f"PolicyDenied {OBJECT}",
     "denied_active_stack_of_a_program": f"PolicyDenied {OBJECT}",
     "denied_direct_within_an_allowed_run": "success=False",
     "denied_schedule": ["PolicyDenied"],
@@ -103,6 +106,7 @@ BLOCKED: dict[str, object] = {
     "undecided_number": "PolicyUndecided usage",
     "undecided_mapping": "PolicyUndecided usage",
     "undecided_unknown_environment": "PolicyUndecided environment_unknown",
+    "undecided_unknown_environment_variable": "PolicyUndecided environment_unknown",
     "undecided_direct": "PolicyUndecided stack_not_found",
     "undecided_backend_that_would_run_here": "PolicyUndecided stack_unbuildable",
     "undecided_their_backend_that_would_run_here": "PolicyUndecided stack_unbuildable",
@@ -111,6 +115,7 @@ BLOCKED: dict[str, object] = {
     "undecided_broken_rule": "PolicyUndecided policy_invalid",
     "undecided_audit": "PolicyUndecided audit_unwritable",
     "observed_where_an_environment_blocks": f"PolicyDenied {NAMED}",
+    "observed_where_an_environment_of_an_invalid_stack_may_block": "PolicyDenied definition.missing_key",
     "off_but_for_an_environment": f"PolicyDenied {NAMED}",
 }
 """What stops each run; those that are not named are denied because the stack's name is not allowed."""
@@ -141,11 +146,13 @@ def _observed_runs_go_on_and_say_so(started: tuple[dict[str, Any], str], project
     assert outcomes(started, "observed_denied", "observed_unknown") == {
         "observed_denied": [True, "ran"],
         "observed_unknown": [True, "ran"],
+        "observed_unknown_environment_variable": [True, "ran"],
     }
     told = [line for line in started[1].splitlines() if line.startswith("flowyml-policy: observe: ")]
     assert [line.partition(" goes on")[0] for line in told] == [
         "flowyml-policy: observe: the run of 'observed_denied'",
         "flowyml-policy: observe: the run of 'observed_unknown'",
+        "flowyml-policy: observe: the run of 'observed_unknown_environment_variable'",
     ]
     with AuditStore(projects / "observe" / ".flowyml" / "policy.db") as audit:
         events = [event for event in reversed(list(audit.get_events())) if event.type != "PolicyChecked"]
@@ -180,6 +187,9 @@ def _runs_are_recorded_with_their_decisions(projects: Path) -> None:
     }
     assert all(event.payload["run_id"] for event in runs)
     assert {event.payload["pipeline"] for event in runs if event.type == "PipelineStarted"}.isdisjoint(BLOCKED)
+    direct = [event.payload["run_id"] for event in runs if event.payload["pipeline"] == "allowed_direct"]
+    assert direct == ["run-direct"]
+    assert "undecided_unknown_environment_variable" in {event.payload["pipeline"] for event in runs}
     retried = [event for event in runs if event.payload["pipeline"] == "denied_with_retries"]
     assert [event.payload["denials"] for event in retried] == [[NAMED]]
     assert [event.payload["why"] for event in events if event.type == "GuardOff"] == ["disable()"]

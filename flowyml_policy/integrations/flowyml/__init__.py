@@ -103,7 +103,7 @@ class _HookingLoader(Loader):
         module.__loader__ = self._loader
         with _ends_loudly():
             if module.__name__ in guard.SEAMS:
-                guard.hook(module)
+                guard.hook(module, is_new=True)
             else:
                 _hook(module)
 

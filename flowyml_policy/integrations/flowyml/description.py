@@ -1,4 +1,4 @@
-"""What a run asks for beside its stack, as policy is told of it."""
+"""What a run asks for beside its stack, as policy sees it."""
 
 from __future__ import annotations
 

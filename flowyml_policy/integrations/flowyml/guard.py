@@ -3,11 +3,11 @@
 Rules:
 - Installing hooks in is all that an import pays for: no settings are read and no OPA is loaded before the first run.
 - Every way to start a pipeline leads through `Pipeline.run`; there the decision is made, before anything else happens,
-  and at the orchestrator's door what is there is compared with what was judged.
+  and what reaches the orchestrator is compared with what was judged.
 - A second layer stands before what runs steps without `Pipeline.run`: the local orchestrator, the step runner, the
   orchestrators of plugins. It lets through what the first has judged, once.
 - A seam that this FlowyML lacks means that no pipeline runs; where not even that can be arranged, nothing is imported.
-- Hooks are installed once, whoever asks and however often. `disable` takes them out and says so in the audit.
+- Hooks are installed once, however often that is asked for. `disable` takes them out and says so in the audit.
 """
 
 from __future__ import annotations
@@ -35,11 +35,14 @@ DEFINITIONS: Final = "flowyml.stacks.enterprise.models"
 RUN_PARAMETERS: Final = ("stack", "env", "orchestrator", "resources", "docker_config", "kwargs")
 """What `Pipeline.run` must take for the guard to tell what will run."""
 
+DIRECT_PARAMETERS: Final = ("run_id", "resources", "docker_config", "inputs", "context")
+"""What `LocalOrchestrator.run_pipeline` takes after the pipeline, in its order; its own signature does not say."""
+
 STEP_RUNNER_PROGRAM: Final = f"from {STEP_RUNNER} import run_steps_from_env\nrun_steps_from_env()\n"
 """What `python -m flowyml.core.step_runner` runs here: the module that was hooked, and no second copy of it."""
 
-_approved: ContextVar[object] = ContextVar("flowyml_policy_approved", default=None)
-"""The pipeline that was judged and is about to be run by an orchestrator."""
+_approved: ContextVar[list[object]] = ContextVar("flowyml_policy_approved")
+"""The pipeline that was judged and is about to be run by an orchestrator; empty once it was let through, or ended."""
 
 
 class _Guard:
@@ -72,15 +75,21 @@ def install() -> None:
                 hook(module)
 
 
-def hook(module: ModuleType) -> None:
-    """Hook a module of FlowyML that has just been loaded, unless it is, or the guard is disabled.
+def hook(module: ModuleType, *, is_new: bool = False) -> None:
+    """Hook a module of FlowyML, unless it is, or the guard is disabled.
 
-    Raises AttributeError where not even runs can be kept from starting.
+    `is_new`: its code has just run, and all that it holds is new, also where a module of its name was hooked before
+    (`importlib.reload`, a second import). Raises AttributeError where not even runs can be kept from starting.
     """
     with _guard.lock:
-        if _guard.is_on and module.__name__ not in _guard.hooked:
-            SEAMS[module.__name__](module)
-            _guard.hooked.add(module.__name__)
+        if not _guard.is_on or (module.__name__ in _guard.hooked and not is_new):
+            return
+        for key, (owner, *_) in list(_guard.replaced.items()):
+            if owner is module:
+                del _guard.replaced[key]
+        _guard.hooked.discard(module.__name__)
+        SEAMS[module.__name__](module)
+        _guard.hooked.add(module.__name__)
 
 
 def enable(project: str | Path = ".") -> None:
@@ -135,7 +144,8 @@ def require_guard() -> None:
 
     why = why_inactive()
     if why is not None:
-        raise GuardInactive(f"runs of FlowyML are not guarded in this process: {why}")
+        advice = None if _guard.is_on else "call enable() to guard them again"
+        raise GuardInactive(f"runs of FlowyML are not guarded in this process: {why}", advice=advice)
 
 
 def why_inactive() -> str | None:
@@ -145,7 +155,8 @@ def why_inactive() -> str | None:
             return "disable() was called"
         if _guard.missing is not None:
             return f"this FlowyML lacks {_guard.missing}, so that no pipeline runs"
-        if PIPELINES not in _guard.hooked:
+        pipeline = getattr(sys.modules.get(PIPELINES), "Pipeline", None)
+        if (id(pipeline), "run") not in _guard.replaced:
             return "FlowyML is not loaded, or was loaded without flowyml-policy's entry point"
         changed = [
             f"{owner.__name__}.{name}"
@@ -155,18 +166,24 @@ def why_inactive() -> str | None:
         return f"something replaced {', '.join(changed)}" if changed else None
 
 
-def is_approved(pipeline: object) -> bool:
-    """Whether `pipeline` was judged and is about to run."""
-    return _approved.get() is pipeline
+def take_approval(pipeline: object) -> bool:
+    """Whether `pipeline` was judged and is about to run; asked again, it is not."""
+    given = _approved.get([])
+    if not given or given[0] is not pipeline:
+        return False
+    given.clear()
+    return True
 
 
 @contextmanager
 def approved(pipeline: object | None) -> Iterator[None]:
     """Let `pipeline` through the second layer once; null lets nothing through."""
-    token = _approved.set(pipeline)
+    given = [] if pipeline is None else [pipeline]
+    token = _approved.set(given)
     try:
         yield
     finally:
+        given.clear()  # threads and tasks that were started here have it, too
         _approved.reset(token)
 
 
@@ -196,14 +213,15 @@ def _runs() -> Any:
 
 
 def _hook_pipelines(module: ModuleType) -> None:
-    """The door that every pipeline goes through, and where names of stacks and environments become stacks."""
+    """Hook the method that every run goes through, and where names of stacks and environments become stacks."""
     pipeline = module.Pipeline
     missing = _missing(pipeline)
+    _guard.missing = missing
     if missing is not None:
-        _guard.missing = missing
         _replace(pipeline, "run", _blocking(missing))
         return
     _replace(pipeline, "_resolve_stack_arg", _resolving)
+    _replace(pipeline, "_apply_stack", _applying)
     _replace(pipeline, "run", _running)
 
 
@@ -262,12 +280,23 @@ def _resolving(original: Any) -> Any:
     return resolve
 
 
+def _applying(original: Any) -> Any:
+    @wraps(original)
+    def apply(self: Any, stack: Any, *args: Any, **kwargs: Any) -> Any:
+        if _guard.is_on and _runs().is_misread(self):
+            return None
+        return original(self, stack, *args, **kwargs)
+
+    return apply
+
+
 def _hook_orchestrators(module: ModuleType) -> None:
     def judging(original: Any) -> Any:
         @wraps(original)
         def run_pipeline(self: Any, pipeline: Any, *args: Any, **kwargs: Any) -> Any:
-            if _guard.is_on and not is_approved(pipeline):
-                _runs().judge_direct(pipeline, self, kwargs, project=_guard.project)
+            if _guard.is_on and not take_approval(pipeline):
+                given = {**dict(zip(DIRECT_PARAMETERS, args, strict=False)), **kwargs}
+                _runs().judge_direct(pipeline, self, given, project=_guard.project)
             with approved(None):
                 return original(self, pipeline, *args, **kwargs)
 

@@ -21,7 +21,9 @@ from flowyml_policy.resolution.resolver import StackResolver
 
 LIVE: Final = "_policy_live"
 ASKED: Final = "_policy_asked"
-"""What the guard keeps on a pipeline: the stack that it put there, and what was asked for when it was made."""
+MISREAD: Final = "_policy_misread"
+"""What the guard keeps on a pipeline: the stack that it put there, what was asked for when it was made, and whether
+FlowyML's own reading of flowyml.yaml finds another stack."""
 
 UNRESOLVED: Final = "unresolved"
 """What stands for the stack of a pipeline that could not be found when it was made."""
@@ -55,8 +57,20 @@ def wanted_stack(project: GuardedProject, pipeline: Any, stack: Any, env: str | 
     if live is not None and (live is not ours or asked != (None, None)):  # set by hand, or what it was made for
         return of_live(project, _activated(pipeline, asked) or live, asked[1])
     found = find_stack(project, *asked)
-    activated = _activated(pipeline, asked) if found.live is None and found.failure is None else None
-    return found if activated is None else of_live(project, activated, None)
+    if found.live is not None or found.is_unknown:
+        return found
+    stays = _activated(pipeline, asked) or live  # what it was made with, though nothing means that any more
+    return found if stays is None else of_live(project, stays, None)
+
+
+def standing_stack(project: GuardedProject, pipeline: Any) -> Found:
+    """What a pipeline runs on that is given to an orchestrator as it is: its own stack, if that could be found."""
+    asked = getattr(pipeline, ASKED, (None, None))
+    if getattr(pipeline, LIVE, None) == UNRESOLVED:
+        found = find_stack(project, *asked)
+        if found.is_unknown:
+            return found
+    return of_live(project, getattr(pipeline, "stack", None), asked[1])
 
 
 def _activated(pipeline: Any, asked: tuple[Any, str | None]) -> Any:

@@ -38,10 +38,12 @@ from flowyml_policy.integrations.flowyml.projects import GuardedProject, current
 from flowyml_policy.integrations.flowyml.resolution import (
     ASKED,
     LIVE,
+    MISREAD,
     UNRESOLVED,
     Found,
     find_stack,
     of_live,
+    standing_stack,
     wanted_stack,
 )
 from flowyml_policy.records.instant import utc_now
@@ -98,20 +100,29 @@ def resolve(original: Any, pipeline: Any, stack: Any, env: str | None, *, projec
     try:
         with current_project(project) as of:
             found = find_stack(of, stack, env)
-            is_blocked = of.settings.policy.enforce == "block"
+            settings = of.settings
     except Exception:  # noqa: BLE001  the run says what it was
         return None
     if not found.is_unknown:
         setattr(pipeline, LIVE, found.live)
+        setattr(pipeline, MISREAD, found.live is None and bool(settings.stacks))
         return found.live
-    return None if is_blocked else original(pipeline, stack, env)
+    return None if settings.policy.enforce == "block" else original(pipeline, stack, env)
+
+
+def is_misread(pipeline: Any) -> bool:
+    """Whether `pipeline` is being made, on the built-in stack, and FlowyML gives it the first entry of our `stacks:`.
+
+    It takes those for its own, and would run on a stack that is only called so.
+    """
+    return getattr(pipeline, MISREAD, False) and not hasattr(pipeline, "_built")
 
 
 def judge_direct(pipeline: Any, orchestrator: Any, given: Mapping[str, Any], *, project: Path | None) -> None:
     """Judge what is run past `Pipeline.run`, as it stands. Raises PolicyDenied, PolicyUndecided."""
-    run = _Run(pipeline, str(given.get("run_id") or uuid4()), project)
+    run = _Run(pipeline, given.get("run_id") or uuid4(), project)
     with _only_policy_errors():
-        run.judge(None, None, orchestrator, given.get("docker_config"), given.get("resources"), is_started=True)
+        run.judge_standing(orchestrator, given.get("docker_config"), given.get("resources"))
 
 
 def remember(live: Any, theirs: Any) -> None:
@@ -127,11 +138,11 @@ def record_off(project: Path | None) -> None:
 
 
 class _Run:
-    """One run, from the question whether it may start to the orchestrator's door."""
+    """One run, from the question whether it may start to the call of its orchestrator."""
 
-    def __init__(self, pipeline: Any, run_id: str, project: Path | None, *, is_dry: bool = False) -> None:
+    def __init__(self, pipeline: Any, run_id: object, project: Path | None, *, is_dry: bool = False) -> None:
         self.pipeline = pipeline
-        self.run_id = run_id
+        self.run_id = str(run_id)
         self._project = project
         self._is_dry = is_dry
         self._orchestrator: Any = None
@@ -147,10 +158,8 @@ class _Run:
         orchestrator: Any,
         docker: Any,
         resources: Any,
-        *,
-        is_started: bool = False,
     ) -> None:
-        """Find what would run, and judge it; `is_started`: it starts right then. Raises PolicyDenied, PolicyUndecided.
+        """Find what would run, and judge it. Raises PolicyDenied, PolicyUndecided.
 
         What else goes wrong is raised as it is.
         """
@@ -159,8 +168,15 @@ class _Run:
             self._found = wanted_stack(project, self.pipeline, stack, env)
             self._asked = asked_of(self.pipeline, self._found, orchestrator, docker, resources)
             self._decide(project)
-            if is_started:
-                self._record_start(project)
+
+    def judge_standing(self, orchestrator: Any, docker: Any, resources: Any) -> None:
+        """Judge the pipeline on the stack that it holds: it starts right then. Raises as `judge` does."""
+        self._orchestrator = orchestrator
+        with current_project(self._project) as project:
+            self._found = standing_stack(project, self.pipeline)
+            self._asked = asked_of(self.pipeline, self._found, orchestrator, docker, resources)
+            self._decide(project)
+            self._record_start(project)
 
     def hand_over(self, arguments: dict[str, Any]) -> None:
         """Put what was judged into the arguments of `Pipeline.run`."""
@@ -180,7 +196,7 @@ class _Run:
         arguments["orchestrator"] = _Gate(self)
 
     def run_pipeline(self, pipeline: Any, given: dict[str, Any]) -> Any:
-        """What the orchestrator does, if what is at its door is what was judged, or may run too."""
+        """What the orchestrator does, if what reaches it is what was judged, or may run too."""
         from flowyml.core.orchestrator import LocalOrchestrator
 
         live = getattr(pipeline, "stack", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import sys
 import time
@@ -16,6 +17,8 @@ from flowyml.core.orchestrator import LocalOrchestrator
 from flowyml.core.retry_policy import OrchestratorRetryPolicy
 from flowyml.core.scheduler import PipelineScheduler
 from flowyml.core.subpipeline import sub_pipeline
+from flowyml.plugins import config
+from flowyml.plugins.stack_config import StackManager
 from flowyml.stacks.azure import AzureMLOrchestrator
 from flowyml.stacks.components import DockerConfig
 from flowyml.stacks.enterprise.models import StackDefinition as Theirs
@@ -263,7 +266,7 @@ def denied_without_its_definition(work: Work) -> object:
 
 
 @case
-def denied_swapped_at_the_door(work: Work) -> object:
+def denied_swapped_after_it_was_judged(work: Work) -> object:
     pipeline = work.pipeline(stack="prod-cpu")
     build = pipeline.build
 
@@ -312,6 +315,22 @@ def denied_direct(work: Work) -> object:
     pipeline = work.pipeline(stack="toy-cpu")
     pipeline.build()
     return LocalOrchestrator().run_pipeline(pipeline, "run-direct")
+
+
+@case
+def denied_direct_on_what_it_was_made_on(work: Work) -> object:
+    with variables(FLOWYML_STACK="toy-cpu"):
+        pipeline = work.pipeline()
+    pipeline.build()
+    return LocalOrchestrator().run_pipeline(pipeline, "run-direct")
+
+
+@case
+def denied_before_anything_on_what_it_was_made_on(work: Work) -> object:
+    with variables(FLOWYML_STACK="toy-cpu"):
+        pipeline = work.pipeline()
+    pipeline.build = work.file.touch  # what FlowyML does before it asks an orchestrator
+    return work.run(pipeline)
 
 
 @case
@@ -478,6 +497,12 @@ def undecided_unknown_environment(work: Work) -> object:
 
 
 @case
+def undecided_unknown_environment_variable(work: Work) -> object:
+    with variables(FLOWYML_ENV="nowhere"):
+        return work.run()
+
+
+@case
 def undecided_direct(work: Work) -> object:
     pipeline = work.pipeline(stack="nowhere")
     pipeline.build()
@@ -534,6 +559,18 @@ def observed_unknown(work: Work) -> object:
 
 
 @case
+def observed_unknown_environment_variable(work: Work) -> object:
+    with inside(ROOT / "observe"), variables(FLOWYML_ENV="nowhere"):
+        return work.run()
+
+
+@case
+def observed_where_an_environment_of_an_invalid_stack_may_block(work: Work) -> object:
+    with inside(ROOT / "observe-strict"):
+        return work.run(stack="bad")
+
+
+@case
 def observed_where_an_environment_blocks(work: Work) -> object:
     with inside(ROOT / "observe-strict"):
         return work.run(env="strict")
@@ -582,6 +619,19 @@ def disabled_and_enabled_again(work: Work) -> object:
 
 
 @case
+def allowed_default_beside_named_stacks(work: Work) -> object:
+    """FlowyML takes the first of `stacks:` for its active one."""
+    with inside(ROOT / "named"):
+        config._config = None
+        StackManager.reset()
+        try:
+            return work.run()
+        finally:
+            config._config = None
+            StackManager.reset()
+
+
+@case
 def allowed_in_many_threads(work: Work) -> object:
     with ThreadPoolExecutor(8) as threads:
         wanted = ["prod-cpu", "toy-cpu"] * 4
@@ -598,6 +648,15 @@ def allowed_in_children(work: Work) -> object:
             os._exit({"ran": 10, "PolicyDenied": 20}.get(ran(work, stack), 1))
         children.append(child)
     return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
+@case
+def denied_after_a_reload(work: Work) -> object:
+    """Last, since FlowyML's own modules keep the class that was there before."""
+    module = importlib.reload(sys.modules[Pipeline.__module__])
+    pipeline = module.Pipeline(work.name, stack="toy-cpu", **QUIET)
+    pipeline.add_step(work.step())
+    return pipeline.run(auto_start_ui=False)
 
 
 def ran(work: Work, stack: str) -> str:
