@@ -14,7 +14,6 @@ import atexit
 import gzip
 import json
 import os
-import re
 import socket
 import sys
 import threading
@@ -29,6 +28,7 @@ from flowyml_policy.audit.recorder import AuditRecorder
 from flowyml_policy.errors.audit import AuditError
 from flowyml_policy.mask.text import mask
 from flowyml_policy.network.address import AddressRefused
+from flowyml_policy.network.bearer import bearer
 from flowyml_policy.network.deadline import Deadline
 from flowyml_policy.network.failures import HttpFailure
 from flowyml_policy.network.messages import Request, Response
@@ -51,7 +51,6 @@ _PATIENCE: Final = 0.5
 _LARGEST_ANSWER: Final = 1 << 16
 _SUCCESS: Final = range(200, 300)
 _TOO_LARGE: Final = 413
-_TOKEN: Final = re.compile(r"[\x21-\x7e]{1,8192}", re.ASCII)
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -218,9 +217,10 @@ class Reporter:
         if self._to.token_env is None:
             return None
         token = self._environ.get(self._to.token_env, "").strip()
-        if _TOKEN.fullmatch(token) is None:
+        authorization = bearer(token)
+        if authorization is None:
             raise NotReported(f"the variable {self._to.token_env} holds no token")
-        return f"Bearer {token}"
+        return authorization
 
 
 class ReportingRecorder:

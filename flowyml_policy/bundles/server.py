@@ -30,6 +30,7 @@ from flowyml_policy.errors.root import UsageError
 from flowyml_policy.mask.quoted import clipped
 from flowyml_policy.mask.text import mask
 from flowyml_policy.network.address import AddressRefused, parse_address
+from flowyml_policy.network.bearer import bearer
 from flowyml_policy.network.deadline import Deadline
 from flowyml_policy.network.failures import FailureReason, HttpFailure
 from flowyml_policy.network.http import Client, Request, Response
@@ -38,7 +39,6 @@ from flowyml_policy.records.record import Json
 _LARGEST_ANSWER: Final = 1 << 18
 _LARGEST_HISTORY: Final = 4 << 20
 _PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)*/bundles/[A-Za-z0-9._-]+", re.ASCII)
-_TOKEN: Final = re.compile(r"[\x21-\x7e]{1,8192}", re.ASCII)
 _OK: Final = 200
 _CREATED: Final = 201
 _NO_ACCESS: Final = frozenset({401, 403})
@@ -173,10 +173,11 @@ def _not_asked(url: str) -> UsageError:
 
 def _token(variable: str, environ: Mapping[str, str], url: str) -> str:
     token = environ.get(variable, "").strip()
-    if _TOKEN.fullmatch(token) is None:
+    authorization = bearer(token)
+    if authorization is None:
         what = "holds no token" if token else "is not set, or empty"
         raise BundleAccessDenied(f"the variable {variable} {what}: {url}", advice="put the server's token into it")
-    return f"Bearer {token}"
+    return authorization
 
 
 def _refused(response: Response, url: str) -> BundleError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +18,7 @@ from flowyml_policy.errors.root import FlowymlPolicyError
 from flowyml_policy.mask.registry import retirement
 from flowyml_policy.mask.text import mask
 from flowyml_policy.network.address import AddressRefused, parse_address
+from flowyml_policy.network.bearer import bearer
 from flowyml_policy.network.deadline import Deadline
 from flowyml_policy.network.failures import FailureReason, HttpFailure
 from flowyml_policy.records.protocols import ContentStore
@@ -61,7 +61,6 @@ _NOT_MODIFIED: Final = 304
 _CONFLICT: Final = 409
 _KEPT_ANSWERS: Final = 64
 _LARGEST_KEPT: Final = 1 << 20
-_TOKEN: Final = re.compile(r"[\x21-\x7e]{1,8192}", re.ASCII)
 _INVALID: Final = frozenset({"not_http", "too_large", "encoded"})
 _ADVICE_FOR: Final[Mapping[FailureReason, str]] = {
     "untrusted": "name its CA certificates in policy.registry.ca, or correct the address",
@@ -268,10 +267,11 @@ class RemoteRegistry:
         if self._token_env is None:
             return None
         token = self._environ.get(self._token_env, "").strip()
-        if _TOKEN.fullmatch(token) is None:
+        authorization = bearer(token)
+        if authorization is None:
             what = "holds no token" if token else "is not set"
             raise RegistryAccessDenied(f"the variable {self._token_env} {what}: {self.uri}")
-        return f"Bearer {token}"
+        return authorization
 
     @contextmanager
     def _only_leaves(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ from flowyml_policy.errors.root import UsageError
 from flowyml_policy.errors.server import ServerUnreachable
 from flowyml_policy.mask.text import mask
 from flowyml_policy.network.address import AddressRefused
+from flowyml_policy.network.bearer import bearer
 from flowyml_policy.network.deadline import Deadline
 from flowyml_policy.network.failures import FailureReason, HttpFailure
 from flowyml_policy.network.http import Client
@@ -33,10 +34,9 @@ def ask_status(
     url: str, *, token_env: str | None, ca: Path | None, offline: bool, environ: Mapping[str, str]
 ) -> ServerStatus:
     """The status of the server at `url`. Raises UsageError, ServerUnreachable."""
-    token = None if token_env is None else environ.get(token_env, "").strip()
-    if token is not None and not (token.isascii() and token.isprintable() and token and " " not in token):
+    authorization = None if token_env is None else bearer(environ.get(token_env, "").strip())
+    if token_env is not None and authorization is None:
         raise UsageError(f"the variable {token_env} holds no token", advice="put a token of the scope operator into it")
-    authorization = None if token is None else f"Bearer {token}"
     address = f"{url.rstrip('/')}{PATH}"
     client = Client(ca=ca, offline=offline, environ=environ)
     try:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
@@ -35,6 +34,7 @@ from flowyml_policy.errors.sources import (
 )
 from flowyml_policy.mask.text import mask
 from flowyml_policy.network.address import AddressRefused, parse_address
+from flowyml_policy.network.bearer import bearer
 from flowyml_policy.network.deadline import Deadline
 from flowyml_policy.network.failures import FailureReason, HttpFailure
 from flowyml_policy.records.instant import utc_now
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from flowyml_policy.network.http import Response
 
 _ADVICE: Final = "write https://host/path/stack.yaml"
-_TOKEN: Final = re.compile(r"[\x21-\x7e]{1,8192}", re.ASCII)
 _ACCEPT: Final = "application/yaml, text/yaml, text/plain;q=0.9, */*;q=0.5"
 _WEB_PAGES: Final = frozenset({"text/html", "application/xhtml+xml"})
 _MOST_REDIRECTS: Final = 5
@@ -218,12 +217,13 @@ class HttpSource(DefinitionSource):
                 f"the environment variable {self._token_env}, which holds the token, is not set: {self.uri}",
                 advice=f"set {self._token_env}",
             )
-        if _TOKEN.fullmatch(token) is None:
+        authorization = bearer(token)
+        if authorization is None:
             raise SourceAccessDenied(
                 f"the environment variable {self._token_env} holds no token: {self.uri}",
                 advice=f"set {self._token_env} to the token alone, without blanks and line ends",
             )
-        return f"Bearer {token}"
+        return authorization
 
 
 class HttpRevision(Revision):
