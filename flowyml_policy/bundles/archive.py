@@ -158,7 +158,7 @@ def write_packed(path: Path, packed: bytes) -> str:
         unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
             unfinished.write_bytes(packed)
-            unfinished.replace(path)  # whoever loads it meanwhile reads the old one whole, or the new one
+            unfinished.replace(path)  # a reader meanwhile gets the old one whole, or the new one
         finally:
             unfinished.unlink(missing_ok=True)
     except OSError as error:

@@ -187,7 +187,7 @@ def read_configuration(config: Mapping[str, Json] | None, root: Path, *, require
 
 
 def refused_configuration(document: Mapping[str, Json]) -> Iterator[tuple[KeyPath, str, str]]:
-    """What a discovery bundle may never bring, whoever reads it: where it stands, what is wrong, what to do."""
+    """What a discovery bundle may never bring: where it stands, what is wrong, what to do. The one check of it."""
     for key in _REFUSED_CONFIGURATION:
         if key in document:
             what = f"`{key}` cannot be brought by a discovery bundle"

@@ -4,7 +4,8 @@ Rules:
 - The discovery bundle is one of the policy's bundles, loaded by OPA like any other: its signature, sequence, time and
   age count, and every answer carries its revision. OPA's own discovery tells nothing of these, so it is not used.
 - No policy decides beside a discovery bundle that names other bundles: until these are loaded, nothing is decided.
-- What takes its place is loaded once, whoever asks meanwhile; nobody waits for it beyond the deadline of a decision.
+- What takes its place is loaded once, for all decisions that ask meanwhile. Each waits for it at most its deadline, and
+  again if the bundle names others by then.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """OPA's bundle protocol, and how bundles are published: /bundles/NAME.
 
 Rules:
-- The ETag is that of the bytes. Whoever has them is answered 304, always with the ETag, and whoever shows no ETag never
-  is: OPA would stay without policy, and say nothing.
+- The ETag is that of the bytes. A client that has them is answered 304, always with the ETag; one that shows no ETag
+  never is, since OPA would stay without policy, and say nothing.
 - Who waits (`Prefer: wait=N`) waits all of it: OPA asks again at once after an early 304. Only a publication, a token
   that ended or the end of the server is answered sooner.
 - `application/vnd.openpolicyagent.bundles`, without a charset, tells OPA that it may wait. No content encoding: the

@@ -1,7 +1,7 @@
 """One event of a decision log as a row: what can be asked for, beside the event whole. No I/O.
 
 Rules:
-- The event is masked again, whoever says that it was; columns are taken from what is left.
+- The event is masked again, though its client did so; columns are taken from what is left.
 - Unknown keys are kept. A known key of another type than OPA's gives an empty column and a note, never a refusal: OPA
   sends a refused chunk again for ever, and the other events of it would wait.
 """
