@@ -148,8 +148,7 @@ def enforcement_of(result: Result, settings: Settings) -> Enforce:
 
     Where it never came to be judged nobody knows all environments of the stack, and each of them counts.
     """
-    is_placed = bool(result.environments) or result.evaluator is not None
-    return settings.enforcement(result.environments if is_placed else settings.environments)
+    return settings.enforcement(settings.environments if result.evaluator is None else result.environments)
 
 
 def _without_judgement(

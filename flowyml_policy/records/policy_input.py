@@ -101,12 +101,31 @@ class LockFacts(Record):
     bundles: dict[str, str] = Field(default_factory=dict)
 
 
+class ImageProblem(Record):
+    """Why nothing is known of an image: a stable code, and what happened in words."""
+
+    code: str
+    message: str
+
+
+class BuiltImage(Record):
+    """The image that a run would have built and pushed: where to. Its tag is known once it was built.
+
+    `ref` is without a tag. Where it is no reference, `error` says why, and `registry` and `repository` are null.
+    """
+
+    ref: str
+    registry: str | None = None
+    repository: str | None = None
+    error: ImageProblem | None = None
+
+
 class RunFacts(Record):
     """What a pipeline run asks for beside the stack, and what will run it.
 
     `orchestrator` is the full name of its class. `docker_config` and `resources` hold the keys that say something,
     `packages` what the image is to have installed. `orchestrator_config` is what an orchestrator says of itself that
-    was given to the run in place of the stack's own.
+    was given to the run in place of the stack's own. `builds` is null where nothing is built and pushed for the run.
     """
 
     pipeline: str
@@ -115,6 +134,7 @@ class RunFacts(Record):
     resources: dict[str, Json] | None = None
     packages: tuple[str, ...] = ()
     orchestrator_config: dict[str, Json] | None = None
+    builds: BuiltImage | None = None
 
 
 class BaseFacts(Record):
@@ -149,13 +169,6 @@ class PlatformFacts(Record):
     entrypoint: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
     diff_ids: tuple[str, ...] = ()
-
-
-class ImageProblem(Record):
-    """Why nothing is known of an image: a stable code, and what happened in words."""
-
-    code: str
-    message: str
 
 
 class SigningKey(Record):

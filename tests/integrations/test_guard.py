@@ -52,6 +52,7 @@ SETTINGS = {
     "none": f"{POLICIES}policy: {{enforce: none, {NO_IMAGES}}}\n",
     "none-strict": f"{POLICIES}environments: {{strict: {{stack: toy-cpu, requirePolicyValidation: true}}}}\n"
     f"policy: {{enforce: none, {NO_IMAGES}}}\n",
+    "digest": f"policies: {{image_policy: {{require_digest: true}}}}\npolicy: {{{NO_IMAGES}}}\n",
     "here": f"{POLICIES}policy: {{run_locally: [kubernetes], {NO_IMAGES}}}\n",
 }
 
@@ -68,6 +69,10 @@ def projects(tmp_path: Path) -> Path:
         (place / "bad.yaml").write_text("apiVersion: flowyml/v1\nkind: StackDefinition\nspec: {}\n")
         for name, backend in (("prod-cpu", "local"), ("toy-cpu", "local"), ("prod-kube", "kubernetes")):
             (place / "stacks" / f"{name}.yaml").write_text(definition(name, backend))
+    (root / "stacks" / "prod-odd.yaml").write_text(
+        "apiVersion: flowyml.io/v1\nkind: Stack\nmetadata: {name: prod-odd, version: 1.0.0}\n"
+        "spec: {backend: local, runtime: {pythonVersion: '3'}}\n"
+    )
     (root / "audit" / "taken").write_text("a file where a folder should be")
     (root / "rule" / "policy").mkdir()
     (root / "rule" / "policy" / "gpu.rego").write_text("package project.rules.gpu\n\nfindings contains {\n")
@@ -83,6 +88,8 @@ OBJECT = f"labels.required, {NAMED}, version.missing"
 BLOCKED: dict[str, object] = {
     "denied_default_stack": "PolicyDenied source.builtin",
     "denied_local": "PolicyDenied source.builtin",
+    "denied_local_stack_as_flowyml_makes_it": "PolicyDenied source.builtin",
+    "denied_local_stack_that_is_no_longer_so": "PolicyDenied version.missing",
     "denied_instance": f"PolicyDenied {OBJECT}",
     "denied_instance_in_run": f"PolicyDenied {OBJECT}",
     "denied_instance_called_as_allowed": "PolicyDenied labels.required, version.missing",
@@ -100,6 +107,12 @@ BLOCKED: dict[str, object] = {
     "denied_rest": "HTTPException True",
     "denied_image_of_the_run": "PolicyDenied images_registry.not_allowed",
     "denied_build_of_the_run": "PolicyDenied images_registry.not_allowed",
+    "denied_build_that_is_pushed_elsewhere": "PolicyDenied images_registry.not_allowed",
+    "denied_build_pushed_to_the_registry_of_a_stack": "PolicyDenied images_registry.not_allowed, labels.required, "
+    "version.missing",
+    "denied_build_for_gpus_whose_base_is_flowymls": "PolicyDenied images_registry.not_allowed",
+    "denied_build_where_a_digest_is_required": "PolicyDenied images_pinned.required",
+    "denied_where_the_program_went_elsewhere_meanwhile": f"PolicyDenied {OBJECT}",
     "denied_image_of_an_orchestrator": "PolicyDenied images_registry.not_allowed",
     "undecided_unknown_name": "PolicyUndecided stack_not_found",
     "undecided_unknown_name_in_run": "PolicyUndecided stack_not_found",
@@ -110,6 +123,8 @@ BLOCKED: dict[str, object] = {
     "undecided_direct": "PolicyUndecided stack_not_found",
     "undecided_backend_that_would_run_here": "PolicyUndecided stack_unbuildable",
     "undecided_their_backend_that_would_run_here": "PolicyUndecided stack_unbuildable",
+    "undecided_definition_that_flowyml_refuses": "PolicyUndecided stack_unbuildable",
+    "undecided_orchestrator_that_cannot_be_read": "PolicyUndecided usage",
     "undecided_broken_settings": "PolicyUndecided settings_invalid",
     "undecided_broken_bundle": "PolicyUndecided opa_start_failed",
     "undecided_broken_rule": "PolicyUndecided policy_invalid",
@@ -121,6 +136,7 @@ BLOCKED: dict[str, object] = {
 """What stops each run; those that are not named are denied because the stack's name is not allowed."""
 
 LET_GO = {
+    "allowed_image_by_its_full_name": ["docker.io/library/train:1"],
     "allowed_sub_pipeline": True,
     "allowed_in_many_threads": ["PolicyDenied"] * 4 + ["ran"] * 4,
     "allowed_in_children": [10, 20],
@@ -143,14 +159,16 @@ def _runs_that_policy_does_not_allow_never_start_fails_closed(started: tuple[dic
 
 
 def _observed_runs_go_on_and_say_so(started: tuple[dict[str, Any], str], projects: Path) -> None:
-    assert outcomes(started, "observed_denied", "observed_unknown") == {
+    assert outcomes(started, "observed_denied", "observed_orchestrator", "observed_unknown") == {
         "observed_denied": [True, "ran"],
+        "observed_orchestrator_that_cannot_be_read": [True, "ran"],
         "observed_unknown": [True, "ran"],
         "observed_unknown_environment_variable": [True, "ran"],
     }
     told = [line for line in started[1].splitlines() if line.startswith("flowyml-policy: observe: ")]
     assert [line.partition(" goes on")[0] for line in told] == [
         "flowyml-policy: observe: the run of 'observed_denied'",
+        "flowyml-policy: observe: the run of 'observed_orchestrator_that_cannot_be_read'",
         "flowyml-policy: observe: the run of 'observed_unknown'",
         "flowyml-policy: observe: the run of 'observed_unknown_environment_variable'",
     ]
@@ -193,6 +211,11 @@ def _runs_are_recorded_with_their_decisions(projects: Path) -> None:
     retried = [event for event in runs if event.payload["pipeline"] == "denied_with_retries"]
     assert [event.payload["denials"] for event in retried] == [[NAMED]]
     assert [event.payload["why"] for event in events if event.type == "GuardOff"] == ["disable()"]
+    with AuditStore(projects / "free" / ".flowyml" / "policy.db") as audit:
+        (blocked,) = [event for event in audit.get_events() if "flowyml" in event.payload]
+    assert blocked.type == "PipelineBlocked"
+    assert blocked.payload["pipeline"] == "denied_by_their_own_policy"
+    assert blocked.payload["outcome"] == "deny"
 
 
 def test_every_way_to_start_fails_closed(run: Run, flowyml_python: Path, projects: Path) -> None:

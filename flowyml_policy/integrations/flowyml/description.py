@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import is_dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from flowyml_policy.definitions.objects import component_facts
+from flowyml_policy.errors.references import ReferenceInvalid
 from flowyml_policy.integrations.flowyml.resolution import Found
-from flowyml_policy.records.policy_input import RunFacts
+from flowyml_policy.records.policy_input import BuiltImage, ImageProblem, RunFacts
 from flowyml_policy.records.record import Json
+from flowyml_policy.references.image import parse_reference
 
-_BUILT_FROM: Final = frozenset({"base_image", "dockerfile"})
 _NOTHING: Final[tuple[Json, ...]] = (None, "", [], {})
 
 
@@ -35,19 +37,59 @@ def asked_of(pipeline: Any, found: Found, orchestrator: Any, docker: Any, resour
     resources = _coerced(pipeline, "_coerce_resource_config", resources)
     runs_by = getattr(live, "orchestrator", None) if orchestrator is None else orchestrator
     kind = LocalOrchestrator if runs_by is None else type(runs_by)
-    said = _said(docker)
-    if said is not None and said.get("image"):  # nothing is built then
-        said = {key: value for key, value in said.items() if key not in _BUILT_FROM}
     packages = getattr(docker, "requirements", None) or ()
     run = RunFacts(
         pipeline=str(getattr(pipeline, "name", "")),
         orchestrator=f"{kind.__module__}.{kind.__qualname__}",
-        docker_config=said,
+        docker_config=_docker_facts(docker),
         resources=_said(resources),
         packages=tuple(map(str, packages)),
         orchestrator_config=None if orchestrator is None else component_facts(orchestrator),
+        builds=_built(pipeline, live, docker),
     )
     return Asked(run, docker, resources)
+
+
+def _docker_facts(docker: Any) -> dict[str, Json] | None:
+    """What a Docker configuration says that counts: an image is built on nothing, a Dockerfile on what it says itself.
+
+    FlowyML builds for GPUs on an image of its own choice, whatever `base_image` says.
+    """
+    from flowyml.core.image_builder import DockerImageBuilder
+    from flowyml.stacks.components import DockerConfig
+
+    said = _said(docker)
+    if said is None:
+        return None
+    if said.get("image"):
+        return _without(said, "base_image", "dockerfile")
+    if said.get("dockerfile"):
+        return _without(said, "base_image")
+    if isinstance(docker, DockerConfig):
+        said["base_image"] = DockerImageBuilder()._resolve_base_image(docker)  # noqa: SLF001  nothing else tells it
+    return said
+
+
+def _built(pipeline: Any, live: Any, docker: Any) -> BuiltImage | None:
+    """Where `Stack.prepare_docker_image` would push what it builds; null where it builds or pushes nothing."""
+    is_built = live is not None and docker is not None and not getattr(docker, "image", None)
+    if not is_built or not (getattr(docker, "auto_build", True) and getattr(docker, "auto_push", True)):
+        return None
+    stacks = getattr(live, "container_registry", None)
+    place = getattr(docker, "registry_uri", None) or getattr(stacks, "registry_uri", None)
+    if not place:  # FlowyML refuses to build then
+        return None
+    name = "-".join(str(part) for part in (getattr(pipeline, "project_name", None), pipeline.name) if part)
+    ref = f"{str(place).rstrip('/')}/{re.sub(r'[^a-zA-Z0-9_-]', '_', name).lower()}"
+    try:
+        reference = parse_reference(ref)
+    except ReferenceInvalid as error:
+        return BuiltImage(ref=ref, error=ImageProblem(code=error.code, message=error.problem))
+    return BuiltImage(ref=ref, registry=reference.registry, repository=reference.repository)
+
+
+def _without(said: dict[str, Json], *keys: str) -> dict[str, Json]:
+    return {key: value for key, value in said.items() if key not in keys}
 
 
 def _coerced(pipeline: Any, name: str, value: Any) -> Any:
@@ -68,10 +110,21 @@ def _said(part: Any) -> dict[str, Json] | None:
 
 
 def by_digest(asked: Asked, judged: Mapping[str, str]) -> Asked:
-    """`asked` with its image named by the digest that was judged, where it has one."""
+    """`asked` with its image named by the digest that was judged, or where it has none in full.
+
+    What is named without its registry Vertex AI would build, and push under another name.
+    """
     docker, said = asked.docker, asked.run.docker_config
-    exact = judged.get(getattr(docker, "image", None) or "")
-    if exact is None or said is None or not is_dataclass(docker) or isinstance(docker, type):
+    image = getattr(docker, "image", None)
+    if not image or said is None or not is_dataclass(docker) or isinstance(docker, type):
         return asked
+    exact = judged.get(image) or _in_full(image)
     run = asked.run.model_copy(update={"docker_config": {**said, "image": exact}})
     return asked._replace(run=run, docker=replace(docker, image=exact))
+
+
+def _in_full(image: str) -> str:
+    try:
+        return str(parse_reference(image))
+    except ReferenceInvalid:
+        return image

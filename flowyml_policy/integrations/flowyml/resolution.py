@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
+import warnings
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,8 +17,8 @@ from flowyml_policy.definitions.objects import definition_of
 from flowyml_policy.definitions.stack import StackDefinition
 from flowyml_policy.errors.root import FlowymlPolicyError, UsageError
 from flowyml_policy.integrations.flowyml.origins import facts_of, name_origin, origin_of
-from flowyml_policy.integrations.flowyml.projects import GuardedProject
-from flowyml_policy.integrations.flowyml.stacks import require_buildable, to_stack
+from flowyml_policy.integrations.flowyml.projects import GuardedProject, tell
+from flowyml_policy.integrations.flowyml.stacks import make_stack, require_buildable
 from flowyml_policy.records.policy_input import Source
 from flowyml_policy.resolution.resolver import StackResolver
 
@@ -95,13 +98,24 @@ def find_stack(project: GuardedProject, stack: Any, env: str | None) -> Found:
         if not isinstance(definition, StackDefinition):
             found.is_unknown = True
         elif definition.source.kind != "builtin" or stack is not None or env is not None:
-            found.live = to_stack(definition, run_locally=project.settings.policy.run_locally)
+            found.live = _made(definition, project.settings.policy.run_locally)
             found.facts = name_origin(found.live, found.document.reference)
             found.is_built = True
     except Exception as error:  # noqa: BLE001  whatever FlowyML raises, too: nothing runs where a stack cannot be made
         found.failure = as_internal(error)
         found.is_unknown = True
     return found
+
+
+def _made(definition: StackDefinition, run_locally: Collection[str]) -> Any:
+    """FlowyML's stack of `definition`. What has no place there is told, also where warnings are errors."""
+    live, told = make_stack(definition, run_locally)
+    if told is not None:
+        try:
+            warnings.warn(told, stacklevel=2)
+        except UserWarning:
+            tell(told)
+    return live
 
 
 def _document(project: GuardedProject, stack: Any, env: str | None) -> StackDocument:
@@ -122,7 +136,7 @@ def of_live(project: GuardedProject, live: Any, env: str | None) -> Found:
     found = Found(_unknown(live), live, env, facts=facts_of(live))
     try:
         origin = origin_of(live, found.facts)
-        if live is None:
+        if live is None or _is_builtin(live):
             found.document = StackDocument(LOCAL_STACK.source, LOCAL_STACK)
         elif origin is not None:
             found.document = StackDocument(origin.definition.source, origin.definition, origin.reference)
@@ -134,6 +148,33 @@ def of_live(project: GuardedProject, live: Any, env: str | None) -> Found:
     except FlowymlPolicyError as error:
         found.failure = error
     return found
+
+
+def _is_builtin(live: Any) -> bool:
+    """Whether `live` is what FlowyML's `LocalStack()` makes, which says no more than that there is no other stack."""
+    from flowyml.core.executor import LocalExecutor
+    from flowyml.core.orchestrator import LocalOrchestrator
+    from flowyml.stacks.base import StackConfig
+    from flowyml.stacks.local import LocalStack
+    from flowyml.storage.artifacts import LocalArtifactStore
+    from flowyml.storage.metadata import SQLiteMetadataStore
+
+    if type(live) is not LocalStack:
+        return False
+    kinds = {
+        "executor": LocalExecutor,
+        "artifact_store": LocalArtifactStore,
+        "metadata_store": SQLiteMetadataStore,
+        "orchestrator": LocalOrchestrator,
+        "config": StackConfig,
+    }
+    held = {name: part for name, part in vars(live).items() if part is not None}
+    said = inspect.signature(LocalStack).parameters
+    return {name: type(part) for name, part in held.items()} == {**kinds, "name": str} and (
+        live.name,
+        Path(live.artifact_store.base_path),
+        Path(live.metadata_store.db_path),
+    ) == (said["name"].default, Path(said["artifact_path"].default), Path(said["metadata_path"].default))
 
 
 def _unknown(stack: Any) -> StackDocument:

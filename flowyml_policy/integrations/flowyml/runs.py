@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import uuid4
+
+from pydantic import ValidationError
 
 from flowyml_policy.decision import results
 from flowyml_policy.decision.candidates import StackDocument
@@ -29,7 +31,9 @@ from flowyml_policy.decision.results import Call
 from flowyml_policy.definitions.objects import definition_of
 from flowyml_policy.definitions.schema_b import API_VERSION_B
 from flowyml_policy.definitions.stack import StackDefinition
+from flowyml_policy.documents.key_path import dotted
 from flowyml_policy.errors.decision import PolicyDenied, PolicyUndecided
+from flowyml_policy.errors.definitions import StackUnbuildable
 from flowyml_policy.errors.root import FlowymlPolicyError
 from flowyml_policy.integrations.flowyml import guard
 from flowyml_policy.integrations.flowyml.description import Asked, asked_of, by_digest
@@ -52,6 +56,8 @@ from flowyml_policy.records.record import Json
 from flowyml_policy.records.result import DecisionRecord
 from flowyml_policy.system.actor import current_actor
 
+_Made = TypeVar("_Made")
+
 _starting: ContextVar[object] = ContextVar("flowyml_policy_starting", default=None)
 """The pipeline whose run is being started by FlowyML, on the stack that was judged."""
 
@@ -69,21 +75,27 @@ def start(original: Any, bound: inspect.BoundArguments, *, project: Path | None)
     pipeline = arguments["self"]
     extra = arguments.setdefault("kwargs", {})
     extra["run_id"] = run_id = extra.get("run_id") or str(uuid4())
-    run = _Run(pipeline, run_id, project, is_dry=bool(arguments.get("dry_run")))
-    with _only_policy_errors():
-        run.judge(
-            arguments.get("stack"),
-            arguments.get("env"),
-            arguments.get("orchestrator"),
-            arguments.get("docker_config"),
-            arguments.get("resources"),
-        )
-        run.hand_over(arguments)
-    token = _starting.set(pipeline)
-    try:
-        return original(*bound.args, **bound.kwargs)
-    finally:
-        _starting.reset(token)
+    with ExitStack() as held:
+        with _only_policy_errors():
+            of = held.enter_context(current_project(project))
+            run = _Run(pipeline, run_id, of, is_dry=bool(arguments.get("dry_run")))
+            run.judge(
+                arguments.get("stack"),
+                arguments.get("env"),
+                arguments.get("orchestrator"),
+                arguments.get("docker_config"),
+                arguments.get("resources"),
+            )
+            run.hand_over(arguments)
+        token = _starting.set(pipeline)
+        try:
+            return original(*bound.args, **bound.kwargs)
+        except Exception as error:
+            with _only_policy_errors():
+                run.record_their_denial(error)
+            raise
+        finally:
+            _starting.reset(token)
 
 
 def resolve(original: Any, pipeline: Any, stack: Any, env: str | None, *, project: Path | None) -> Any:
@@ -120,8 +132,8 @@ def is_misread(pipeline: Any) -> bool:
 
 def judge_direct(pipeline: Any, orchestrator: Any, given: Mapping[str, Any], *, project: Path | None) -> None:
     """Judge what is run past `Pipeline.run`, as it stands. Raises PolicyDenied, PolicyUndecided."""
-    run = _Run(pipeline, given.get("run_id") or uuid4(), project)
-    with _only_policy_errors():
+    with _only_policy_errors(), current_project(project) as of:
+        run = _Run(pipeline, given.get("run_id") or uuid4(), of)
         run.judge_standing(orchestrator, given.get("docker_config"), given.get("resources"))
 
 
@@ -138,14 +150,19 @@ def record_off(project: Path | None) -> None:
 
 
 class _Run:
-    """One run, from the question whether it may start to the call of its orchestrator."""
+    """One run, from the question whether it may start to the call of its orchestrator.
 
-    def __init__(self, pipeline: Any, run_id: object, project: Path | None, *, is_dry: bool = False) -> None:
+    The settings that it is judged by stay those of its start, wherever its program goes meanwhile.
+    """
+
+    def __init__(self, pipeline: Any, run_id: object, project: GuardedProject, *, is_dry: bool = False) -> None:
         self.pipeline = pipeline
         self.run_id = str(run_id)
         self._project = project
         self._is_dry = is_dry
+        self._is_started = False
         self._orchestrator: Any = None
+        self._theirs: Any = None
         self._found: Found
         self._asked: Asked
         self._judged: _What | None = None
@@ -164,19 +181,16 @@ class _Run:
         What else goes wrong is raised as it is.
         """
         self._orchestrator = orchestrator
-        with current_project(self._project) as project:
-            self._found = wanted_stack(project, self.pipeline, stack, env)
-            self._asked = asked_of(self.pipeline, self._found, orchestrator, docker, resources)
-            self._decide(project)
+        self._look(self.pipeline, wanted_stack(self._project, self.pipeline, stack, env), docker, resources)
+        self._theirs = self._tried(_for_their_policy, self._found.document)
+        self._decide()
 
     def judge_standing(self, orchestrator: Any, docker: Any, resources: Any) -> None:
         """Judge the pipeline on the stack that it holds: it starts right then. Raises as `judge` does."""
         self._orchestrator = orchestrator
-        with current_project(self._project) as project:
-            self._found = standing_stack(project, self.pipeline)
-            self._asked = asked_of(self.pipeline, self._found, orchestrator, docker, resources)
-            self._decide(project)
-            self._record_start(project)
+        self._look(self.pipeline, standing_stack(self._project, self.pipeline), docker, resources)
+        self._decide()
+        self._record_start()
 
     def hand_over(self, arguments: dict[str, Any]) -> None:
         """Put what was judged into the arguments of `Pipeline.run`."""
@@ -192,7 +206,7 @@ class _Run:
         if asked.resources is not None:
             arguments["resources"] = asked.resources
         if not found.is_unknown:
-            self.pipeline._stack_definition = _for_their_policy(found.document)  # noqa: SLF001  upstream judges it too
+            self.pipeline._stack_definition = self._theirs  # noqa: SLF001  upstream judges it too
         arguments["orchestrator"] = _Gate(self)
 
     def run_pipeline(self, pipeline: Any, given: dict[str, Any]) -> Any:
@@ -200,40 +214,63 @@ class _Run:
         from flowyml.core.orchestrator import LocalOrchestrator
 
         live = getattr(pipeline, "stack", None)
-        with _only_policy_errors(), current_project(self._project) as project:
-            there = of_live(project, live, self._found.environment)
-            asked = asked_of(pipeline, there, self._orchestrator, given.get("docker_config"), given.get("resources"))
-            if not project.is_off and _What(there.facts, asked.run) != self._judged:
-                self._found, self._asked = there, asked
-                self._decide(project)
+        with _only_policy_errors():
+            there = of_live(self._project, live, self._found.environment)
+            self._look(pipeline, there, given.get("docker_config"), given.get("resources"))
+            if not self._project.is_off and _What(there.facts, self._asked.run) != self._judged:
+                self._decide()
                 given["docker_config"] = self._asked.docker
-            self._record_start(project)
+            self._record_start()
         orchestrator = getattr(live, "orchestrator", None) if self._orchestrator is None else self._orchestrator
         orchestrator = LocalOrchestrator() if orchestrator is None else orchestrator
         with guard.approved(pipeline):
             return orchestrator.run_pipeline(pipeline, **given)
 
-    def _record_start(self, project: GuardedProject) -> None:
-        """Put it into the audit that the run starts."""
-        if not project.is_off:
-            self._event(project, "PipelineStarted", {"orchestrator": self._asked.run.orchestrator})
+    def record_their_denial(self, error: Exception) -> None:
+        """Put it into the audit where `error` is FlowyML's own policy, which kept the run from starting."""
+        from flowyml.stacks.enterprise.policy import PolicyViolationError
 
-    def _decide(self, project: GuardedProject) -> None:
-        found = self._found
+        if isinstance(error, PolicyViolationError) and not self._is_started and not self._project.is_off:
+            said: dict[str, Json] = {"outcome": "deny", "dry_run": self._is_dry, "flowyml": str(error)}
+            self._event("PipelineBlocked", said)
+
+    def _look(self, pipeline: Any, found: Found, docker: Any, resources: Any) -> None:
+        """Take `found` for the stack of this run, and with it what the run asks for."""
+        self._found = found
+        asked = self._tried(asked_of, pipeline, found, self._orchestrator, docker, resources)
+        nothing = RunFacts(pipeline=str(getattr(pipeline, "name", "")))
+        self._asked = Asked(nothing, docker, resources) if asked is None else asked
+
+    def _tried(self, made: Callable[..., _Made], *given: Any) -> _Made | None:
+        """What `made` makes of `given`; where it cannot, the run has no decision, and that is recorded as such."""
+        try:
+            return made(*given)
+        except Exception as error:  # noqa: BLE001  whatever the objects of a program raise
+            self._found.failure = self._found.failure or as_internal(error)
+            return None
+
+    def _record_start(self) -> None:
+        """Put it into the audit that the run starts."""
+        if not self._project.is_off:
+            self._event("PipelineStarted", {"orchestrator": self._asked.run.orchestrator})
+        self._is_started = True
+
+    def _decide(self) -> None:
+        found, project = self._found, self._project
         if project.is_off:
             project.tell_off()
             return
         record = project.judge(found.document, self._asked.run, found.environment, found.failure)
         self._record = record
         if not record.result.allowed:
-            self._refuse(project, record)
+            self._refuse(record)
         self._asked = by_digest(self._asked, record.result.judged_images)
         self._judged = _What(found.facts, self._asked.run)
 
-    def _refuse(self, project: GuardedProject, record: DecisionRecord) -> None:
+    def _refuse(self, record: DecisionRecord) -> None:
         """Raise what keeps the run from starting, or record that it would have been kept."""
         result = record.result
-        mode = project.enforcement(result)
+        mode = self._project.enforcement(result)
         if mode == "none":
             return
         error = (
@@ -246,15 +283,15 @@ class _Run:
             said["error"] = result.error.code
         said["denials"] = sorted({finding.code for finding in result.denials})
         if mode == "observe":
-            self._event(project, "WouldBlock", said)
+            self._event("WouldBlock", said)
             tell(f"observe: the run of {self.pipeline.name!r} goes on, and block would stop it: {error}")
             return
-        self._event(project, "PipelineBlocked", said)
+        self._event("PipelineBlocked", said)
         raise error from record.cause
 
-    def _event(self, project: GuardedProject, kind: str, payload: Mapping[str, Json]) -> None:
+    def _event(self, kind: str, payload: Mapping[str, Json]) -> None:
         result = None if self._record is None else self._record.result
-        project.record(
+        self._project.record(
             kind,
             {"run_id": self.run_id, "pipeline": str(getattr(self.pipeline, "name", "")), **payload},
             stack_name=None if result is None else result.stack.name,
@@ -273,13 +310,24 @@ class _Gate:
 
 
 def _for_their_policy(document: StackDocument) -> Any:
-    """The definition that FlowyML's own policy looks at as well: one that is written in its own schema."""
+    """The definition that FlowyML's own policy looks at as well: one that is written in its own schema.
+
+    Raises StackUnbuildable where FlowyML does not take it.
+    """
     definition = document.content
     if not isinstance(definition, StackDefinition) or definition.written_schema != API_VERSION_B:
         return None
     from flowyml.stacks.enterprise.models import StackDefinition as Theirs
 
-    return Theirs.model_validate(definition.document)
+    try:
+        return Theirs.model_validate(definition.document)
+    except ValidationError as error:
+        told = "; ".join(f"{dotted(one['loc'])}: {one['msg']}" for one in error.errors(include_url=False))
+        raise StackUnbuildable(
+            f"FlowyML does not take the definition of {definition.metadata.name!r}, so that its own policy cannot "
+            f"judge it: {told}",
+            advice="write it as FlowyML's schema says, or as flowyml/v1, which FlowyML's policy is not asked about",
+        ) from error
 
 
 @contextmanager

@@ -58,6 +58,14 @@ def to_stack(definition: StackDefinition, *, run_locally: Collection[str] | None
 
     Raises UsageError where FlowyML is not installed, StackUnbuildable, SettingsInvalid.
     """
+    stack, told = make_stack(definition, run_locally)
+    if told is not None:
+        warnings.warn(told, stacklevel=2)
+    return stack
+
+
+def make_stack(definition: StackDefinition, run_locally: Collection[str] | None) -> tuple[Any, str | None]:
+    """FlowyML's stack, and what is to be warned of: the fields that have no place in it. Raises as `to_stack` does."""
     try:
         import flowyml.stacks.base  # noqa: F401  whether it is there at all
     except ModuleNotFoundError as error:
@@ -87,13 +95,12 @@ def to_stack(definition: StackDefinition, *, run_locally: Collection[str] | None
         ) from error
     keep_origin(stack, definition)
     left = parts.left()
-    if left:
-        warnings.warn(
-            f"stack {definition.metadata.name!r}: FlowyML has no place for {', '.join(left)} on backend {backend!r}; "
-            "policy has judged it, and nothing applies it",
-            stacklevel=2,
-        )
-    return stack
+    if not left:
+        return stack, None
+    return stack, (
+        f"stack {definition.metadata.name!r}: FlowyML has no place for {', '.join(left)} on backend {backend!r}; "
+        "policy has judged it, and nothing applies it"
+    )
 
 
 def require_buildable(definition: StackDefinition, run_locally: Collection[str]) -> None:

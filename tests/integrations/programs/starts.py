@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from flowyml.plugins.stack_config import StackManager
 from flowyml.stacks.azure import AzureMLOrchestrator
 from flowyml.stacks.components import DockerConfig
 from flowyml.stacks.enterprise.models import StackDefinition as Theirs
+from flowyml.stacks.gcp import GCRContainerRegistry
 from flowyml.stacks.local import LocalStack
 from flowyml.stacks.registry import get_registry
 
@@ -44,6 +46,13 @@ class Duck:
         return "job-1"
 
 
+class Mute(Duck):
+    """One that cannot say what it is."""
+
+    def to_dict(self) -> dict[str, object]:
+        raise RuntimeError("mute")
+
+
 class Own(LocalOrchestrator):  # type: ignore[misc, unused-ignore]
     """One that overrides what the second layer hooks."""
 
@@ -58,6 +67,27 @@ class Own(LocalOrchestrator):  # type: ignore[misc, unused-ignore]
 def allowed_default(work: Work) -> object:
     with inside(ROOT / "free"):
         return work.run()
+
+
+@case
+def allowed_local_stack_as_flowyml_makes_it(work: Work) -> object:
+    with inside(ROOT / "free"):
+        return work.run(work.pipeline(stack=LocalStack()))
+
+
+@case
+def allowed_definition_with_fields_that_have_no_place(work: Work) -> object:
+    """Also where warnings are errors."""
+    definition = StackDefinition.from_dict(
+        {
+            "apiVersion": "flowyml/v1",
+            "kind": "StackDefinition",
+            "metadata": {"name": "prod-cpu", "version": "1.0.0", "labels": {"team": "ml"}},
+            "spec": {"compute": {"backend": "local", "size": "large"}},
+        }
+    )
+    warnings.simplefilter("error", UserWarning)
+    return work.run(stack=definition)
 
 
 @case
@@ -144,6 +174,21 @@ def allowed_after_another_was_denied(work: Work) -> object:
     return "not denied"
 
 
+@case
+def allowed_image_by_its_full_name(work: Work) -> object:
+    """Vertex AI builds and pushes what is named without a `/`."""
+    named: list[str] = []
+
+    class Keeping(Duck):
+        def run_pipeline(self, pipeline: Any, **given: Any) -> str:
+            named.append(given["docker_config"].image)
+            return super().run_pipeline(pipeline)
+
+    with inside(ROOT / "free"):
+        work.run(orchestrator=Keeping(), docker_config={"image": "train:1"})
+    return named
+
+
 # --- denied
 
 
@@ -195,6 +240,20 @@ def denied_environment_variable(work: Work) -> object:
 def denied_default_stack(work: Work) -> object:
     with inside(ROOT / "strict"):
         return work.run()
+
+
+@case
+def denied_local_stack_as_flowyml_makes_it(work: Work) -> object:
+    with inside(ROOT / "strict"):
+        return work.run(stack=LocalStack())
+
+
+@case
+def denied_local_stack_that_is_no_longer_so(work: Work) -> object:
+    stack = LocalStack()
+    stack.docker_config = DockerConfig(image="a.io/x:1")
+    with inside(ROOT / "free"):
+        return work.run(stack=stack)
 
 
 @case
@@ -462,6 +521,54 @@ def denied_build_of_the_run(work: Work) -> object:
 
 
 @case
+def denied_build_that_is_pushed_elsewhere(work: Work) -> object:
+    """Before `docker` is called, which no machine of these tests has to have."""
+    return work.run(
+        work.pipeline(stack="prod-cpu"), docker_config=DockerConfig(base_image="a.io/base:1", registry_uri="evil.io")
+    )
+
+
+@case
+def denied_build_pushed_to_the_registry_of_a_stack(work: Work) -> object:
+    stack = StackDefinition.from_file("stacks/prod-cpu.yaml").to_stack()
+    stack.container_registry = GCRContainerRegistry(project_id="evil")
+    return work.run(stack=stack, docker_config=DockerConfig(base_image="a.io/base:1"))
+
+
+@case
+def denied_build_for_gpus_whose_base_is_flowymls(work: Work) -> object:
+    return work.run(
+        work.pipeline(stack="prod-cpu"),
+        docker_config=DockerConfig(base_image="a.io/base:1", registry_uri="a.io", gpu_enabled=True),
+    )
+
+
+@case
+def denied_build_where_a_digest_is_required(work: Work) -> object:
+    with inside(ROOT / "digest"):
+        return work.run(
+            work.pipeline(stack="prod-cpu"),
+            docker_config=DockerConfig(base_image=f"a.io/base@sha256:{'a' * 64}", registry_uri="a.io"),
+        )
+
+
+@case
+def denied_where_the_program_went_elsewhere_meanwhile(work: Work) -> object:
+    """What differs at the orchestrator's door is judged by the settings that the run began with."""
+    pipeline = work.pipeline(stack="prod-cpu")
+    build = pipeline.build
+
+    def leave() -> None:
+        pipeline.stack = LocalStack("toy-cpu")
+        os.chdir(ROOT / "free")
+        build()
+
+    pipeline.build = leave
+    with inside(ROOT):
+        return work.run(pipeline)
+
+
+@case
 def denied_image_of_an_orchestrator(work: Work) -> object:
     return work.run(
         work.pipeline(stack="prod-cpu"), orchestrator=AzureMLOrchestrator(environment="evil.io/environment:1")
@@ -520,6 +627,16 @@ def undecided_their_backend_that_would_run_here(work: Work) -> object:
 
 
 @case
+def undecided_definition_that_flowyml_refuses(work: Work) -> object:
+    return work.run(stack="prod-odd")
+
+
+@case
+def undecided_orchestrator_that_cannot_be_read(work: Work) -> object:
+    return work.run(stack="prod-cpu", orchestrator=Mute())
+
+
+@case
 def undecided_broken_settings(work: Work) -> object:
     with inside(ROOT / "broken"):
         return work.run(work.pipeline(stack="prod-cpu"))
@@ -550,6 +667,12 @@ def undecided_audit(work: Work) -> object:
 def observed_denied(work: Work) -> object:
     with inside(ROOT / "observe"):
         return work.run(stack=LocalStack("toy-cpu"))
+
+
+@case
+def observed_orchestrator_that_cannot_be_read(work: Work) -> object:
+    with inside(ROOT / "observe"):
+        return work.run(stack="prod-cpu", orchestrator=Mute())
 
 
 @case

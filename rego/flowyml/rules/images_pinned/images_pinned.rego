@@ -33,7 +33,7 @@ findings contains finding if {
 # title: A digest is required
 # description: |
 #   Where the company (rule_data.images_pinned.required) or the project (policies.image_policy.require_digest) says so, the
-#   reference of every image ends in a digest.
+#   reference of every image ends in a digest. One that is built for a run (`run.builds`) has none yet.
 # related_resources:
 #   - ref: https://github.com/opencontainers/distribution-spec/blob/main/spec.md
 #     description: What a tag and a digest are
@@ -42,16 +42,9 @@ findings contains finding if {
 #   enforcement: hard
 #   why: A tag that moves brings into production what nobody has judged.
 findings contains finding if {
-	some image in images.unpinned
 	_required
-	some path in images.paths(image)
-	finding := {
-		"code": "images_pinned.required",
-		"subject": image.ref,
-		"path": path,
-		"message": sprintf("the image %q must be named by its digest, which it is not", [image.ref]),
-		"fix": _advice(image),
-	}
+	some found in _without_digest
+	finding := object.union(found, {"code": "images_pinned.required"})
 }
 
 # METADATA
@@ -76,6 +69,23 @@ findings contains finding if {
 		"message": problem.message,
 		"fix": problem.fix,
 	}
+}
+
+_without_digest contains {
+	"subject": image.ref,
+	"path": path,
+	"message": sprintf("the image %q must be named by its digest, which it is not", [image.ref]),
+	"fix": _advice(image),
+} if {
+	some image in images.unpinned
+	some path in images.paths(image)
+}
+
+_without_digest contains {
+	"subject": input.run.builds.ref,
+	"path": [],
+	"message": sprintf("an image must be named by its digest, but %q would be built for the run", [input.run.builds.ref]),
+	"fix": "build and push it beforehand, and name it by the digest that it was pushed under",
 }
 
 _required if input.project.policies.image_policy.require_digest == true

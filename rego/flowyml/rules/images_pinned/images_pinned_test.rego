@@ -35,6 +35,23 @@ test_deny_where_a_digest_is_required if {
 		with data.org.rule_data as {"images_pinned": {"required": true}}
 }
 
+test_deny_image_that_is_built_for_a_run_where_a_digest_is_required if {
+	run := {"pipeline": "train", "builds": {"ref": "a.io/train", "registry": "a.io", "repository": "train", "error": null}}
+	findings == {{
+		"code": "images_pinned.required",
+		"subject": "a.io/train",
+		"path": [],
+		"message": "an image must be named by its digest, but \"a.io/train\" would be built for the run",
+		"fix": "build and push it beforehand, and name it by the digest that it was pushed under",
+	}} with input as inputs.changed({"images": [], "run": run, "project/policies/image_policy/require_digest": true})
+	findings == set() with input as inputs.changed({"images": [], "run": run})
+	findings == set() with input as inputs.changed({
+		"images": [],
+		"run": {"pipeline": "train", "builds": null},
+		"project/policies/image_policy/require_digest": true,
+	})
+}
+
 test_deny_with_a_fix_that_fits_what_is_known if {
 	every ref, tried in {
 		"x": [null, "sha256:1", "write `x@sha256:1`"],

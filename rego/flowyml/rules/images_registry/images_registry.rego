@@ -21,7 +21,7 @@ import data.flowyml.lib.text
 #     Tools read an odd reference in different ways. The registry that was checked would not be the one that is pulled
 #     from.
 findings contains finding if {
-	some image in input.images
+	some image in _images
 	image.registry == null
 
 	# Where no place is known, the one path is []: asked for an empty path, object.get gives the object itself.
@@ -41,7 +41,8 @@ findings contains finding if {
 #   The registry and path of every image are in every list of allowed registries that is set: the company's
 #   (rule_data.images_registry.allowed_registries) and the project's (policies.image_policy.allowed_registries). An entry
 #   is a host or host/path; it allows that path and what lies below it. `*.` before a host stands for exactly one label.
-#   An image without a registry is Docker Hub's, `docker.io/library/...`. An empty list allows no image.
+#   An image without a registry is Docker Hub's, `docker.io/library/...`. An empty list allows no image. The repository
+#   that an image is pushed to which is built for a run (`run.builds`) is judged alike.
 #
 #   In what a deployer or a live object is told (spec.deployment.config, spec.instance) an image is looked for by its key,
 #   read by its letters alone (`image`, `Image URI`, `image.uri`, `image_1`), by the name of a pair (`name: IMAGE`), a flag
@@ -64,7 +65,7 @@ findings contains finding if {
 		object.get(input.project.policies.rule_data, ["images_registry", "allowed_registries"], null),
 	]
 	is_array(entries)
-	some image in input.images
+	some image in _images
 	image.registry != null
 	not _in(image, entries)
 	some path in object.get({0: []}, image.paths, image.paths)
@@ -73,9 +74,10 @@ findings contains finding if {
 		"code": "images_registry.not_allowed",
 		"subject": image.ref,
 		"path": path,
-		"message": sprintf("%s %q comes from %s/%s, but %s allows %s", [
+		"message": sprintf("%s %q %s %s/%s, but %s allows %s", [
 			_what(image),
 			image.ref,
+			_comes(image),
 			image.registry,
 			image.repository,
 			_owners[place],
@@ -115,6 +117,12 @@ findings contains finding if {
 	}
 }
 
+# The images that are named, and the one that would be built and pushed for the run, which has no tag and no place yet.
+_images := array.concat(input.images, [built |
+	is_object(input.run.builds)
+	built := object.union(input.run.builds, {"certainty": "built", "paths": [], "tag": null})
+])
+
 # What a list may hold: a host as a reference would take it for one (a dot, a port, or localhost), then a path.
 _entry := concat("", [
 	`^(`,
@@ -148,6 +156,10 @@ default _what(_) := "the image"
 
 _what(image) := "what looks like an image," if _guessed(image)
 
+default _comes(_) := "comes from"
+
+_comes(image) := "would be pushed to" if image.certainty == "built"
+
 default _doubt(_, _) := ""
 
 _doubt(image, path) := sprintf("; if it is none, name its place %q in rule_data.images_registry.not_images", [_dotted(path)]) if {
@@ -174,15 +186,20 @@ _reason(error) := sprintf(": %s", [error.message])
 
 _advice(_, []) := "use a stack without this image, or have a registry added to the list"
 
-_advice(image, entries) := sprintf("use an image from an allowed registry%s, or have its registry added to the list", [_example(image, entries)]) if {
+_advice(image, entries) := sprintf("%s an allowed registry%s, or have its registry added to the list", [_use(image), _example(image, entries)]) if {
 	count(entries) > 0
 }
+
+default _use(_) := "use an image from"
+
+_use(image) := "let registry_uri lead to" if image.certainty == "built"
 
 # The same image where it would be allowed, on its own host if that can be, else in the registry that is listed first.
 # It has to be copied there first, which only the user can know.
 default _example(_, _) := ""
 
 _example(image, entries) := sprintf(", for example `%s/%s%s`", [place, name, _ending(image)]) if {
+	not image.certainty == "built"
 	places := [bare |
 		some entry in entries
 		is_string(entry)

@@ -66,6 +66,39 @@ test_allow_what_an_entry_names_and_nothing_else if {
 	answers == _cases
 }
 
+test_deny_image_that_is_built_for_a_run_and_pushed_elsewhere if {
+	built := {"ref": "evil.io/train", "registry": "evil.io", "repository": "train", "error": null}
+	changes := {"images": [], "project/policies/image_policy/allowed_registries": ["a.io"]}
+	findings == {{
+		"code": "images_registry.not_allowed",
+		"subject": "evil.io/train",
+		"path": [],
+		"message": concat("", [
+			`the image "evil.io/train" would be pushed to evil.io/train, but the project `,
+			`(policies.image_policy.allowed_registries) allows "a.io"`,
+		]),
+		"fix": "let registry_uri lead to an allowed registry, or have its registry added to the list",
+	}} with input as inputs.changed(object.union(changes, {"run": {"pipeline": "train", "builds": built}}))
+	findings == set() with input as inputs.changed(object.union(changes, {"run": {
+		"pipeline": "train",
+		"builds": object.union(built, {"registry": "a.io"}),
+	}}))
+	findings == set() with input as inputs.changed(object.union(changes, {"run": {"pipeline": "train", "builds": null}}))
+}
+
+test_deny_place_to_push_to_that_cannot_be_read if {
+	found := findings with input as inputs.changed({"images": [], "run": {"pipeline": "train", "builds": {
+		"ref": "https://a.io/train",
+		"registry": null,
+		"repository": null,
+		"error": {"code": "reference_invalid", "message": "it has a scheme"},
+	}}})
+	{[finding.code, finding.message] | some finding in found} == {[
+		"images_registry.reference",
+		`"https://a.io/train" is not an image reference: it has a scheme`,
+	]}
+}
+
 test_allow_any_registry_where_no_list_is_set if {
 	findings == set() with input as inputs.plain
 }
