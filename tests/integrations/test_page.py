@@ -10,12 +10,16 @@ from pathlib import Path
 import pytest
 
 from tests import oci_registry
+from tests.resolution.conftest import Authority, GitHost, Repository, StartServer, authority, start_server
+
+__all__ = ["authority", "start_server"]
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 pytestmark = pytest.mark.flowyml
 
 PROGRAM = Path(__file__).resolve().parent / "programs" / "page.py"
+ROOT = Path(__file__).resolve().parents[2]
 
 SETTINGS = """\
 project:
@@ -72,8 +76,31 @@ CONFIG = {
 }
 
 
-def test_snippets_of_the_guide_run_as_they_stand(run: Run, flowyml_python: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def git_settings(tmp_path: Path, authority: Authority, start_server: StartServer) -> Path:
+    """Settings of git that lead github.com to a host of ours, with the guide's repository."""
+    repository = Repository(tmp_path / "github" / "my-org" / "ml-stacks.git")
+    repository.folder.mkdir(parents=True)
+    repository.git("init", "--quiet")
+    for key, value in (("user.name", "Tester"), ("user.email", "tester@example.com")):
+        repository.git("config", key, value)
+    repository.commit({"stacks/prod.yaml": DEFINITION.replace("name: prod-gpu-large", "name: prod").encode()})
+    repository.git("tag", "v2.1.0")
+    server = start_server(authority.server)
+    server.answer = GitHost(tmp_path / "github", server).answer
+    file = tmp_path / "gitconfig"
+    file.write_text(
+        f'[http]\n  sslCAInfo = {authority.file}\n[url "{server.url("/")}"]\n  insteadOf = https://github.com/\n'
+    )
+    return file
+
+
+def test_snippets_of_the_guide_run_as_they_stand(
+    run: Run, flowyml_python: Path, tmp_path: Path, git_settings: Path
+) -> None:
     """Platform settings lead the guide's registry to one of ours, which holds an image with the guide's labels."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "flowyml.yaml").write_text("project: {name: train, org: fintech-corp}\n")
     (tmp_path / "stacks").mkdir()
     (tmp_path / "flowyml.yaml").write_text(SETTINGS)
     (tmp_path / "stacks" / "prod.yaml").write_text(DEFINITION)
@@ -87,6 +114,9 @@ def test_snippets_of_the_guide_run_as_they_stand(run: Run, flowyml_python: Path,
             tmp_path / "results.json",
             cwd=tmp_path,
             FLOWYML_POLICY_SETTINGS=str(tmp_path / "platform.yaml"),
+            GIT_CONFIG_GLOBAL=str(git_settings),
+            GIT_CONFIG_NOSYSTEM="1",
+            PYTHONPATH=str(ROOT),
         )
     assert ended.returncode == 0, ended.stderr
     exact = f"myregistry.azurecr.io/flowyml@{digest}"
@@ -104,6 +134,7 @@ def test_snippets_of_the_guide_run_as_they_stand(run: Run, flowyml_python: Path,
         "ends": ["", "", "", "", ""],
         "definition": ["prod-gpu-large", "2.1.0"],
         "images": [exact, exact, exact],
+        "address": ["", exact],
         "held": ["prod-gpu-large"],
         "commands": [0, 0, 0, 0],
         "unknown": "PolicyUndecided stack_not_found",

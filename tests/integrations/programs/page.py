@@ -21,6 +21,7 @@ from flowyml.stacks.enterprise.policy import PolicyContext, PolicyEngine
 
 from flowyml_policy import AuditStore, FlowymlPolicyError, StackDefinition, StackLockManager, StackResolver
 from flowyml_policy.integrations.flowyml.rules import OpaRule
+from tests.integrations.programs.cases import inside
 
 USE = """
 pipeline = Pipeline("training", stack="prod-gpu-large")
@@ -32,6 +33,10 @@ pipeline.run()
 """
 BY_DEFINITION = """
 pipeline = Pipeline("training", stack=definition)
+pipeline.run()
+"""
+BY_ADDRESS = """
+pipeline = Pipeline("train", stack="github://my-org/ml-stacks@v2.1.0#prod")
 pipeline.run()
 """
 RESOLVE = """
@@ -140,5 +145,10 @@ if __name__ == "__main__":
     }
     assert ended(AUDIT, names) == ""
     found["events"] = [event.type for event in reversed(names["events"])]
+    with inside("elsewhere"):
+        found["address"] = [
+            ended(BY_ADDRESS, names),
+            *(job["environment"] for job in submitted[len(found["images"]) :]),
+        ]
     found["rule"] = answers()
     Path(sys.argv[-1]).write_text(json.dumps(found))
