@@ -89,6 +89,7 @@ BLOCKED: dict[str, object] = {
     "denied_default_stack": "PolicyDenied source.builtin",
     "denied_local": "PolicyDenied source.builtin",
     "denied_local_stack_as_flowyml_makes_it": "PolicyDenied source.builtin",
+    "denied_definition_that_is_called_local": f"PolicyDenied labels.required, {NAMED}",
     "denied_local_stack_that_is_no_longer_so": "PolicyDenied version.missing",
     "denied_instance": f"PolicyDenied {OBJECT}",
     "denied_instance_in_run": f"PolicyDenied {OBJECT}",

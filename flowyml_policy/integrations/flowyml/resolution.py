@@ -136,12 +136,12 @@ def of_live(project: GuardedProject, live: Any, env: str | None) -> Found:
     found = Found(_unknown(live), live, env, facts=facts_of(live))
     try:
         origin = origin_of(live, found.facts)
-        if live is None or _is_builtin(live):
-            found.document = StackDocument(LOCAL_STACK.source, LOCAL_STACK)
-        elif origin is not None:
+        if origin is not None:
             found.document = StackDocument(origin.definition.source, origin.definition, origin.reference)
             found.is_built = origin.is_built
             require_buildable(origin.definition, project.settings.policy.run_locally)
+        elif live is None or _is_builtin(live):
+            found.document = StackDocument(LOCAL_STACK.source, LOCAL_STACK)
         else:
             definition = definition_of(live)
             found.document = StackDocument(definition.source, definition)

@@ -257,6 +257,20 @@ def denied_local_stack_that_is_no_longer_so(work: Work) -> object:
 
 
 @case
+def denied_definition_that_is_called_local(work: Work) -> object:
+    """It becomes what `LocalStack()` makes, and stays what it is."""
+    definition = StackDefinition.from_dict(
+        {
+            "apiVersion": "flowyml/v1",
+            "kind": "StackDefinition",
+            "metadata": {"name": "local", "version": "1.0.0"},
+            "spec": {"compute": {"backend": "local"}},
+        }
+    )
+    return work.run(work.pipeline(stack=definition.to_stack()))
+
+
+@case
 def denied_local(work: Work) -> object:
     with inside(ROOT / "strict"):
         return work.run(work.pipeline(stack="local"))
