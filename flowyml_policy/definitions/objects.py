@@ -72,7 +72,7 @@ def _definition(stack: object) -> StackDefinition:
         raise _unknown(stack)
     facts: dict[str, Json] = {"class": kind}
     facts.update({part: component_facts(getattr(stack, part, None)) for part in COMPONENTS})
-    facts.update({extra.lstrip("_"): _said(getattr(stack, extra)) for extra in _EXTRAS if hasattr(stack, extra)})
+    facts.update({extra.lstrip("_"): facts_in(getattr(stack, extra)) for extra in _EXTRAS if hasattr(stack, extra)})
     attributes = naming_images(stack, without=_ELSEWHERE)
     if attributes is not None:
         facts["attributes"] = attributes
@@ -152,7 +152,7 @@ def component_facts(part: object) -> dict[str, Json] | None:
     described = getattr(part, "to_dict", None)
     if callable(described) and not isinstance(part, type):
         try:
-            answer = _said(described())
+            answer = facts_in(described())
         except FlowymlPolicyError:
             raise
         except Exception as error:
@@ -171,7 +171,7 @@ def component_facts(part: object) -> dict[str, Json] | None:
     return {**said, "class": _class_name(part)}
 
 
-def _said(value: object) -> Json:
+def facts_in(value: object) -> Json:
     """`value` as JSON, with the images that it names in what has no place there."""
     plain, images = _plain(value), naming_images_in(value)
     if references_in(plain) >= references_in(images):

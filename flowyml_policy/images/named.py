@@ -36,8 +36,8 @@ INSTANCE_PATH: Final = ("spec", "instance")
 """What a live object says of itself; an image there is found as it is in what a deployer is told."""
 
 
-RUN_PATHS: Final = (("run", "docker_config"), ("run", "orchestrator_config"))
-"""What a run is told, and what its own orchestrator says of itself; these lead into the input, not the definition."""
+RUN_PATHS: Final = (("run", "docker_config"), ("run", "orchestrator_config"), ("run", "options"))
+"""What a run and its orchestrator are told, and what that says of itself: paths of the input, not the definition."""
 
 
 def named_images(definition: StackDefinition) -> tuple[ImageFacts, ...]:
@@ -108,7 +108,7 @@ def _named_images(spec: dict[str, dict[str, Json]], *, secrets: bool) -> Iterato
 
 
 def _images_of_run(run: RunFacts) -> Iterator[NamedImage]:
-    for told, path in zip((run.docker_config, run.orchestrator_config), RUN_PATHS, strict=True):
+    for told, path in zip((run.docker_config, run.orchestrator_config, run.options), RUN_PATHS, strict=True):
         if told is not None:
             yield from _free_images(told, path, secrets=True)
 

@@ -109,12 +109,13 @@ class ImageProblem(Record):
 
 
 class BuiltImage(Record):
-    """The image that a run would have built and pushed: where to. Its tag is known once it was built.
+    """The image that a run would have built, and, where `is_pushed`, pushed. Its tag is known once it was built.
 
     `ref` is without a tag. Where it is no reference, `error` says why, and `registry` and `repository` are null.
     """
 
     ref: str
+    is_pushed: bool = True
     registry: str | None = None
     repository: str | None = None
     error: ImageProblem | None = None
@@ -125,7 +126,8 @@ class RunFacts(Record):
 
     `orchestrator` is the full name of its class. `docker_config` and `resources` hold the keys that say something,
     `packages` what the image is to have installed. `orchestrator_config` is what an orchestrator says of itself that
-    was given to the run in place of the stack's own. `builds` is null where nothing is built and pushed for the run.
+    was given to the run in place of the stack's own. `builds` is null where nothing is built for the run. `options` are
+    what else the orchestrator is told, as JSON.
     """
 
     pipeline: str
@@ -135,6 +137,7 @@ class RunFacts(Record):
     packages: tuple[str, ...] = ()
     orchestrator_config: dict[str, Json] | None = None
     builds: BuiltImage | None = None
+    options: dict[str, Json] | None = None
 
 
 class BaseFacts(Record):

@@ -50,6 +50,7 @@ class GuardedProject:
         self._lock = threading.Lock()
         self._engine: PolicyEngine | None = None
         self._users = 0
+        self._pid = os.getpid()
         self._is_replaced = False
         self._is_told_off = False
 
@@ -115,7 +116,9 @@ class GuardedProject:
             self._users += 1
 
     def release(self, *, replaced: bool = False) -> None:
-        """End a use, or say that there is a newer state; close what nobody uses any more."""
+        """End a use, or say that there is a newer state; close what nobody uses any more, but not a parent's."""
+        if os.getpid() != self._pid:
+            return
         with self._lock:
             self._users -= not replaced
             self._is_replaced |= replaced

@@ -145,8 +145,8 @@ def of_live(project: GuardedProject, live: Any, env: str | None) -> Found:
         else:
             definition = definition_of(live)
             found.document = StackDocument(definition.source, definition)
-    except FlowymlPolicyError as error:
-        found.failure = error
+    except Exception as error:  # noqa: BLE001  whatever the objects of a program raise
+        found.failure = as_internal(error)
     return found
 
 
@@ -168,13 +168,16 @@ def _is_builtin(live: Any) -> bool:
         "orchestrator": LocalOrchestrator,
         "config": StackConfig,
     }
-    held = {name: part for name, part in vars(live).items() if part is not None}
-    said = inspect.signature(LocalStack).parameters
-    return {name: type(part) for name, part in held.items()} == {**kinds, "name": str} and (
-        live.name,
-        Path(live.artifact_store.base_path),
-        Path(live.metadata_store.db_path),
-    ) == (said["name"].default, Path(said["artifact_path"].default), Path(said["metadata_path"].default))
+    held = {name: type(part) for name, part in vars(live).items() if part is not None}
+    said = {name: one.default for name, one in inspect.signature(LocalStack).parameters.items()}
+    return (
+        held == {**kinds, "name": str}
+        and live.name == said["name"]
+        and vars(live.executor) == vars(LocalExecutor())
+        and vars(live.orchestrator) == vars(LocalOrchestrator())
+        and vars(live.artifact_store) == {"base_path": Path(said["artifact_path"])}
+        and str(live.metadata_store.db_path) == said["metadata_path"]
+    )
 
 
 def _unknown(stack: Any) -> StackDocument:

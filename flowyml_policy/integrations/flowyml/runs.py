@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
@@ -83,8 +84,7 @@ def start(original: Any, bound: inspect.BoundArguments, *, project: Path | None)
                 arguments.get("stack"),
                 arguments.get("env"),
                 arguments.get("orchestrator"),
-                arguments.get("docker_config"),
-                arguments.get("resources"),
+                {**extra, **{name: arguments.get(name) for name in ("docker_config", "resources")}},
             )
             run.hand_over(arguments)
         token = _starting.set(pipeline)
@@ -134,7 +134,7 @@ def judge_direct(pipeline: Any, orchestrator: Any, given: Mapping[str, Any], *, 
     """Judge what is run past `Pipeline.run`, as it stands. Raises PolicyDenied, PolicyUndecided."""
     with _only_policy_errors(), current_project(project) as of:
         run = _Run(pipeline, given.get("run_id") or uuid4(), of)
-        run.judge_standing(orchestrator, given.get("docker_config"), given.get("resources"))
+        run.judge_standing(orchestrator, given)
 
 
 def remember(live: Any, theirs: Any) -> None:
@@ -173,22 +173,21 @@ class _Run:
         stack: Any,
         env: str | None,
         orchestrator: Any,
-        docker: Any,
-        resources: Any,
+        given: Mapping[str, Any],
     ) -> None:
         """Find what would run, and judge it. Raises PolicyDenied, PolicyUndecided.
 
         What else goes wrong is raised as it is.
         """
         self._orchestrator = orchestrator
-        self._look(self.pipeline, wanted_stack(self._project, self.pipeline, stack, env), docker, resources)
+        self._look(self.pipeline, wanted_stack(self._project, self.pipeline, stack, env), given)
         self._theirs = self._tried(_for_their_policy, self._found.document)
         self._decide()
 
-    def judge_standing(self, orchestrator: Any, docker: Any, resources: Any) -> None:
+    def judge_standing(self, orchestrator: Any, given: Mapping[str, Any]) -> None:
         """Judge the pipeline on the stack that it holds: it starts right then. Raises as `judge` does."""
         self._orchestrator = orchestrator
-        self._look(self.pipeline, standing_stack(self._project, self.pipeline), docker, resources)
+        self._look(self.pipeline, standing_stack(self._project, self.pipeline), given, may_build=False)
         self._decide()
         self._record_start()
 
@@ -205,6 +204,7 @@ class _Run:
             arguments["docker_config"] = asked.docker
         if asked.resources is not None:
             arguments["resources"] = asked.resources
+        arguments["kwargs"].update(asked.options)
         if not found.is_unknown:
             self.pipeline._stack_definition = self._theirs  # noqa: SLF001  upstream judges it too
         arguments["orchestrator"] = _Gate(self)
@@ -216,10 +216,10 @@ class _Run:
         live = getattr(pipeline, "stack", None)
         with _only_policy_errors():
             there = of_live(self._project, live, self._found.environment)
-            self._look(pipeline, there, given.get("docker_config"), given.get("resources"))
+            self._look(pipeline, there, given)
             if not self._project.is_off and _What(there.facts, self._asked.run) != self._judged:
                 self._decide()
-                given["docker_config"] = self._asked.docker
+                given.update(self._asked.options, docker_config=self._asked.docker)
             self._record_start()
         orchestrator = getattr(live, "orchestrator", None) if self._orchestrator is None else self._orchestrator
         orchestrator = LocalOrchestrator() if orchestrator is None else orchestrator
@@ -228,23 +228,24 @@ class _Run:
 
     def record_their_denial(self, error: Exception) -> None:
         """Put it into the audit where `error` is FlowyML's own policy, which kept the run from starting."""
-        from flowyml.stacks.enterprise.policy import PolicyViolationError
-
-        if isinstance(error, PolicyViolationError) and not self._is_started and not self._project.is_off:
+        theirs = getattr(sys.modules.get("flowyml.stacks.enterprise.policy"), "PolicyViolationError", ())
+        if isinstance(error, theirs) and not self._is_started and not self._project.is_off:
             said: dict[str, Json] = {"outcome": "deny", "dry_run": self._is_dry, "flowyml": str(error)}
             self._event("PipelineBlocked", said)
 
-    def _look(self, pipeline: Any, found: Found, docker: Any, resources: Any) -> None:
+    def _look(self, pipeline: Any, found: Found, given: Mapping[str, Any], *, may_build: bool = True) -> None:
         """Take `found` for the stack of this run, and with it what the run asks for."""
         self._found = found
-        asked = self._tried(asked_of, pipeline, found, self._orchestrator, docker, resources)
-        nothing = RunFacts(pipeline=str(getattr(pipeline, "name", "")))
-        self._asked = Asked(nothing, docker, resources) if asked is None else asked
+        asked = self._tried(asked_of, pipeline, found, self._orchestrator, given, may_build=may_build)
+        if asked is None:
+            nothing = RunFacts(pipeline=str(getattr(pipeline, "name", "")))
+            asked = Asked(nothing, given.get("docker_config"), given.get("resources"), {})
+        self._asked = asked
 
-    def _tried(self, made: Callable[..., _Made], *given: Any) -> _Made | None:
+    def _tried(self, made: Callable[..., _Made], *given: Any, **named: Any) -> _Made | None:
         """What `made` makes of `given`; where it cannot, the run has no decision, and that is recorded as such."""
         try:
-            return made(*given)
+            return made(*given, **named)
         except Exception as error:  # noqa: BLE001  whatever the objects of a program raise
             self._found.failure = self._found.failure or as_internal(error)
             return None

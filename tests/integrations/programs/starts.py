@@ -10,6 +10,7 @@ import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from flowyml import Pipeline
@@ -23,7 +24,7 @@ from flowyml.plugins.stack_config import StackManager
 from flowyml.stacks.azure import AzureMLOrchestrator
 from flowyml.stacks.components import DockerConfig
 from flowyml.stacks.enterprise.models import StackDefinition as Theirs
-from flowyml.stacks.gcp import GCRContainerRegistry
+from flowyml.stacks.gcp import GCRContainerRegistry, VertexAIOrchestrator
 from flowyml.stacks.local import LocalStack
 from flowyml.stacks.registry import get_registry
 
@@ -254,6 +255,20 @@ def denied_local_stack_that_is_no_longer_so(work: Work) -> object:
     stack.docker_config = DockerConfig(image="a.io/x:1")
     with inside(ROOT / "free"):
         return work.run(stack=stack)
+
+
+@case
+def denied_local_stack_whose_parts_are_no_longer_so(work: Work) -> object:
+    stack = LocalStack()
+    stack.executor.docker_config = DockerConfig(image="a.io/x:1")
+    with inside(ROOT / "free"):
+        return work.run(stack=stack)
+
+
+@case
+def denied_local_stack_with_another_database(work: Work) -> object:
+    with inside(ROOT / "free"):
+        return work.run(stack=LocalStack(metadata_path="sqlite://"))
 
 
 @case
@@ -567,6 +582,21 @@ def denied_build_where_a_digest_is_required(work: Work) -> object:
 
 
 @case
+def denied_build_that_is_not_pushed_where_a_digest_is_required(work: Work) -> object:
+    with inside(ROOT / "digest"):
+        return work.run(
+            work.pipeline(stack="prod-cpu"),
+            docker_config=DockerConfig(base_image=f"a.io/base@sha256:{'a' * 64}", registry_uri="a.io", auto_push=False),
+        )
+
+
+@case
+def denied_image_among_the_options_of_an_orchestrator(work: Work) -> object:
+    """As SageMaker's takes it."""
+    return work.run(work.pipeline(stack="prod-cpu"), orchestrator=Duck(), training_image="evil.io/train:1")
+
+
+@case
 def denied_where_the_program_went_elsewhere_meanwhile(work: Work) -> object:
     """What differs at the orchestrator's door is judged by the settings that the run began with."""
     pipeline = work.pipeline(stack="prod-cpu")
@@ -648,6 +678,19 @@ def undecided_definition_that_flowyml_refuses(work: Work) -> object:
 @case
 def undecided_orchestrator_that_cannot_be_read(work: Work) -> object:
     return work.run(stack="prod-cpu", orchestrator=Mute())
+
+
+@case
+def undecided_docker_configuration_of_another_class(work: Work) -> object:
+    return work.run(stack="prod-cpu", docker_config=SimpleNamespace(image="a.io/train:1"))
+
+
+@case
+def undecided_build_by_an_orchestrator_itself(work: Work) -> object:
+    with inside(ROOT / "free"):
+        return work.run(
+            orchestrator=VertexAIOrchestrator(project_id="p"), docker_config=DockerConfig(base_image="a.io/base:1")
+        )
 
 
 @case

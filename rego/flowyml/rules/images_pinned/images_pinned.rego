@@ -83,7 +83,7 @@ _without_digest contains {
 
 _without_digest contains {
 	"subject": input.run.builds.ref,
-	"path": [],
+	"path": ["run", "builds"],
 	"message": sprintf("an image must be named by its digest, but %q would be built for the run", [input.run.builds.ref]),
 	"fix": "build and push it beforehand, and name it by the digest that it was pushed under",
 }

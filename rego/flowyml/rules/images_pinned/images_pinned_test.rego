@@ -36,11 +36,11 @@ test_deny_where_a_digest_is_required if {
 }
 
 test_deny_image_that_is_built_for_a_run_where_a_digest_is_required if {
-	run := {"pipeline": "train", "builds": {"ref": "a.io/train", "registry": "a.io", "repository": "train", "error": null}}
+	run := {"pipeline": "train", "builds": {"ref": "a.io/train", "registry": "a.io", "repository": "train", "is_pushed": true, "error": null}}
 	findings == {{
 		"code": "images_pinned.required",
 		"subject": "a.io/train",
-		"path": [],
+		"path": ["run", "builds"],
 		"message": "an image must be named by its digest, but \"a.io/train\" would be built for the run",
 		"fix": "build and push it beforehand, and name it by the digest that it was pushed under",
 	}} with input as inputs.changed({"images": [], "run": run, "project/policies/image_policy/require_digest": true})

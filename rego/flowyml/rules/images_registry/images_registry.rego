@@ -119,8 +119,8 @@ findings contains finding if {
 
 # The images that are named, and the one that would be built and pushed for the run, which has no tag and no place yet.
 _images := array.concat(input.images, [built |
-	is_object(input.run.builds)
-	built := object.union(input.run.builds, {"certainty": "built", "paths": [], "tag": null})
+	input.run.builds.is_pushed
+	built := object.union(input.run.builds, {"certainty": "built", "paths": [["run", "builds"]], "tag": null})
 ])
 
 # What a list may hold: a host as a reference would take it for one (a dot, a port, or localhost), then a path.

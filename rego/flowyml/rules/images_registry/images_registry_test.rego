@@ -67,12 +67,12 @@ test_allow_what_an_entry_names_and_nothing_else if {
 }
 
 test_deny_image_that_is_built_for_a_run_and_pushed_elsewhere if {
-	built := {"ref": "evil.io/train", "registry": "evil.io", "repository": "train", "error": null}
+	built := {"ref": "evil.io/train", "registry": "evil.io", "repository": "train", "is_pushed": true, "error": null}
 	changes := {"images": [], "project/policies/image_policy/allowed_registries": ["a.io"]}
 	findings == {{
 		"code": "images_registry.not_allowed",
 		"subject": "evil.io/train",
-		"path": [],
+		"path": ["run", "builds"],
 		"message": concat("", [
 			`the image "evil.io/train" would be pushed to evil.io/train, but the project `,
 			`(policies.image_policy.allowed_registries) allows "a.io"`,
@@ -83,6 +83,10 @@ test_deny_image_that_is_built_for_a_run_and_pushed_elsewhere if {
 		"pipeline": "train",
 		"builds": object.union(built, {"registry": "a.io"}),
 	}}))
+	findings == set() with input as inputs.changed(object.union(changes, {"run": {
+		"pipeline": "train",
+		"builds": object.union(built, {"is_pushed": false}),
+	}}))
 	findings == set() with input as inputs.changed(object.union(changes, {"run": {"pipeline": "train", "builds": null}}))
 }
 
@@ -91,6 +95,7 @@ test_deny_place_to_push_to_that_cannot_be_read if {
 		"ref": "https://a.io/train",
 		"registry": null,
 		"repository": null,
+		"is_pushed": true,
 		"error": {"code": "reference_invalid", "message": "it has a scheme"},
 	}}})
 	{[finding.code, finding.message] | some finding in found} == {[
