@@ -29,16 +29,21 @@ print(sorted(group.commands), enterprise_cli.__spec__.loader is loader, type(loa
 """
 
 
+def write_module(folder: Path, package: str, name: str, source: str) -> None:
+    """Write a FlowyML that has one module, `flowyml.PACKAGE.NAME`."""
+    place = folder / "flowyml" / package
+    place.mkdir(parents=True)
+    (folder / "flowyml" / "__init__.py").touch()
+    (place / "__init__.py").touch()
+    (place / f"{name}.py").write_text(source)
+
+
 @pytest.fixture
 def load(run: Run, tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
     """Installs the hooks twice in a fresh process, then loads a command line whose module has the given source."""
 
     def load_with(source: str) -> subprocess.CompletedProcess[str]:
-        package = tmp_path / "flowyml" / "cli"
-        package.mkdir(parents=True)
-        (tmp_path / "flowyml" / "__init__.py").touch()
-        (package / "__init__.py").touch()
-        (package / "enterprise_cli.py").write_text(source)
+        write_module(tmp_path, "cli", "enterprise_cli", source)
         return run(sys.executable, "-c", LOAD, cwd=tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}")
 
     return load_with
@@ -130,11 +135,7 @@ def run_like(run: Run, tmp_path: Path) -> Callable[[str], subprocess.CompletedPr
     """Starts a pipeline of a FlowyML whose module of pipelines has the given source."""
 
     def run_with(source: str) -> subprocess.CompletedProcess[str]:
-        package = tmp_path / "flowyml" / "core"
-        package.mkdir(parents=True)
-        (tmp_path / "flowyml" / "__init__.py").touch()
-        (package / "__init__.py").touch()
-        (package / "pipeline.py").write_text(source)
+        write_module(tmp_path, "core", "pipeline", source)
         return run(sys.executable, "-c", RUN, cwd=tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}")
 
     return run_with
@@ -172,11 +173,7 @@ def test_flowyml_whose_runs_cannot_be_hooked_is_not_imported_fails_closed(
 
 
 def test_guard_that_was_replaced_says_so(run: Run, tmp_path: Path) -> None:
-    package = tmp_path / "flowyml" / "core"
-    package.mkdir(parents=True)
-    (tmp_path / "flowyml" / "__init__.py").touch()
-    (package / "__init__.py").touch()
-    (package / "pipeline.py").write_text(LIKE_FLOWYML)
+    write_module(tmp_path, "core", "pipeline", LIKE_FLOWYML)
     program = (
         "from flowyml_policy.integrations.flowyml import Bridge, require_guard\nBridge()\n"
         "from flowyml.core.pipeline import Pipeline\nrequire_guard()\n"
@@ -190,11 +187,7 @@ def test_guard_that_was_replaced_says_so(run: Run, tmp_path: Path) -> None:
 
 
 def test_flowyml_that_is_loaded_again_is_guarded_again(run: Run, tmp_path: Path) -> None:
-    package = tmp_path / "flowyml" / "core"
-    package.mkdir(parents=True)
-    (tmp_path / "flowyml" / "__init__.py").touch()
-    (package / "__init__.py").touch()
-    (package / "pipeline.py").write_text(LIKE_FLOWYML)
+    write_module(tmp_path, "core", "pipeline", LIKE_FLOWYML)
     program = (
         "import importlib, sys\n"
         "from flowyml_policy.integrations.flowyml import Bridge, require_guard\nBridge()\n"

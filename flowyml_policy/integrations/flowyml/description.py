@@ -10,13 +10,12 @@ from typing import Any, Final, NamedTuple
 from flowyml_policy.definitions.objects import component_facts, facts_in
 from flowyml_policy.errors.references import ReferenceInvalid
 from flowyml_policy.errors.root import UsageError
+from flowyml_policy.integrations.flowyml.guard import DIRECT_PARAMETERS
 from flowyml_policy.integrations.flowyml.resolution import Found
 from flowyml_policy.records.policy_input import BuiltImage, ImageProblem, RunFacts
 from flowyml_policy.records.record import Json
 from flowyml_policy.references.image import parse_reference
 
-_ELSEWHERE: Final = frozenset({"run_id", "resources", "docker_config", "inputs", "context"})
-"""What an orchestrator is given under names of its own, and no options."""
 _NOTHING: Final[tuple[Json, ...]] = (None, "", [], {})
 
 
@@ -41,7 +40,7 @@ def asked_of(
 
     live = found.live
     docker, resources = given.get("docker_config"), given.get("resources")
-    options = {name: value for name, value in given.items() if name not in _ELSEWHERE}
+    options = {name: value for name, value in given.items() if name not in DIRECT_PARAMETERS}
     if found.is_built:
         docker = getattr(live, "docker_config", None) if docker is None else docker
         resources = getattr(live, "resources", None) if resources is None else resources
@@ -66,10 +65,10 @@ def asked_of(
 
 def _require_judged(live: Any, orchestrator: Any, docker: Any) -> None:
     """Raise UsageError for a Docker configuration of which nobody can tell what FlowyML makes, or makes too late."""
-    from flowyml.stacks.components import DockerConfig
-
     if docker is None:
         return
+    from flowyml.stacks.components import DockerConfig
+
     if not isinstance(docker, DockerConfig):
         raise UsageError(
             f"a Docker configuration of class {type(docker).__qualname__} cannot be judged",
@@ -92,8 +91,6 @@ def _docker_facts(docker: Any) -> dict[str, Json] | None:
 
     FlowyML builds for GPUs on an image of its own choice, whatever `base_image` says.
     """
-    from flowyml.core.image_builder import DockerImageBuilder
-
     said = _said(docker)
     if said is None:
         return None
@@ -101,6 +98,8 @@ def _docker_facts(docker: Any) -> dict[str, Json] | None:
         return _without(said, "base_image", "dockerfile")
     if said.get("dockerfile"):
         return _without(said, "base_image")
+    from flowyml.core.image_builder import DockerImageBuilder
+
     said["base_image"] = DockerImageBuilder()._resolve_base_image(docker)  # noqa: SLF001  nothing else tells it
     return said
 
